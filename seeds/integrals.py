@@ -13,6 +13,7 @@ Accuracy: 1e-13 relative to sum |w| for h from 1e-12 to 50 (tests/laws/test_inte
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,8 +78,10 @@ class Eta:
         else:
             table = tuple((float(lam), float(eta)) for lam, eta in self.value)
             froms = [lam for lam, _ in table]
-            if not froms or froms[0] != -math.inf or any(b <= a for a, b in zip(froms, froms[1:], strict=False)):
-                raise ValueError(f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. Example: [(-inf, 0), (1.2, 1)].")
+            if not froms or froms[0] != -math.inf or any(b <= a for a, b in pairwise(froms)):
+                raise ValueError(
+                    f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. Example: [(-inf, 0), (1.2, 1)]."
+                )
             object.__setattr__(self, "value", table)
         for _, eta in self.value:
             self._check(np.array([eta]))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Terms = tuple[tuple[int, float], ...]
@@ -99,7 +99,7 @@ class Plan:
     end: Point
     """The level of the state returned."""
     draws: tuple[Draw, ...] = ()
-    opening: Opening = Opening()
+    opening: Opening = field(default_factory=Opening)
 
     def __post_init__(self):
         if not self.rows:
@@ -197,7 +197,8 @@ class Plan:
                 start=_point(it["start"]),
                 opening=Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
                 rows=tuple(
-                    Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"])) for row in it["rows"]
+                    Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
+                    for row in it["rows"]
                 ),
                 end=_point(it["end"]),
                 draws=tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
