@@ -80,6 +80,11 @@ class Stepper:
         """`x` is the end of a step (or the start), not a stage inside one."""
         return self.i == 0 or self.plan.rows[self.i - 1].completes
 
+    @property
+    def held(self) -> int:
+        """State-sized tensors kept now: states, answers and draws that a later row reads, and freed buffers."""
+        return len(self._held) + len(self._pool)
+
     def replace(self, x: Tensor) -> None:
         """Puts another tensor in the place of the newest state, as a projection does."""
         self._check(x, "The replacement of the state")
