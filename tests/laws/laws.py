@@ -1,7 +1,7 @@
 """The laws every solver obeys, as functions of a plan: no Monte Carlo, no tolerance for luck.
 
-Everything but the model is linear, so one batch of unit vectors run through the real stepper reads off every coefficient of every state: entry 0 starts at 1
-with all draws 0, entry 1 + j has draw j equal to 1. Laws return numbers; the tests compare them, and the mutants must break them.
+Everything but the model is linear, so one batch of unit vectors run through the real stepper reads off every coefficient of every state: entry 0
+starts at 1 with all draws 0, entry 1 + j has draw j equal to 1. Laws return numbers; the tests compare them, and the mutants must break them.
 """
 
 import math

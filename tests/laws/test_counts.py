@@ -1,5 +1,7 @@
 """Every solver at every length: finite, honest about its model calls, and never reading the future."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from laws import CASES, ids, mixture_denoiser, states
@@ -48,7 +50,7 @@ def test_no_call_count_is_forgotten():
 def test_draws_know_their_stretch_of_path(solver, case):
     plan = seeds.plan(solver, steps=4, schedule="vp", **case)
     path = [draw for draw in plan.draws if draw.stream == "path"]
-    for before, after in zip(path[:-1], path[1:], strict=True):
+    for before, after in pairwise(path):
         assert before.lam0 < before.lam1 and after.lam0 == pytest.approx(before.lam1, abs=1e-12)
     if path:
         assert path[0].lam0 == pytest.approx(plan.start.lam) and path[-1].lam1 == pytest.approx(plan.rows[-1].at.lam)
