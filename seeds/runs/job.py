@@ -143,7 +143,7 @@ def run(
         resume: complete the run in the folder, if there is one.
         threads: of torch; None is those of the run resumed, or torch's own choice. Restored at the end.
         version, command: to be written down.
-        progress: a bar on stderr.
+        progress: a bar on stderr, where that is a terminal.
     Raises:
         ValueError: the folder holds a run and `resume` is not asked for, or another run than this one, or images of no run.
         OSError: a file cannot be written. What is there is whole.
@@ -174,7 +174,7 @@ def run(
 def _draw(job: Job, units: Sequence[Sequence[int]], progress: bool) -> None:
     form = "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total} images [{elapsed}<{remaining}]"
     total, nfe = sum(map(len, units)), job.plan.nfe
-    with tqdm(total=total, desc=f"{job.plan.solver}, {nfe} NFE", bar_format=form, disable=not progress) as bar:
+    with tqdm(total=total, desc=f"{job.plan.solver}, {nfe} NFE", bar_format=form, disable=None if progress else True) as bar:
 
         def ticking(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
             bar.update(len(x) / nfe)
