@@ -1,0 +1,146 @@
+"""`seeds ref | fid | is | kid`: reference statistics, and the distance of a set of images to them."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from seeds.metrics.checks import MetricError
+from seeds.metrics.estimate import Estimate
+from seeds.metrics.features import Extractor, from_torchscript
+from seeds.metrics.frechet import frechet
+from seeds.metrics.images import ImageSet, open_images
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.moments import Moments, UnitMoments
+from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
+
+
+class MetricCommand(click.Command):
+    """A command that prints a MetricError as one sentence and exits with 1."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except MetricError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _options(*options):
+    def apply(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+_images = click.argument("images", type=click.Path(path_type=Path))
+_extraction = _options(
+    click.option("--features", required=True, help="Extractor: the path of a TorchScript detector such as inception-2015-12-05.pt."),
+    click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with a path."),
+    click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
+    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call of the extractor."),
+    click.option("--device", default="cpu", show_default=True, help="Where the extractor runs: cpu, cuda, cuda:1, mps."),
+)
+_reference = click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference statistics, an npz.")
+_units = click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the interval.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from.")
+
+
+@click.command(cls=MetricCommand)
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder, zip, npz (arr_0) or IDX file.")
+@_extraction
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz to write.")
+@click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
+def ref(images, features, sha256, num, batch, device, out, keep_features):
+    """Write the reference statistics of a set of images."""
+    extractor, source = _extractor(features, sha256, device), open_images(images)
+    kept, moments = [], None
+    for rows in _rows(extractor, source, batch, num):
+        moments = moments or Moments(rows.shape[1])
+        moments.update(rows)
+        kept += [rows] if keep_features else []
+    save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, np.concatenate(kept) if kept else None))
+    click.echo(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
+
+
+@click.command(cls=MetricCommand)
+@_images
+@_reference
+@_extraction
+@_units
+@_json
+def fid(images, reference, features, sha256, num, batch, device, units, as_json):
+    """Frechet distance of IMAGES (folder, zip, npz, IDX) to reference statistics."""
+    extractor, source, statistics = _extractor(features, sha256, device), open_images(images), load_statistics(reference)
+    stream = None
+    for rows in _rows(extractor, source, batch, num):
+        if stream is None:
+            check_comparable(extractor.recipe, rows.shape[1], statistics)
+            stream = UnitMoments(rows.shape[1], units)
+        stream.update(rows)
+    _report(
+        frechet(stream, statistics.mu, statistics.sigma), extractor, images, as_json, reference=str(reference), reference_n=statistics.n
+    )
+
+
+@click.command("is", cls=MetricCommand)
+@_images
+@_extraction
+@click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order.")
+@_json
+def is_(images, features, sha256, num, batch, device, splits, as_json):
+    """Inception score of IMAGES (folder, zip, npz, IDX) under a classifier."""
+    extractor, source = _extractor(features, sha256, device), open_images(images)
+    probabilities = np.concatenate(list(_rows(extractor, source, batch, num, probabilities=True)))
+    _report(inception_score(probabilities, splits), extractor, images, as_json, splits=splits)
+
+
+@click.command(cls=MetricCommand)
+@_images
+@_reference
+@_extraction
+@_units
+@click.option("--subsets", is_flag=True, help="Compare within units only: faster, with a larger error.")
+@_json
+def kid(images, reference, features, sha256, num, batch, device, units, subsets, as_json):
+    """Kernel distance of IMAGES (folder, zip, npz, IDX) to a reference that keeps its features."""
+    extractor, source, statistics = _extractor(features, sha256, device), open_images(images), load_statistics(reference)
+    if statistics.features is None:
+        raise MetricError(
+            f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
+        )
+    rows = np.concatenate(list(_rows(extractor, source, batch, num)))
+    check_comparable(extractor.recipe, rows.shape[1], statistics)
+    estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
+    _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
+
+
+COMMANDS = (ref, fid, is_, kid)
+
+
+def _extractor(features: str, sha256: str | None, device: str) -> Extractor:
+    return from_torchscript(features, sha256, device=device)
+
+
+def _rows(extractor: Extractor, source: ImageSet, batch: int, num: int | None, probabilities: bool = False) -> Iterator[np.ndarray]:
+    """Features, or class probabilities, batch by batch in the order of the images, under a progress bar where someone is looking."""
+    run = extractor.probabilities if probabilities else extractor
+    with tqdm(total=num or source.count, unit="image", disable=None) as bar:
+        for images in source.batches(batch, num):
+            yield run(images)
+            bar.update(len(images))
+
+
+def _report(estimate: Estimate, extractor: Extractor, images: Path, as_json: bool, **facts) -> None:
+    if not as_json:
+        click.echo(estimate)
+        return
+    numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
+    click.echo(json.dumps({**numbers, "images": str(images), "features": vars(extractor.recipe), **facts}, indent=2))
