@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -22,11 +24,16 @@ from seeds.metrics.references import Statistics, check_comparable, load_statisti
 
 
 class MetricCommand(click.Command):
-    """A command that prints a MetricError as one sentence and exits with 1."""
+    """A command that prints a MetricError, exit status 1, and any warning as one sentence each."""
 
     def invoke(self, context):
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                result = super().invoke(context)
+            for warning in caught:
+                click.echo(f"Warning: {warning.message}", err=True)
+            return result
         except MetricError as error:
             raise click.ClickException(str(error)) from error
 
@@ -61,9 +68,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 def ref(images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of a set of images."""
     extractor, source = _extractor(features, sha256, device), open_images(images)
-    kept, moments = [], None
-    for rows in _rows(extractor, source, batch, num):
-        moments = moments or Moments(rows.shape[1])
+    blocks = _over(extractor, source, batch, num)
+    head, kept = next(blocks), []
+    moments = Moments(head.shape[1])
+    for rows in chain((head,), blocks):
         moments.update(rows)
         kept += [rows] if keep_features else []
     save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, np.concatenate(kept) if kept else None))
@@ -79,15 +87,14 @@ def ref(images, features, sha256, num, batch, device, out, keep_features):
 def fid(images, reference, features, sha256, num, batch, device, units, as_json):
     """Frechet distance of IMAGES (folder, zip, npz, IDX) to reference statistics."""
     extractor, source, statistics = _extractor(features, sha256, device), open_images(images), load_statistics(reference)
-    stream = None
-    for rows in _rows(extractor, source, batch, num):
-        if stream is None:
-            check_comparable(extractor.recipe, rows.shape[1], statistics)
-            stream = UnitMoments(rows.shape[1], units)
+    blocks = _over(extractor, source, batch, num)
+    head = next(blocks)
+    check_comparable(extractor.recipe, head.shape[1], statistics)
+    stream = UnitMoments(head.shape[1], units)
+    for rows in chain((head,), blocks):
         stream.update(rows)
-    _report(
-        frechet(stream, statistics.mu, statistics.sigma), extractor, images, as_json, reference=str(reference), reference_n=statistics.n
-    )
+    estimate = frechet(stream, statistics.mu, statistics.sigma)
+    _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
 
 
 @click.command("is", cls=MetricCommand)
@@ -98,7 +105,7 @@ def fid(images, reference, features, sha256, num, batch, device, units, as_json)
 def is_(images, features, sha256, num, batch, device, splits, as_json):
     """Inception score of IMAGES (folder, zip, npz, IDX) under a classifier."""
     extractor, source = _extractor(features, sha256, device), open_images(images)
-    probabilities = np.concatenate(list(_rows(extractor, source, batch, num, probabilities=True)))
+    probabilities = np.concatenate(list(_over(extractor.probabilities, source, batch, num)))
     _report(inception_score(probabilities, splits), extractor, images, as_json, splits=splits)
 
 
@@ -116,9 +123,10 @@ def kid(images, reference, features, sha256, num, batch, device, units, subsets,
         raise MetricError(
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
         )
-    rows = np.concatenate(list(_rows(extractor, source, batch, num)))
-    check_comparable(extractor.recipe, rows.shape[1], statistics)
-    estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
+    blocks = _over(extractor, source, batch, num)
+    head = next(blocks)
+    check_comparable(extractor.recipe, head.shape[1], statistics)
+    estimate = kernel_distance(np.concatenate([head, *blocks]), statistics.features, units=units, across=not subsets)
     _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
 
 
@@ -129,12 +137,11 @@ def _extractor(features: str, sha256: str | None, device: str) -> Extractor:
     return from_torchscript(features, sha256, device=device)
 
 
-def _rows(extractor: Extractor, source: ImageSet, batch: int, num: int | None, probabilities: bool = False) -> Iterator[np.ndarray]:
-    """Features, or class probabilities, batch by batch in the order of the images, under a progress bar where someone is looking."""
-    run = extractor.probabilities if probabilities else extractor
+def _over(function: Callable, source: ImageSet, batch: int, num: int | None) -> Iterator[np.ndarray]:
+    """`function` of the images, batch by batch in their order, under a progress bar where someone is looking."""
     with tqdm(total=num or source.count, unit="image", disable=None) as bar:
         for images in source.batches(batch, num):
-            yield run(images)
+            yield function(images)
             bar.update(len(images))
 
 

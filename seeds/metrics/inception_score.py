@@ -29,7 +29,7 @@ def inception_score(probabilities, splits: int = 10) -> Estimate:
     if p.min() < 0 or off.max() > 1e-3:
         row = int(np.argmax(np.maximum(off, -p.min(axis=1))))
         raise MetricError(
-            f"`probabilities` row {row} is no distribution (sum {p[row].sum():.6g}, least {p[row].min():.3g}). Apply a softmax."
+            f"`probabilities` row {row} is no distribution: sum {p[row].sum():.6g}, least {p[row].min():.3g}. Apply a softmax."
         )
     bounds = [k * len(p) // splits for k in range(splits + 1)]
     return over_parts("inception score", [_score(p[a:b]) for a, b in pairwise(bounds)], len(p), "splits in data order")

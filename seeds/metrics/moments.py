@@ -19,7 +19,8 @@ class Moments:
         s_i = sum over rows of D_i        and        G_ij = sum over rows of D_i D_j^T,   i <= j,
 
     kept as int64. Float64 products of digits are exact whatever the order in which BLAS adds them, and merging is integer addition.
-    Rounding moves a feature by at most 2^-31. Features below 2^9 need two digits, three matrices of d^2 int64; the state is flat in N.
+    Rounding moves a feature by at most 2^-31, less than float32 does above 2^-7. Features below 2^9 need two digits, three matrices of
+    d^2 int64; the state is flat in N.
 
     `merge` and `without` return new Moments; `state` and `from_state` carry one through files and process groups.
     """
