@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +79,7 @@ class Extractor:
     def _run(self, function: Callable, images: np.ndarray) -> np.ndarray:
         out = torch.as_tensor(function(prepare(images, self.recipe).to(self.device)))
         if out.ndim != 2 or len(out) != len(images):
-            raise MetricError(
-                f"The extractor {self.recipe.name} gave shape {tuple(out.shape)} for {len(images)} images, not (B, d). Pool or flatten."
-            )
+            raise MetricError(f"The extractor {self.recipe.name} gave shape {tuple(out.shape)}, not ({len(images)}, d). Pool or flatten.")
         return out.to("cpu", torch.float32).numpy()
 
 
@@ -149,7 +148,9 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
         said = "none was given" if sha256 is None else f"you gave {sha256}"
         raise MetricError(f"`sha256` of {path} is {found}; {said}. Pass the one its publisher states.")
     try:
-        module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
+        with warnings.catch_warnings():  # the detector exists in no newer format
+            warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
+            module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     except RuntimeError as error:
         raise MetricError(f"{path} is no TorchScript file. Pickled networks are not read; use the `.pt` TorchScript export.") from error
     recipe = Recipe(path.stem, found, "none", "rgb")

@@ -76,7 +76,8 @@ def load_statistics(path: str | Path) -> Statistics:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array, not an npz")
             keys = ("mu", "sigma", "n", "dtype", "source", "features", "name", "sha256", "resize", "channels")
