@@ -15,7 +15,7 @@ from tqdm import tqdm
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.features import Extractor, from_torchscript
-from seeds.metrics.frechet import frechet
+from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.images import ImageSet, open_images
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
@@ -93,7 +93,7 @@ def fid(images, reference, features, sha256, num, batch, device, units, as_json)
     stream = UnitMoments(head.shape[1], units)
     for rows in chain((head,), blocks):
         stream.update(rows)
-    estimate = frechet(stream, statistics.mu, statistics.sigma)
+    estimate = frechet_estimate(stream, statistics.mu, statistics.sigma)
     _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
 
 

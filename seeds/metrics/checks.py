@@ -7,10 +7,11 @@ class MetricError(ValueError):
     """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
 
 
-def as_features(features, name: str = "features", least: int = 2) -> np.ndarray:
+def as_features(features, name: str = "features", least: int = 2, first: int = 0) -> np.ndarray:
     """`features` as float64 of shape (N, d), refused by name if it is not a finite matrix of at least `least` rows.
 
-    Raises: MetricError for another shape, no columns, too few rows, or a value that is not finite (the first such row is named).
+    Raises: MetricError for another shape, no columns, too few rows, or a value that is not finite (the first such row is named,
+            counted from `first`).
     """
     array = np.asarray(features, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
@@ -20,7 +21,7 @@ def as_features(features, name: str = "features", least: int = 2) -> np.ndarray:
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
         raise MetricError(
-            f"`{name}` holds a NaN or an infinity, first in row {int(np.argmin(finite))}. "
+            f"`{name}` holds a NaN or an infinity, first in row {first + int(np.argmin(finite))}. "
             "Look at that image, or at a network running in half precision; no metric can be trusted after it."
         )
     return array

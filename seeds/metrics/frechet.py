@@ -38,7 +38,7 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
     return _distance(mu1, root1, mu2, root2)
 
 
-def frechet(images: UnitMoments, mu, sigma) -> Estimate:
+def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
     """Frechet distance of a stream of features to N(mu, sigma), with its interval: jackknife over the stream's units.
 
     The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a

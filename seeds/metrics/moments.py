@@ -42,7 +42,7 @@ class Moments:
 
         Raises: MetricError for another width, a value that is not finite or above 2^28, or more than 2^23 rows in all.
         """
-        rows = as_features(features, least=0)
+        rows = as_features(features, least=0, first=self.n)
         if rows.shape[1] != self.dim:
             raise MetricError(f"`features` has d = {rows.shape[1]} columns, but this stream was begun with d = {self.dim}.")
         if rows.size and np.abs(rows).max() > _LIMIT:
@@ -159,7 +159,8 @@ class UnitMoments:
 
     def update(self, features, first: int | None = None) -> None:
         """Add rows (B, d) whose numbers in the data order are first, first + 1, ... (default: those after the rows seen so far)."""
-        rows, start = as_features(features, least=0), self.n if first is None else first
+        start = self.n if first is None else first
+        rows = as_features(features, least=0, first=start)
         for number, part in enumerate(self.parts):
             part.update(rows[(number - start) % len(self.parts) :: len(self.parts)])
 

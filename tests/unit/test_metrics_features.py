@@ -10,20 +10,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from seeds.cli.metrics import fid, is_, kid, ref
-from seeds.metrics import (
-    MetricError,
-    Recipe,
-    Statistics,
-    check_comparable,
-    frechet_distance,
-    from_callable,
-    from_module,
-    from_torchscript,
-    inception_score,
-    kernel_distance,
-    load_statistics,
-    save_statistics,
-)
+from seeds.metrics.checks import MetricError
+from seeds.metrics.features import Recipe, from_callable, from_module, from_torchscript
+from seeds.metrics.frechet import frechet_distance
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
 
 HASH = "0123456789abcdef" * 4
 RNG = np.random.default_rng(5)

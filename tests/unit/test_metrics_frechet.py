@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from seeds.metrics import MetricError, RankWarning, UnitMoments, frechet, frechet_distance
+from seeds.metrics.checks import MetricError
+from seeds.metrics.frechet import RankWarning, frechet_distance, frechet_estimate
+from seeds.metrics.moments import UnitMoments
 
 EDM = np.load(Path(__file__).parents[1] / "data" / "edm" / "fid_is.npz", allow_pickle=False)
 
@@ -73,7 +75,7 @@ def test_edm_fixtures():
 def test_stream_gives_the_fixture_with_an_interval_around_it():
     stream = UnitMoments(12, units=10)
     stream.update(EDM["features"])
-    estimate = frechet(stream, EDM["mu_ref"], EDM["sigma_ref"])
+    estimate = frechet_estimate(stream, EDM["mu_ref"], EDM["sigma_ref"])
     assert estimate.value == pytest.approx(float(EDM["fid"]), rel=1e-8)
     assert estimate.low < estimate.value < estimate.high and estimate.n == 200 and len(estimate.parts) == 10
     kept = EDM["features"][np.arange(200) % 10 != 3].astype(np.float64)
@@ -88,7 +90,7 @@ def test_jackknife_error_is_the_spread_of_repeated_draws():
     for _ in range(150):
         stream = UnitMoments(3, units=10)
         stream.update(rng.standard_normal((400, 3)))
-        estimate = frechet(stream, mu, sigma)
+        estimate = frechet_estimate(stream, mu, sigma)
         values.append(estimate.value)
         errors.append(estimate.error)
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values, ddof=1), rel=0.2)
@@ -98,7 +100,7 @@ def test_fewer_images_than_dimensions_is_finite_and_warned_of_once():
     stream = UnitMoments(12, units=2)
     stream.update(EDM["features"][:8])
     with pytest.warns(RankWarning, match="covariance of 8 images has rank 7 in 12 dimensions") as caught:
-        estimate = frechet(stream, EDM["mu_ref"], EDM["sigma_ref"])
+        estimate = frechet_estimate(stream, EDM["mu_ref"], EDM["sigma_ref"])
     assert len(caught) == 1 and estimate.value == pytest.approx(float(EDM["fid_small"]), rel=1e-4)
 
 
@@ -123,7 +125,7 @@ def test_stream_refusals():
     stream = UnitMoments(2, units=5)
     stream.update(np.random.default_rng(0).standard_normal((9, 2)))
     with pytest.raises(MetricError, match="N = 9 is too small for 5 units"):
-        frechet(stream, np.zeros(2), np.eye(2))
+        frechet_estimate(stream, np.zeros(2), np.eye(2))
     stream.update(np.zeros((1, 2)))
     with pytest.raises(MetricError, match="d = 2 and the reference d = 3"):
-        frechet(stream, np.zeros(3), np.eye(3))
+        frechet_estimate(stream, np.zeros(3), np.eye(3))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seeds.metrics import MetricError, open_images, to_uint8
+from seeds.metrics.checks import MetricError
+from seeds.metrics.images import open_images, to_uint8
 
 GREY = np.random.default_rng(0).integers(0, 256, (7, 6, 5), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (7, 6, 5, 3), np.uint8)

@@ -3,8 +3,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from seeds.metrics import MetricError, Moments, UnitMoments
 from seeds.metrics import moments as module
+from seeds.metrics.checks import MetricError
+from seeds.metrics.moments import Moments, UnitMoments
 
 ROWS = np.random.default_rng(0).standard_normal((1500, 7)) * np.logspace(-2, 3, 7) + np.linspace(-500, 500, 7)
 
@@ -98,6 +99,8 @@ def test_units_are_rows_by_number_whatever_the_ranks_and_batches():
     merged = UnitMoments.from_state(merged.state())
     assert all(same_bits(a, b) for a, b in zip(merged.parts, whole.parts, strict=True)) and same_bits(merged.total(), stream(ROWS))
     assert same_bits(merged.parts[1], stream(ROWS[1::4]))
+    with pytest.raises(MetricError, match="NaN or an infinity, first in row 901"):
+        whole.update(np.where(np.arange(2)[:, None] == 1, np.nan, ROWS[:2]), first=900)
     with pytest.raises(MetricError, match="`units` differ"):
         whole.merge(UnitMoments(7, 5))
 
@@ -126,6 +129,7 @@ def test_constant_features_have_no_covariance():
         (lambda m: m.update(np.zeros((2, 4))), "d = 4 columns, but this stream was begun with d = 3"),
         (lambda m: m.update(np.zeros(3)), r"shape \(N, d\).* has shape \(3,\)"),
         (lambda m: m.update([[1.0, 2.0, 3.0], [0.0, np.nan, 0.0]]), "NaN or an infinity, first in row 1"),
+        (lambda m: (m.update(np.ones((4, 3))), m.update([[np.inf, 1.0, 1.0]])), "first in row 4"),
         (lambda m: m.update(np.full((1, 3), 3e8)), "above the limit of 2.68435e\\+08. Scale"),
         (lambda m: m.mean(), "N = 0 images; this needs at least 1"),
         (lambda m: (m.update(np.ones((1, 3))), m.covariance()), "N = 1 images; this needs at least 2"),

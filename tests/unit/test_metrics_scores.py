@@ -1,14 +1,17 @@
 import itertools
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from seeds.metrics import MetricError, inception_score, kernel_distance, over_parts, precision_recall
-from seeds.metrics.estimate import jackknife, t_quantile
+from seeds.metrics import precision_recall as module
+from seeds.metrics.checks import MetricError
+from seeds.metrics.estimate import jackknife, over_parts, t_quantile
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.precision_recall import precision_recall
 
 EDM = np.load(Path(__file__).parents[1] / "data" / "edm" / "fid_is.npz", allow_pickle=False)
 RNG = np.random.default_rng(3)
@@ -143,7 +146,7 @@ def test_precision_and_recall_of_copies_subsets_and_strangers():
 def test_precision_in_blocks_and_without_a_unit(monkeypatch):
     x, y = RNG.standard_normal((50, 3)), RNG.standard_normal((70, 3)) + 0.7
     whole = precision_recall(x, y, units=5)
-    monkeypatch.setattr(sys.modules["seeds.metrics.precision_recall"], "_ROWS", 13)
+    monkeypatch.setattr(module, "_ROWS", 13)
     assert precision_recall(x, y, units=5) == whole
     left = precision_recall(x[np.arange(50) % 5 != 2], y[np.arange(70) % 5 != 2], units=5)
     assert (whole.precision.parts[2], whole.recall.parts[2]) == (left.precision.value, left.recall.value)
