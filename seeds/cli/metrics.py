@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import Estimate
-from seeds.metrics.features import Extractor, from_torchscript
+from seeds.metrics.features import Extractor, from_module, from_torchscript
 from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.images import ImageSet, open_images
 from seeds.metrics.inception_score import inception_score
@@ -49,8 +49,8 @@ def _options(*options):
 
 _images = click.argument("images", type=click.Path(path_type=Path))
 _extraction = _options(
-    click.option("--features", required=True, help="Extractor: the path of a TorchScript detector such as inception-2015-12-05.pt."),
-    click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with a path."),
+    click.option("--features", required=True, help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt."),
+    click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
     click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
     click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call of the extractor."),
     click.option("--device", default="cpu", show_default=True, help="Where the extractor runs: cpu, cuda, cuda:1, mps."),
@@ -134,7 +134,18 @@ COMMANDS = (ref, fid, is_, kid)
 
 
 def _extractor(features: str, sha256: str | None, device: str) -> Extractor:
-    return from_torchscript(features, sha256, device=device)
+    """A TorchScript detector by its path (`.pt`, or any file with a hash given), else a classifier from a weight file or a bundled name."""
+    if sha256 or Path(features).suffix == ".pt":
+        return from_torchscript(features, sha256, device=device)
+    from seeds.checkpoints import CheckpointError, info, load  # opens weights: not needed for the detector
+
+    try:
+        facts, module = info(features), load(features)
+    except CheckpointError as error:
+        raise MetricError(f"`--features` {features}: {error}") from error
+    if facts["kind"] != "features":
+        raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
+    return from_module(module, facts["name"], channels="grey", device=device)
 
 
 def _over(function: Callable, source: ImageSet, batch: int, num: int | None) -> Iterator[np.ndarray]:

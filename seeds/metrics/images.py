@@ -53,7 +53,7 @@ class ImageSet:
             if len(batch) == size or i == wanted:
                 yield np.stack(batch)
                 batch = []
-            if i == wanted:
+            if i == wanted < self.count:
                 return
 
 

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import sys
+import types
 import warnings
 import zipfile
 
@@ -253,6 +255,29 @@ def test_commands(tmp_path, detector):
     one = json.loads(run(is_, images, *extract, "--splits", 1, "--json").output)
     probabilities = from_torchscript(path, sha256).probabilities(IMAGES[:40] // 2)
     assert one["value"] == pytest.approx(inception_score(probabilities, 1).value, rel=1e-5) and one["low"] is None
+
+
+def test_bundled_classifier_by_name(tmp_path, monkeypatch):
+    class CheckpointError(ValueError):
+        pass
+
+    def info(name):
+        if name == "absent":
+            raise CheckpointError("no bundled model of that name")
+        return {"name": name, "kind": "features" if name == "tiny" else "mixture"}
+
+    checkpoints = types.ModuleType("seeds.checkpoints")
+    module = Classifier()
+    checkpoints.__dict__.update(CheckpointError=CheckpointError, info=info, load=lambda name: module)
+    monkeypatch.setitem(sys.modules, "seeds.checkpoints", checkpoints)
+    np.savez(tmp_path / "images.npz", arr_0=IMAGES[..., 0])
+    made = run(ref, "--images", tmp_path / "images.npz", "--features", "tiny", "--out", tmp_path / "ref.npz")
+    assert made.exit_code == 0 and load_statistics(tmp_path / "ref.npz").recipe == from_module(module, "tiny").recipe
+    for name, match in (
+        ("absent", "`--features` absent: no bundled model"),
+        ("mix", "of kind 'mixture', no feature network"),
+    ):
+        assert match in run(is_, tmp_path / "images.npz", "--features", name).stderr
 
 
 def test_command_errors_and_warnings_are_one_line(tmp_path, detector):

@@ -110,6 +110,14 @@ def npy(array):
     return buffer.getvalue()
 
 
+def test_gzip_checksum_is_read(tmp_path):
+    path = write_idx(tmp_path / "idx.gz", GREY)
+    whole = bytearray(path.read_bytes())
+    whole[-6] ^= 1
+    path.write_bytes(whole)
+    refused(path, "idx.gz cannot be read: CRC check failed")
+
+
 @pytest.mark.parametrize("name", ["idx", "idx.gz"])
 def test_cut_idx_is_named(tmp_path, name):
     path = write_idx(tmp_path / name, GREY)

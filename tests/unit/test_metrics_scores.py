@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from seeds.metrics import kernel
 from seeds.metrics import precision_recall as module
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import jackknife, over_parts, t_quantile
@@ -92,13 +93,11 @@ def test_kernel_distance_over_disjoint_subsets():
     assert estimate.error == pytest.approx(np.std(parts, ddof=1) / 2) and "4 disjoint subsets" in estimate.method
 
 
-def test_kernel_matrix_in_blocks_is_the_whole_one():
-    x, y = RNG.standard_normal((2100, 2)), RNG.standard_normal((2050, 2)) + 1
-    k_xx, k_yy, k_xy = ((a @ b.T / 2 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-    np.fill_diagonal(k_xx, 0)
-    np.fill_diagonal(k_yy, 0)
-    whole = k_xx.sum() / (2100 * 2099) + k_yy.sum() / (2050 * 2049) - 2 * k_xy.mean()
-    assert kernel_distance(x, y, units=2).value == pytest.approx(whole, rel=1e-10)
+def test_kernel_matrix_in_blocks_is_the_whole_one(monkeypatch):
+    x, y = RNG.standard_normal((130, 2)), RNG.standard_normal((150, 2)) + 1
+    whole = kernel_distance(x, y, units=3).parts
+    monkeypatch.setattr(kernel, "_ROWS", 11)
+    assert kernel_distance(x, y, units=3).parts == pytest.approx(whole, rel=1e-12)
 
 
 @pytest.mark.parametrize("across", [True, False])
@@ -133,11 +132,13 @@ def test_precision_and_recall_of_known_sets():
 
 
 def test_precision_and_recall_of_copies_subsets_and_strangers():
-    reference = RNG.standard_normal((60, 8))
+    reference = RNG.standard_normal((60, 65))
     copies = precision_recall(reference, reference)
     assert copies.precision.value == copies.recall.value == 1.0
+    twins = np.repeat(reference, 2, axis=0)
+    assert precision_recall(twins, twins[::-1], k=1).precision.value == 1.0  # balls of radius 0
     two_modes = np.concatenate([reference, reference + 100])
-    one_mode = precision_recall(np.repeat(reference, 2, axis=0)[RNG.permutation(120)], two_modes, units=5)
+    one_mode = precision_recall(twins[RNG.permutation(120)], two_modes, units=5)
     assert one_mode.precision.value == 1.0 and one_mode.recall.value == 0.5
     stranger = precision_recall(reference + 1000, reference)
     assert stranger.precision.value == stranger.recall.value == 0.0
