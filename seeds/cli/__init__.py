@@ -7,19 +7,23 @@ from collections.abc import Sequence
 import click
 
 import seeds
+from seeds.cli import metrics
 from seeds.cli.plan import plan
 from seeds.cli.sample import sample
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(seeds.__version__, prog_name="seeds")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Fast, provably right stochastic sampling from diffusion models."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
-for command in (sample, plan):
+for command in (sample, plan, *metrics.COMMANDS):
     commands.add_command(command)
 
 
@@ -32,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return commands.main(given, prog_name="seeds", standalone_mode=False, obj=given) or 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "seeds"
+        return _say(f"{error.format_message()} Try {path} --help.", error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("Interrupted. Every file that is there is whole; a run is completed with --resume.", INTERRUPTED)
     except Exception as error:
