@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py [--rounds 7]
 
-The model is free (it returns the same tensor), the noise is given, the state is 64 x 3 x 64 x 64 float32, one thread, warm. The unit is `x.add_(1)` on that
+The model is free (it returns a tensor made before), the noise is given, the state is 64 x 3 x 64 x 64 float32, one thread, warm. The unit is `x.add_(1)` on that
 state, so that a pass reads and writes it once; ratios of one run are quoted, since machines are noisy. Prints JSON.
 """
 
@@ -25,12 +25,13 @@ STEPS = 10
 def ours(solver: str, **options) -> tuple[Callable[[], None], int]:
     """One whole run of a solver with its number of model calls."""
     plan = seeds.plan(solver, steps=STEPS, schedule="vp", final="none", **options)
-    x, answers, noise = torch.randn(SHAPE), [torch.randn(SHAPE) for _ in range(5)], [torch.randn(SHAPE) for _ in range(5)]
+    x, noise = torch.randn(SHAPE), torch.randn(SHAPE)
+    answers = [torch.randn(SHAPE) for _ in range(plan.nfe // STEPS)]  # one per stage: an answer still needed must not be written over
 
     def run() -> None:
-        stepper = Stepper(plan, x, lambda j: noise[j % 5])
+        stepper = Stepper(plan, x, lambda j: noise)
         while not stepper.done:
-            stepper.advance(answers[stepper.i % 5])
+            stepper.advance(answers[stepper.i % len(answers)])
 
     return run, plan.nfe
 
