@@ -1,6 +1,7 @@
 """DhariwalUNet: ADM (Dhariwal and Nichol 2021, arXiv:2105.05233) as parametrised by Karras et al. 2022 (arXiv:2206.00364)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,9 @@ from seeds.networks.labels import check_levels, class_rows
 class DhariwalUNet(nn.Module):
     """U-Net of ADM: adaptive scale and shift, attention with 64 channels a head.
 
-    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,), class_labels
-    (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros); F (B, out_channels, R, R)
-    in the dtype of x. Parameter names and order are those of the published checkpoints.
+    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,),
+    class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros);
+    F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of the published checkpoints.
 
     In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts in the blocks.
 
@@ -48,9 +49,7 @@ class DhariwalUNet(nn.Module):
         self.map_layer1 = Linear(emb_channels, emb_channels)
         self.map_label = Linear(label_dim, emb_channels, bias=False) if label_dim else None
 
-        def block(inputs: int, outputs: int, **options: bool) -> UNetBlock:
-            return UNetBlock(inputs, outputs, emb_channels, channels_per_head=64, dropout=dropout, **options)
-
+        block = partial(UNetBlock, emb_channels=emb_channels, channels_per_head=64, dropout=dropout)
         self.enc = nn.ModuleDict()
         skips: list[int] = []  # output channels of every entry, in order
         channels = in_channels
@@ -80,8 +79,7 @@ class DhariwalUNet(nn.Module):
                 self.dec[f"{res}x{res}_block{index}"] = block(channels + skips.pop(), model_channels * mult, attention=attention)
                 channels = model_channels * mult
         self.out_norm = GroupNorm(channels)
-        self.out_conv = Conv2d(channels, out_channels, kernel=3)
-        nn.init.zeros_(self.out_conv.weight)
+        self.out_conv = Conv2d(channels, out_channels, kernel=3, zero=True)
 
     def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
         emb = self._embed(noise_labels, class_labels, augment_labels)

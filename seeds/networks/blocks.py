@@ -4,12 +4,13 @@ Precision rule: every layer casts its parameters to the dtype of its input, so t
 bfloat16 images keep float32 parameters, embeddings, norm statistics and softmax; float64 images give a float64 evaluation.
 
 Initial weights (for training; loading overwrites them): Xavier uniform, `fan_avg` scaling as in DDPM (Ho et al. 2020, arXiv:2006.11239) and
-NCSN++ (Song et al. 2021, arXiv:2011.13456), biases 0. The last convolution of each residual branch and the output convolution start at 0, so
-that every block starts as its skip path (Dhariwal and Nichol 2021, arXiv:2105.05233).
+NCSN++ (Song et al. 2021, arXiv:2011.13456), biases 0. The last convolution of each residual branch and the output convolution start at
+0 (`zero=True`), so that every block starts as its skip path (Dhariwal and Nichol 2021, arXiv:2105.05233).
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +36,11 @@ class Linear(nn.Linear):
 class Conv2d(nn.Module):
     """Convolution, optionally with a FIR filter that doubles (`up`) or halves (`down`) the resolution.
 
-    The filter is outer(r, r) / (sum r)^2 with r = `resample_filter`; doubling applies it times 4 to the zero-stuffed image. kernel = 0 means the
-    filter alone. Unfused: resample, then convolve. `fused_resample` moves the padding of both into the first of the two operations, and when
-    halving convolves first, at full resolution. x (B, in_channels, H, W) -> (B, out_channels, H', W').
+    The filter is outer(r, r) / (sum r)^2 with r = `resample_filter`; doubling applies it times 4 to the zero-stuffed image. kernel = 0
+    means the filter alone. Unfused: resample, then convolve. `fused_resample` pads once for both, and when halving convolves first, at
+    full resolution. `zero` starts the weight at 0. x (B, in_channels, H, W) -> (B, out_channels, H', W').
+
+    Raises: ValueError if both `up` and `down` are set.
     """
 
     def __init__(
@@ -50,20 +53,22 @@ class Conv2d(nn.Module):
         down: bool = False,
         resample_filter: Sequence[float] = (1, 1),
         fused_resample: bool = False,
+        zero: bool = False,
     ):
         super().__init__()
         if up and down:
             raise ValueError("`up` and `down` exclude each other: a layer resamples once.")
-        self.up, self.down, self.fused_resample = up, down, fused_resample
+        self.up, self.fused_resample, self.zero = up, fused_resample, zero
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel)) if kernel else None
         self.bias = nn.Parameter(torch.empty(out_channels)) if kernel and bias else None
         r = torch.tensor(resample_filter, dtype=torch.float32)
+        self.resample_filter: Tensor | None
         self.register_buffer("resample_filter", torch.outer(r, r)[None, None] / r.sum() ** 2 if up or down else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         if self.weight is not None:
-            nn.init.xavier_uniform_(self.weight)
+            nn.init.zeros_(self.weight) if self.zero else nn.init.xavier_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -102,9 +107,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class PositionalEmbedding(nn.Module):
-    """x (B,) -> (B, num_channels): [cos(x f), sin(x f)], f_i = max_positions^(-i / (h - e)), h = num_channels // 2, e = 1 if endpoint else 0.
+    """x (B,) -> (B, num_channels): [cos(x f), sin(x f)], f_i = max_positions^(-i / (h - e)).
 
-    The frequencies are formed in float32 whatever the dtype of x.
+    h = num_channels // 2; e = 1 if `endpoint` else 0. The frequencies are formed in float32 whatever the dtype of x.
     """
 
     def __init__(self, num_channels: int, max_positions: int = 10000, endpoint: bool = False):
@@ -119,7 +124,7 @@ class PositionalEmbedding(nn.Module):
 
 
 class FourierEmbedding(nn.Module):
-    """x (B,) -> (B, num_channels): [cos(2 pi f x), sin(2 pi f x)] at random frequencies f of standard deviation `scale`, fixed at construction."""
+    """x (B,) -> (B, num_channels): [cos(2 pi f x), sin(2 pi f x)], f drawn once from N(0, scale^2) and kept in the checkpoint."""
 
     freqs: Tensor
 
@@ -133,7 +138,9 @@ class FourierEmbedding(nn.Module):
 
 
 class UNetBlock(nn.Module):
-    """Residual block, conditioned on an embedding, with optional self-attention: x (B, in, H, W), emb (B or 1, emb_channels) -> (B, out, H', W').
+    """Residual block, conditioned on an embedding, with optional self-attention.
+
+    x (B, in_channels, H, W), emb (B or 1, emb_channels) -> (B, out_channels, H', W'):
 
         h = conv0(silu(norm0(x)))
         h = silu(norm1(h) * (scale + 1) + shift)  if adaptive_scale, (scale, shift) = affine(emb);  else silu(norm1(h + affine(emb)))
@@ -165,22 +172,19 @@ class UNetBlock(nn.Module):
             num_heads = out_channels // channels_per_head
         self.num_heads = num_heads if attention else 0
         self.dropout, self.skip_scale, self.adaptive_scale = dropout, float(skip_scale), adaptive_scale
-        resample = dict(up=up, down=down, resample_filter=resample_filter)
+        resampled = partial(Conv2d, in_channels, out_channels, up=up, down=down, resample_filter=resample_filter)
         self.norm0 = GroupNorm(in_channels, eps=eps)
-        self.conv0 = Conv2d(in_channels, out_channels, kernel=3, **resample)
+        self.conv0 = resampled(kernel=3)
         self.affine = Linear(emb_channels, out_channels * (2 if adaptive_scale else 1))
         self.norm1 = GroupNorm(out_channels, eps=eps)
-        self.conv1 = Conv2d(out_channels, out_channels, kernel=3)
+        self.conv1 = Conv2d(out_channels, out_channels, kernel=3, zero=True)
         self.skip = None
         if out_channels != in_channels or up or down:
-            kernel = 1 if resample_proj or out_channels != in_channels else 0
-            self.skip = Conv2d(in_channels, out_channels, kernel=kernel, **resample)
-        nn.init.zeros_(self.conv1.weight)
+            self.skip = resampled(kernel=1 if resample_proj or out_channels != in_channels else 0)
         if self.num_heads:
             self.norm2 = GroupNorm(out_channels, eps=eps)
             self.qkv = Conv2d(out_channels, 3 * out_channels, kernel=1)
-            self.proj = Conv2d(out_channels, out_channels, kernel=1)
-            nn.init.zeros_(self.proj.weight)
+            self.proj = Conv2d(out_channels, out_channels, kernel=1, zero=True)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))

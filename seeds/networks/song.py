@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,9 @@ class SongUNet(nn.Module):
 
     NCSN++ is embedding_type="fourier", encoder_type="residual", channel_mult_noise=2, resample_filter=[1, 3, 3, 1].
 
-    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,), class_labels
-    (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros); F (B, out_channels, R, R)
-    in the dtype of x. Parameter names and order are those of the published checkpoints.
+    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,),
+    class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros);
+    F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of the published checkpoints.
 
     In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts in the blocks.
 
@@ -61,21 +62,17 @@ class SongUNet(nn.Module):
         self.map_layer0 = Linear(noise_channels, emb_channels)
         self.map_layer1 = Linear(emb_channels, emb_channels)
 
-        def block(inputs: int, outputs: int, **options: bool) -> UNetBlock:
-            return UNetBlock(
-                inputs,
-                outputs,
-                emb_channels,
-                num_heads=1,
-                dropout=dropout,
-                skip_scale=math.sqrt(0.5),
-                eps=1e-6,
-                resample_filter=resample_filter,
-                resample_proj=True,
-                adaptive_scale=False,
-                **options,
-            )
-
+        block = partial(
+            UNetBlock,
+            emb_channels=emb_channels,
+            num_heads=1,
+            dropout=dropout,
+            skip_scale=math.sqrt(0.5),
+            eps=1e-6,
+            resample_filter=resample_filter,
+            resample_proj=True,
+            adaptive_scale=False,
+        )
         self.enc = nn.ModuleDict()
         skips: list[int] = []  # output channels of every main entry, in order
         channels = aux_channels = in_channels
@@ -119,8 +116,7 @@ class SongUNet(nn.Module):
                 if level < lowest and decoder_type == "skip":
                     self.dec[f"{res}x{res}_aux_up"] = Conv2d(out_channels, out_channels, kernel=0, up=True, resample_filter=resample_filter)
                 self.dec[f"{res}x{res}_aux_norm"] = GroupNorm(channels, eps=1e-6)
-                self.dec[f"{res}x{res}_aux_conv"] = output = Conv2d(channels, out_channels, kernel=3)
-                nn.init.zeros_(output.weight)
+                self.dec[f"{res}x{res}_aux_conv"] = Conv2d(channels, out_channels, kernel=3, zero=True)
 
     def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
         return self._decode(*self._encode(x, emb := self._embed(noise_labels, class_labels, augment_labels)), emb)
@@ -136,7 +132,8 @@ class SongUNet(nn.Module):
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
 
     def _encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
-        aux, skips = x, []
+        aux = x
+        skips: list[Tensor] = []
         for key, layer in self.enc.items():
             if key.endswith("aux_down"):
                 aux = layer(aux)
