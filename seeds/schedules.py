@@ -93,7 +93,7 @@ class VP(Schedule):
         return self._t_of_b(np.logaddexp(0.0, -2 * _finite_noise(self, lam)))
 
     def t_of_nsr(self, nsr: Values) -> Any:
-        return self._t_of_b(np.log1p(np.square(_at_least_0("nsr", nsr))))
+        return self._t_of_b(np.log1p(np.square(_finite_nsr(self, nsr))))
 
     def _t_of_b(self, b: Any) -> Any:
         return 2 * b / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * self.beta_d * b))  # the root that keeps its digits near 0
@@ -129,7 +129,7 @@ class VE(Schedule):
         return np.exp(-2 * _finite_noise(self, lam))
 
     def t_of_nsr(self, nsr: Values) -> Any:
-        return np.square(_at_least_0("nsr", nsr))
+        return np.square(_finite_nsr(self, nsr))
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class EDM(Schedule):
         return np.exp(-_finite_noise(self, lam))
 
     def t_of_nsr(self, nsr: Values) -> Any:
-        return _at_least_0("nsr", nsr)[()]
+        return _finite_nsr(self, nsr)[()]
 
 
 @dataclass(frozen=True)
@@ -404,6 +404,13 @@ def _finite_noise(of: Schedule, lam: Values) -> Any:
     if np.isneginf(lam).any():
         raise ValueError(f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level.")
     return lam
+
+
+def _finite_nsr(of: Schedule, nsr: Values) -> Any:
+    nsr = _at_least_0("nsr", nsr)
+    if np.isinf(nsr).any():
+        raise ValueError(f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level.")
+    return nsr
 
 
 def _at_least_0(name: str, value: Values) -> Any:

@@ -4,13 +4,14 @@ A builder is called as `build(write, levels, prediction=..., eta=..., **options)
 SNR 0 and the final denoise are written for it.
 """
 
-import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from seeds.integrals import Eta
 from seeds.predictions import Prediction
+from seeds.schedules import lookup
 from seeds.solvers.classic import euler_maruyama, runge_kutta
 from seeds.solvers.levels import Levels
 from seeds.solvers.singlestep import singlestep
@@ -29,6 +30,7 @@ class Solver:
         build: writes the rows.
         orders: measured orders for given options, as `orders(variant="2b", r=0.7)`.
         eta: the stochasticity when none is asked for; 0 marks an ODE method, which takes no other.
+        options: names of the options it takes.
         cases: options under which the laws test it, the default first.
         interpolates: the prediction matters to it.
         note: one line for the tables of docs and `seeds info`.
@@ -38,10 +40,13 @@ class Solver:
     build: Callable[..., None]
     orders: Callable[..., Orders]
     eta: float
-    cases: Sequence[Mapping[str, Any]] = field(default=({},))
+    options: tuple[str, ...] = ()
+    cases: Sequence[Mapping[str, Any]] = ({},)
     interpolates: bool = True
     churn: Mapping[str, Any] | None = None
     """Options that switch on noise of another kind than eta, for the law of weak order."""
+    tableau: Callable[..., Tableau] | None = None
+    """The family of tableaus it is compiled from, if it is."""
     note: str = ""
 
 
@@ -58,11 +63,7 @@ def find_solver(name: str) -> Solver:
 
     Raises: ValueError that lists the near names.
     """
-    if name in SOLVERS:
-        return SOLVERS[name]
-    near = difflib.get_close_matches(str(name), SOLVERS, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"`solver` {name!r} is unknown. {hint}There are: {', '.join(SOLVERS)}.")
+    return lookup("solver", name, SOLVERS)
 
 
 def tableau_solver(
@@ -83,7 +84,7 @@ def tableau_solver(
         measured = family(**options).orders
         return measured if eta else measured._replace(weak=None)
 
-    return Solver(name, build, orders, eta, cases, note=note)
+    return Solver(name, build, orders, eta, tuple(inspect.signature(family).parameters), cases, tableau=family, note=note)
 
 
 def _moved_2(positions: Sequence[float], variant: str = "2a", r: float = 1 / 2) -> Tableau:
@@ -112,30 +113,26 @@ for _prefix, _eta in (("seeds", 1.0), ("erk", 0.0)):
     add(tableau_solver(f"{_prefix}-4", order_4, _eta, note="five stages (Hochbruck and Ostermann 2005)"))
 
 
-def _rk_1(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:
-    runge_kutta(write, levels, stages=1, **options)
+def _runge_kutta(stages: int) -> Callable[..., None]:
+    def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:
+        runge_kutta(write, levels, stages=stages, **options)
 
-
-def _rk_2(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:
-    runge_kutta(write, levels, stages=2, **options)
+    return build
 
 
 def _euler_maruyama(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> None:
     euler_maruyama(write, levels, eta)
 
 
-_CHURN = {"S_churn": 20.0}
-add(Solver("rk-1", _rk_1, lambda **_: Orders(1, 1), 0.0, ({}, {"variable": "t"}), False, _CHURN, "Euler in nsr, with EDM's churn"))
-add(
-    Solver(
-        "rk-2",
-        _rk_2,
-        lambda **_: Orders(2, 2),
-        0.0,
-        ({}, {"r": 1 / 2}, {"r": 2 / 3}, {"variable": "t"}, {"variable": "t", "r": 1 / 2}),
-        False,
-        _CHURN,
-        "Heun (EDM), midpoint r = 1/2, Ralston r = 2/3; with EDM's churn",
+_RK = ("S_churn", "S_min", "S_max", "variable")
+_RK_1: dict[str, Any] = {"cases": ({}, {"variable": "t"}), "note": "Euler in nsr, with EDM's churn"}
+_RK_2: dict[str, Any] = {
+    "cases": ({}, {"r": 1 / 2}, {"r": 2 / 3}, {"variable": "t"}, {"variable": "t", "r": 1 / 2}),
+    "note": "Heun (EDM), midpoint r = 1/2, Ralston r = 2/3; with EDM's churn",
+}
+for _name, _stages, _options, _rest in (("rk-1", 1, _RK, _RK_1), ("rk-2", 2, ("r", *_RK), _RK_2)):
+    _orders = Orders(_stages, _stages)
+    add(
+        Solver(_name, _runge_kutta(_stages), lambda _o=_orders, **_: _o, 0.0, _options, interpolates=False, churn={"S_churn": 5.0}, **_rest)
     )
-)
 add(Solver("euler-maruyama", _euler_maruyama, lambda **_: Orders(1, 1), 1.0, interpolates=False, note="the textbook SDE method, in nsr"))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class Levels:
     def lam(self) -> np.ndarray:
         """(N + 1,) half log-SNR of the levels."""
         return np.array([point.lam for point in self.points])
+
+    def after_first(self) -> "Levels":
+        """The levels without the first, once the step that leaves it is written."""
+        return replace(self, points=self.points[1:])
 
     def at_lam(self, lam: np.ndarray) -> list[Point]:
         """Points of the schedule at (M,) values of lam, rounded to levels that the network knows."""

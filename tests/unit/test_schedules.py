@@ -96,6 +96,8 @@ def test_snr_0_is_exact(s):
 def test_snr_0_out_of_reach_is_said(s):
     with pytest.raises(ValueError, match=f"{type(s).__name__} does not reach SNR 0"):
         s.t_of_lam(-np.inf)
+    with pytest.raises(ValueError, match=f"{type(s).__name__} does not reach SNR 0"):
+        s.t_of_nsr(np.inf)
 
 
 @pytest.mark.parametrize("s", CONTINUOUS, ids=names)
