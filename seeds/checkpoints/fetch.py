@@ -28,18 +28,18 @@ def check_url(url: str) -> None:
         raise CheckpointError(f"{url[:200]!a} is not fetched: only https addresses are, without a user name, redirects included.")
 
 
-def default_opener() -> urllib.request.OpenerDirector:
-    """Speaks https and nothing else, with certificates checked; a proxy is taken from the environment."""
+def https_opener(transport: urllib.request.BaseHandler | None = None) -> urllib.request.OpenerDirector:
+    """Speaks https and nothing else, with certificates checked; a proxy is taken from the environment. `transport` replaces the network."""
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        _HttpsOnly,
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        transport or urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _HttpsOnly(),
     ):
-        opener.add_handler(handler())
+        opener.add_handler(handler)
     return opener
 
 
@@ -60,7 +60,7 @@ def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.req
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with (opener or default_opener()).open(url, timeout=_TIMEOUT) as answer:
+        with (opener or https_opener()).open(url, timeout=_TIMEOUT) as answer:
             _store(answer, part, url, max_bytes, progress)
         os.replace(part, path)
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -8,6 +8,7 @@ import json
 import math
 import operator
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from seeds.checkpoints.models import Config, build, fill
 from seeds.preconditioners import Preconditioned
 
 MAX_BYTES = 4 << 30
-SCHEDULES = {cls.__name__: cls for cls in (schedules.VP, schedules.VE, schedules.EDM, schedules.Cosine, schedules.Flow, schedules.Discrete)}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
@@ -34,9 +34,13 @@ KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadat
 
 
 def bundled() -> dict[str, Path]:
-    """The models that come with the package: name -> file."""
-    data = Path(str(importlib.resources.files("seeds") / "data"))
-    return {path.stem.replace("_", "-"): path for path in sorted(data.glob("*.safetensors"))}
+    """The models that come with the package: name -> file. Any safetensors file of a known kind in `seeds/data` is one."""
+    return {path.stem.replace("_", "-"): path for path in sorted(data_folder().glob("*.safetensors"))}
+
+
+def data_folder() -> Path:
+    """Where the bundled models are."""
+    return Path(str(importlib.resources.files("seeds") / "data"))
 
 
 def load(source: str | os.PathLike[str]) -> Any:
@@ -78,7 +82,7 @@ def save(
         raise CheckpointError(f"{path} does not end in .safetensors; name the output so.")
     config: Config | None = getattr(denoiser, "config", None)
     if config is None:
-        raise CheckpointError("this denoiser does not know its constructor's arguments; make it with `checkpoints.build`.")
+        raise CheckpointError("This denoiser does not know its constructor's arguments; make it with `checkpoints.build`.")
     parameters = {name for name, _ in denoiser.named_parameters()}
     state = {name: t.detach().to("cpu", dtype if name in parameters else torch.float32) for name, t in denoiser.state_dict().items()}
     state = {name: t.contiguous() for name, t in state.items()}
@@ -100,7 +104,7 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     """The denoiser that `save` wrote."""
     config = Config(metadata["class_name"], _unjson(metadata["kwargs"]), _unjson(metadata["attributes"]))
     facts = _unjson(metadata["schedule"])
-    schedule = SCHEDULES[facts.pop("name")](**facts)
+    schedule = schedules.SCHEDULES[facts.pop("name")](**facts)
     return _assemble(config, tensors, schedule=schedule, name=metadata["name"])
 
 
@@ -141,12 +145,17 @@ def convert(
         again = f" Delete {path} to fetch it again." if is_url else ""
         raise CheckpointError(f"{source} has SHA-256 {found}, not {sha256}; it is not the file you want.{again}")
     try:
-        content = edm.read(data)
-        denoiser = _assemble(Config(content.class_name, content.kwargs, content.attributes), content.state, name=Path(out).stem)
+        denoiser = read_pickle(data, name=Path(out).stem)
     except CheckpointError as error:
         raise CheckpointError(f"{path} cannot be converted: {error}.") from None
     save(denoiser, out, about={"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)})
     return info(out)
+
+
+def read_pickle(data: bytes, name: str) -> Preconditioned:
+    """The denoiser in the bytes of an EDM-family pickle. Raises CheckpointError with a reason that continues "it cannot be read: "."""
+    content = edm.read(data)
+    return _assemble(Config(content.class_name, content.kwargs, content.attributes), content.state, name=name)
 
 
 def info(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -189,7 +198,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     if is_pickle:
         raise CheckpointError(
             f"{path} is a pickle, which can run code when it is opened, so it is not. Convert it once, safely: "
-            f"seeds convert {path} {path.with_suffix('.safetensors')}"
+            f"{shlex.join(['seeds', 'convert', str(path), str(path.with_suffix('.safetensors'))])}"
         )
     return path
 
@@ -234,9 +243,10 @@ def _sorted_header(data: bytes) -> bytes:
 
 
 def _schedule_facts(schedule: Any) -> dict[str, Any]:
-    if type(schedule).__name__ not in SCHEDULES:
-        raise CheckpointError(f"the schedule {schedule!r} cannot be stored; storable are {', '.join(SCHEDULES)}")
-    return {"name": type(schedule).__name__} | {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule) if f.init}
+    names = [name for name, cls in schedules.SCHEDULES.items() if type(schedule) is cls]
+    if not names:
+        raise CheckpointError(f"The schedule {schedule!r} cannot be stored; storable are {', '.join(schedules.SCHEDULES)}.")
+    return {"name": names[0]} | {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule) if f.init}
 
 
 def _json(value: Any) -> str:

@@ -66,7 +66,7 @@ class Machine:
     def load(self) -> Any:
         """The value of the stream that starts at `position`; `position` then stands behind it. Raises CheckpointError."""
         self.stack, self.marks, self.memo = [], [], []
-        start = self.position
+        self._start = self.position
         while True:
             self._allowance[0] -= 1
             if self._allowance[0] < 0:
@@ -74,9 +74,6 @@ class Machine:
             code = self.take(1)[0]
             if code == _STOP:
                 break
-            if code == _PROTO:
-                self._protocol(first=self.position == start + 1)
-                continue
             action = _ACTIONS.get(code)
             if action is None:
                 raise CheckpointError(
@@ -127,12 +124,12 @@ class Machine:
     def damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"its pickle stream is damaged before byte {self.position}: {what}")
 
-    def _protocol(self, first: bool) -> None:
-        version = self.number("B")
-        if not first or version not in _PROTOCOLS:
-            raise CheckpointError(f"it declares pickle protocol {version} at byte {self.position - 2}; 2 to 5, at the start, are read")
-
     # One method for each group of opcodes.
+
+    def protocol(self) -> None:
+        version = self.number("B")
+        if self.position != self._start + 2 or version not in _PROTOCOLS:
+            raise CheckpointError(f"it declares pickle protocol {version} at byte {self.position - 2}; 2 to 5, at the start, are read")
 
     def frame(self) -> None:
         size = self.number("<Q")
@@ -230,8 +227,9 @@ class Machine:
         self.push(self.persistent(self.pop()))
 
 
-_STOP, _PROTO = ord("."), 0x80
+_STOP = ord(".")
 _ACTIONS: dict[int, Callable[[Machine], None]] = {
+    0x80: Machine.protocol,
     0x95: Machine.frame,
     ord("("): lambda m: m.marks.append(len(m.stack)),
     ord("N"): lambda m: m.push(None),
