@@ -130,7 +130,7 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, num_channels: int, scale: float = 16):
         super().__init__()
-        self.register_buffer("freqs", torch.randn(num_channels // 2) * scale)
+        self.register_buffer("freqs", nn.init.normal_(torch.empty(num_channels // 2), std=scale))
 
     def forward(self, x: Tensor) -> Tensor:
         phase = x[:, None] * (2 * math.pi * self.freqs.to(x.dtype))

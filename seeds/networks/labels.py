@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -10,7 +10,7 @@ def class_rows(class_labels: Tensor | None, label_dim: int, emb: Tensor, drop: f
     """Rows (B or 1, label_dim) in the dtype of `emb`; None is one row of zeros; whole rows are zeroed with probability `drop`."""
     rows = emb.new_zeros(1, label_dim) if class_labels is None else class_labels.to(emb.dtype)
     if drop and class_labels is not None:
-        rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= drop).to(rows.dtype)
+        rows = rows * (F.dropout(rows.new_ones(len(rows), 1), drop) > 0)
     return rows
 
 
