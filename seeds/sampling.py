@@ -255,7 +255,7 @@ class _Run:
         if not self.seeds:
             raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
         self.device = _device(denoiser, device, x if x is not None else data)
-        self.plan = plan if plan is not None else _plan_for(denoiser, solver, steps, schedule, options)
+        self.plan = plan if plan is not None else plan_for(denoiser, solver, steps=steps, schedule=schedule, **options)
         if plan is not None and (steps is not None or schedule is not None or options):
             given = [name for name, value in (("steps", steps), ("schedule", schedule)) if value is not None] + list(options)
             raise ValueError(f"`plan` already fixes the run, but `{given[0]}` is given too. Leave it out, or make another plan.")
@@ -345,8 +345,10 @@ class _Run:
         return draw(-1) * start.sigma
 
 
-def _plan_for(denoiser: Any, solver: str, steps: int | None, schedule: str | Schedule | None, options: dict[str, Any]) -> Plan:
-    """The plan for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
+def plan_for(
+    denoiser: Any, solver: str = "seeds-3", *, steps: int | None = None, schedule: str | Schedule | None = None, **options: Any
+) -> Plan:
+    """The `plan` that `sample` makes for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
     schedule = schedule if schedule is not None else getattr(denoiser, "schedule", None)
     if schedule is None:
         raise ValueError(

@@ -332,6 +332,54 @@ class Discrete(Schedule):
         return np.exp(-self._table_lam)[self.indices(self.t_of_lam(lam))]
 
 
+@dataclass(frozen=True)
+class Rescaled(Schedule):
+    """The noise levels of another schedule, nsr(t), with another scale of the data:
+
+        scaling "none":  alpha = 1, sigma = nsr          scaling "vp":  alpha = 1 / sqrt(1 + nsr^2), sigma = alpha nsr
+
+    Exponential solvers give the same samples on both; a method that steps in t of the schedule does not.
+    Default ends: those of `base`.
+    Source: the choice of sigma(t) and s(t) in Karras et al. 2022 (arXiv:2206.00364), Table 1.
+    """
+
+    base: Schedule
+    scaling: str
+
+    def __post_init__(self) -> None:
+        if self.scaling not in ("vp", "none"):
+            raise ValueError(f"`scaling` = {self.scaling!r} must be 'vp' or 'none'.")
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return self.base.t_min
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return self.base.t_max
+
+    def alpha(self, t: Values) -> Any:
+        nsr = self.nsr(t)
+        return np.ones_like(nsr)[()] if self.scaling == "none" else 1 / np.hypot(1.0, nsr)
+
+    def sigma(self, t: Values) -> Any:
+        if self.scaling == "none":
+            return _finite_nsr(self, self.nsr(t))[()]
+        return np.exp(-np.logaddexp(0.0, 2 * self.lam(t)) / 2)
+
+    def lam(self, t: Values) -> Any:
+        return self.base.lam(t)
+
+    def nsr(self, t: Values) -> Any:
+        return self.base.nsr(t)
+
+    def t_of_lam(self, lam: Values) -> Any:
+        return self.base.t_of_lam(lam)
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        return self.base.t_of_nsr(nsr)
+
+
 SCHEDULES: dict[str, type[Schedule]] = {"vp": VP, "ve": VE, "edm": EDM, "cosine": Cosine, "flow": Flow, "discrete": Discrete}
 
 
