@@ -30,6 +30,7 @@ MAX_BYTES = 4 << 30
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
+    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
 }
 
 
@@ -63,8 +64,10 @@ def _load(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     module, builder = KINDS[kind]
     try:
         return operator.attrgetter(builder)(importlib.import_module(module))(tensors, metadata), tensors, metadata
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path} cannot be used: its metadata or weights lack {error}.") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be used: {str(error).rstrip('.')}.") from error
 
 
 def save(
@@ -104,7 +107,7 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     """The denoiser that `save` wrote."""
     config = Config(metadata["class_name"], _unjson(metadata["kwargs"]), _unjson(metadata["attributes"]))
     facts = _unjson(metadata["schedule"])
-    schedule = schedules.SCHEDULES[facts.pop("name")](**facts)
+    schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
     return _assemble(config, tensors, schedule=schedule, name=metadata["name"])
 
 
