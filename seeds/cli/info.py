@@ -1,0 +1,45 @@
+"""`seeds info`: what is in a weight file, or in this installation."""
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+import click
+
+from seeds.checkpoints import CheckpointError, bundled
+from seeds.checkpoints import info as checkpoint_info
+
+
+@click.command()
+@click.argument("file", required=False, metavar="[FILE|NAME]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(file: str | None, as_json: bool) -> None:
+    """Show a weight file (class, arguments, parameters, noise range, hashes), or without one the bundled models, solvers and versions."""
+    try:
+        facts = checkpoint_info(file) if file else installation()
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(json.dumps(facts, indent=2, default=str) if as_json else rows(facts))
+
+
+def installation() -> dict[str, Any]:
+    """Bundled models, solvers, versions."""
+    from seeds import SOLVERS, __version__
+
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    models = {name: f"{path.stat().st_size / 1e6:.1f} MB" for name, path in bundled().items()}
+    return {"seeds": __version__, "python": platform.python_version(), **packages, "models": models, "solvers": ", ".join(SOLVERS)}
+
+
+def rows(facts: dict[str, Any]) -> str:
+    """`name  value` lines, aligned; a dict becomes indented lines of its own."""
+    lines: list[str] = []
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            inner = [f"{name} = {item}" for name, item in value.items()] or ["none"]
+            lines += [f"{key if i == 0 else '':{width}}  {line}" for i, line in enumerate(inner)]
+        elif value is not None:
+            lines.append(f"{key:{width}}  {f'{value:,}' if type(value) is int else value}")
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""Reading the EDM fixtures in tests/data/edm: cases, weights made by rule, single layers."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[1] / "data" / "edm"
+WHOLE = sorted(path.stem for path in ROOT.glob("*.pkl"))
+FILLED = sorted(path.stem for path in ROOT.glob("fill_*.npz"))
+
+
+class Case(NamedTuple):
+    """One call of a reference network: what went in and what came out, in float32 (32) and float64 (64)."""
+
+    x: Tensor
+    sigma: Tensor
+    class_labels: Tensor | None
+    augment_labels: Tensor | None
+    y32: Tensor
+    y64: Tensor
+    F32: Tensor
+    c_noise32: Tensor
+
+
+def cases(name: str) -> tuple[dict[str, Any], list[Case]]:
+    """The record of a network and its cases; `name` may carry a suffix after two underscores."""
+    with np.load(ROOT / f"{name.split('__')[0]}.npz", allow_pickle=False) as arrays:
+        meta = json.loads(str(arrays["meta_json"]))
+        read = {key: torch.from_numpy(arrays[key]) for key in arrays.files if key != "meta_json"}
+    return meta, [Case(*(read.get(f"case{i}_{field}") for field in Case._fields)) for i in range(meta["n_cases"])]
+
+
+def filled(state: list[tuple[str, list[int]]], keep: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that follow the fixtures' rule: a generator for each name; filters and tables are kept."""
+    tensors = {}
+    for name, shape in state:
+        v = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+        if name.endswith(".freqs"):
+            v = 16 * v
+        elif len(shape) == 1:
+            v = 1 + 0.1 * v if name.endswith(".weight") else 0.1 * v
+        else:
+            v = v / np.sqrt(np.prod(shape[1:]))
+        tensors[name] = keep[name] if name == "u" or name.endswith("resample_filter") else torch.from_numpy(v.astype(np.float32))
+    return tensors

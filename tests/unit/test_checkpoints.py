@@ -1,0 +1,527 @@
+"""Weight files: fixtures through `convert`, hostile and damaged files refused, safetensors out and in, https only."""
+
+import email.message
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import re
+import shlex
+import struct
+import urllib.request
+import urllib.response
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from edm_data import ROOT, WHOLE, cases
+from safetensors.torch import load_file, save_file
+
+from seeds import checkpoints, schedules
+from seeds.checkpoints import CheckpointError, Config, build, convert, edm, fetch, files, info, load, save
+from seeds.checkpoints.pickles import MAX_OPCODES
+from seeds.cli.convert import convert as convert_command
+from seeds.cli.info import info as info_command
+from seeds.plan import Point
+
+BAD = sorted((ROOT / "bad").glob("bad_*.pkl"))
+GOOD = sorted((ROOT / "bad").glob("[!b]*.pkl"))
+FLAG = "EDM_FIXTURE_PWNED"
+NET = {"img_resolution": 8, "img_channels": 1, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
+
+
+# A tiny pickle writer, so that tests can say anything.
+
+
+class Call:
+    """A call of module.name with arguments, perhaps followed by a state."""
+
+    def __init__(self, name, *args, state=None):
+        self.name, self.args, self.state = name, args, state
+
+
+def dump(value) -> bytes:
+    match value:
+        case None | True | False:
+            return {None: b"N", True: b"\x88", False: b"\x89"}[value]
+        case int():
+            return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
+        case float():
+            return b"G" + struct.pack(">d", value)
+        case str():
+            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+        case bytes():
+            return b"B" + struct.pack("<I", len(value)) + value
+        case tuple():
+            return b"(" + b"".join(map(dump, value)) + b"t"
+        case list():
+            return b"](" + b"".join(map(dump, value)) + b"e"
+        case dict():
+            return b"}(" + b"".join(dump(item) for pair in value.items() for item in pair) + b"u"
+        case Call():
+            module, _, name = value.name.rpartition(".")
+            build = b"" if value.state is None else dump(value.state) + b"b"
+            return b"c" + f"{module}\n{name}\n".encode() + (dump(value.args) + b"R" if value.args != (...,) else b"") + build
+
+
+def storage(data: bytes, count: int, kind="FloatStorage", little=True, key="7", keys=("7",)) -> Call:
+    heads = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": little, "type_sizes": {}}]
+    start = b"".join(b"\x80\x02" + (b"\x8a\x0a" + h.to_bytes(10, "little") if h == heads[0] else dump(h)) + b"." for h in heads)
+    persistent = b"\x80\x02" + dump(("storage", Call(f"torch.{kind}", ...), key, "cpu", count, None)) + b"Q."
+    return Call(
+        "torch.storage._load_from_bytes", start + persistent + b"\x80\x02" + dump(list(keys)) + b"." + struct.pack("<q", count) + data
+    )
+
+
+def tensor(stored: Call, size, stride, offset=0) -> Call:
+    return Call("torch._utils._rebuild_tensor_v2", stored, offset, size, stride, False, Call("collections.OrderedDict"))
+
+
+def network(parameters: dict, **state) -> bytes:
+    state = {"_parameters": parameters, "_init_args": (), "_init_kwargs": NET} | state
+    meta = {"type": "class", "version": 6, "module_src": "", "class_name": "EDMPrecond", "state": state}
+    return b"\x80\x04" + dump({"ema": Call("torch_utils.persistence._reconstruct_persistent_obj", meta)}) + b"."
+
+
+# The reference.
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("converted")
+    for name in WHOLE:
+        convert(ROOT / f"{name}.pkl", folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_fixture_through_convert(converted, name):
+    meta, runs = cases(name)
+    denoiser = load(converted / f"{name}.safetensors")
+    assert [[key, list(t.shape)] for key, t in denoiser.state_dict().items()] == meta["state_dict"]
+    assert denoiser.config.class_name == meta["class_name"] and denoiser.config.kwargs == meta["init_kwargs"]
+    assert sum(p.numel() for p in denoiser.parameters()) == meta["n_params"] and not any(p.requires_grad for p in denoiser.parameters())
+    low, high = denoiser.nsr_range or (0.0, float("inf"))
+    assert (low, high) == (meta["sigma_min"], float(meta["sigma_max"]))
+    for case in runs:
+        scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
+        coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
+        torch.testing.assert_close(coefficients.c_noise.flatten(), case.c_noise32.flatten(), rtol=1e-6, atol=0)
+        raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
+        assert (raw - case.F32).abs().max() < 3e-5
+        denoiser.dtype = None
+        assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
+        denoiser.dtype = torch.float64
+        exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
+        assert ((exact - case.y64) / scale).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_bad_file_is_refused_in_one_sentence(path, tmp_path, capfd):
+    with pytest.raises(CheckpointError) as caught:
+        convert(path, tmp_path / "out.safetensors")
+    said = str(caught.value)
+    assert said.startswith(str(path)) and said.endswith(".") and "\n" not in said and len(said) < len(str(path)) + 160
+    assert FLAG not in os.environ and capfd.readouterr().err == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_good_file_loads_and_its_source_text_is_dropped(path, tmp_path):
+    convert(path, tmp_path / "out.safetensors")
+    assert FLAG not in os.environ
+    assert (
+        b"module_src" not in (written := (tmp_path / "out.safetensors").read_bytes())
+        and b"raise " not in written
+        and b"import " not in written
+    )
+    assert load(tmp_path / "out.safetensors")(torch.zeros(1, 3, 8, 8), Point(1.0, 1.0, 1.0)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os.system", "builtins.getattr", "torch.load", "torch.storage._load_from_bytes.__globals__", "numpy.core.multiarray._reconstruct"],
+)
+def test_names_are_exact_pairs(name):
+    with pytest.raises(CheckpointError, match=f"^it asks for {re.escape(name)}, which network weights do not need"):
+        edm.read(b"\x80\x04" + dump({"ema": Call(name, "true")}) + b".")
+
+
+# Bombs: small files that ask for much memory or time.
+
+DOUBLING = b")\x94" + b"".join(b"h" + bytes([i]) + b"\x86\x94" for i in range(60))  # a tuple of 2^60 leaves
+F4 = storage(b"\0" * 16, 4)
+HERE = 123456789  # stands for bytes to be put in
+
+
+def modules(depth: int, width: int) -> bytes:
+    """A module of `width` children, all the same one, and so on: the memo makes width^depth of it."""
+    children = b""
+    if depth:
+        again = b"".join(dump(str(i)) + b"h" + bytes([depth - 1]) for i in range(1, width))
+        children = dump("0") + modules(depth - 1, width) + b"\x94" + again
+    state = b"}" + dump("_modules") + b"}(" + children + b"us"
+    return dump(Call("torch.nn.modules.container.ModuleDict")) + state + b"b"
+
+
+def with_modules(inner: bytes) -> bytes:
+    return network({}, _modules={"model": HERE}).replace(dump(HERE), inner)
+
+
+LOOP = b"}\x94" + dump("m") + dump(Call("torch.nn.modules.container.ModuleDict")) + b"}" + dump("_modules") + b"h\0sbs"
+KIB = storage(bytes(1024), 256)
+FIRST, *REST = network({str(i): tensor(KIB, (256,), (1,)) for i in range(300)}).split(dump(KIB))  # 300 tensors on one storage
+SHARED = FIRST + dump(KIB) + b"\x94" + b"h\0".join(REST)
+
+BOMBS = {
+    "memo slot": (b"\x80\x02Nr\xff\xff\xff\x07.", "memo slot 134217727 is used before slot 0"),
+    "memo slot 255": (b"\x80\x02Nq\xff.", "memo slot 255 is used"),
+    "long bytes": (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "ends too early: 9,223,372,036,854,775,807 bytes"),
+    "long text": (b"\x80\x04X\xff\xff\xff\xff.", "a text of 4,294,967,295 bytes"),
+    "long frame": (b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f.", "a frame of"),
+    "long integer": (b"\x80\x04\x8b\xff\xff\xff\x7f.", "opcode 0x8b"),
+    "bytearray": (b"\x80\x05\x96" + b"\xff" * 7 + b"\x7f.", "opcode 0x96"),
+    "duplication": (b"\x80\x04]2.", "opcode 0x32"),
+    "extension registry": (b"\x80\x02\x82\x01.", "opcode 0x82"),
+    "persistent id": (b"\x80\x04NQ.", "refers to an object outside"),
+    "text persistent id": (b"\x80\x04Pos\n.", "opcode 0x50"),
+    "out-of-band buffer": (b"\x80\x05\x97.", "opcode 0x97"),
+    "protocol 0": (b"(lp0\n.", "not a pickle"),
+    "protocol 6": (b"\x80\x06N.", "protocol 6"),
+    "two protocols": (b"\x80\x04\x80\x04N.", "at the start"),
+    "many objects": (b"\x80\x04(" + b"}" * (MAX_OPCODES + 9) + b"t.", "more than 1,000,000 pickle opcodes"),
+    "key to hash": (b"\x80\x04}" + DOUBLING + b"Ns.", "a key that is no text"),
+    "argument to print": (network({}, _init_kwargs=NET | {"model_channels": HERE}).replace(dump(HERE), DOUBLING), "value of type tuple"),
+    "deep nesting": (b"\x80\x04)" + b"\x85" * 100_000 + b".", "no network under the key 'ema'"),
+    "expanded view": (network({"w": tensor(F4, (4, 4), (0, 0))}), "reaches outside of its storage"),
+    "shared storage": (SHARED, "more weights than bytes"),
+    "many modules": (with_modules(modules(8, 9)), "more than 50,000 parts"),
+    "deep modules": (with_modules(modules(14, 1)), "nested 12 deep"),
+    "modules in a loop": (network({}, _modules=HERE).replace(dump(HERE), LOOP), "nested 12 deep"),
+    "long names": (network({"n" * 300: None}), "endless names"),
+    "trailing bytes": (network({}) + b"x", "1 bytes follow"),
+    "many blocks": (network({}, _init_kwargs=NET | {"num_blocks": 10**9}), "num_blocks has the value 1000000000"),
+    "wide": (network({}, _init_kwargs=NET | {"model_channels": 10**9}), "model_channels has the value 1000000000"),
+    "no channels": (network({}, _init_kwargs=NET | {"model_channels": 0}), "no network can be built"),
+    "unknown argument": (network({}, _init_kwargs=NET | {"hook": 1}), "argument 'hook' is not known"),
+    "unknown network": (network({}, _init_kwargs=NET | {"model_type": "Evil"}), "'Evil' is not known; known are SongUNet"),
+    "missing argument": (network({}, _init_kwargs={}), "img_resolution is missing"),
+    "positional arguments": (network({}, _init_args=(8,)), "constructor's keyword arguments"),
+    "missing weight": (network({}), "weight 'model.map_layer0.weight' is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb(name):
+    data, message = BOMBS[name]
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        files.read_pickle(data, name="bomb")
+
+
+@pytest.mark.parametrize(
+    "kind,data,little",
+    [
+        ("FloatStorage", struct.pack("<4f", 1, -2, 3, 4), True),
+        ("FloatStorage", struct.pack(">4f", 1, -2, 3, 4), False),
+        ("DoubleStorage", struct.pack("<4d", 1, -2, 3, 4), True),
+        ("HalfStorage", struct.pack("<4e", 1, -2, 3, 4), True),
+        ("BFloat16Storage", b"".join(struct.pack("<f", v)[2:] for v in (1, -2, 3, 4)), True),
+        ("LongStorage", struct.pack("<4q", 1, -2, 3, 4), True),
+        ("CharStorage", struct.pack("<4b", 1, -2, 3, 4), True),
+    ],
+)
+def test_storages_and_strides(kind, data, little):
+    stored = storage(data, 4, kind, little)
+    read = edm.read(
+        network({"whole": tensor(stored, (4,), (1,)), "turned": tensor(stored, (2, 2), (1, 2)), "end": tensor(stored, (), (), 3)})
+    )
+    assert [t.tolist() for t in read.state.values()] == [[1, -2, 3, 4], [[1, 3], [-2, 4]], 4]
+    assert {t.dtype for t in read.state.values()} == {edm._STORAGES[kind][1]} and all(t.is_contiguous() for t in read.state.values())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        tensor(F4, (5,), (1,)),
+        tensor(F4, (4,), (1,), 1),
+        tensor(F4, (2,), (4,)),
+        tensor(F4, (2,), (-1,), 3),
+        tensor(F4, (-1,), (1,)),
+        tensor(F4, (2, 2), (1,)),
+        tensor(F4, (2.0,), (1,)),
+        tensor(storage(b"\0" * 15, 4), (4,), (1,)),
+        tensor(storage(b"\0" * 20, 4), (4,), (1,)),
+        tensor(storage(b"", -1), (0,), (1,)),
+        tensor(storage(b"\0" * 16, 4, "UntypedStorage"), (4,), (1,)),
+        tensor(storage(b"\0" * 16, 4, keys=("8",)), (4,), (1,)),
+        tensor(storage(b"\0" * 16, 4, keys=("7", "7")), (4,), (1,)),
+        Call("torch._utils._rebuild_parameter", 1, True, {}),
+        Call("collections.OrderedDict", 1),
+        Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "O8", False, True), b"\0" * 8),
+        Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8", False, True, state=(3, "=", None, None, None, -1, -1, 0)), b"\0" * 8),
+        Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8", False, True), b"\0" * 7),
+        Call("torch_utils.persistence._reconstruct_persistent_obj", {"type": "class", "version": 7, "module_src": "", "class_name": "", "state": {}}),
+        7,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_broken_tensors_and_objects(broken):
+    with pytest.raises(CheckpointError):
+        edm.read(network({"w": broken}))
+
+
+def test_mutants():
+    """The script's fuzzer at a small count, and a proof that its watch would have seen code run."""
+    spec = importlib.util.spec_from_file_location("fuzz_checkpoints", Path(__file__).parents[2] / "benchmarks" / "fuzz_checkpoints.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    watch = script.Watch()
+    report = script.fuzz([path.read_bytes() for path in GOOD], 300, 1, watch)
+    assert report["other_errors"] == [] and report["code_run"] == {} and report["loaded"] + report["refused"] == 300
+    assert report["loaded"] > 5 and report["refused"] > 100
+    with watch.watching():
+        exec("pass")
+    assert watch.seen["exec"] == 1
+
+
+# Conversion.
+
+
+def test_convert_checks_the_hash_the_size_and_the_name(tmp_path):
+    source, out = GOOD[0], tmp_path / "out.safetensors"
+    right = hashlib.sha256(source.read_bytes()).hexdigest()
+    facts = convert(source, out, sha256=right.upper())
+    assert facts["about"] == {"source": source.name, "source_sha256": right, "source_bytes": source.stat().st_size}
+    before = out.read_bytes()
+    for call, message in (
+        (lambda: convert(source, out, sha256="0" * 64), f"has SHA-256 {right}, not {'0' * 64}"),
+        (lambda: convert(source, out, max_bytes=1000), "more than the limit of 1,000"),
+        (lambda: convert(source, tmp_path / "out.pt"), "does not end in .safetensors"),
+        (lambda: convert(tmp_path / "none.pkl", out), "No such file"),
+        (lambda: convert(BAD[0], out), "cannot be converted"),
+        (lambda: convert(source, tmp_path / "none" / "out.safetensors"), "cannot be written"),
+        (lambda: convert(out, tmp_path / "again.safetensors"), "it is not a pickle"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
+            call()
+    assert out.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["out.safetensors"]
+    convert(source, tmp_path / "twice.safetensors")
+    assert load_file(tmp_path / "twice.safetensors").keys() == load_file(out).keys()
+
+
+def test_a_pickle_is_refused_with_a_command_that_works(tmp_path):
+    source = tmp_path / "my net.pkl"
+    source.write_bytes(GOOD[0].read_bytes())
+    with pytest.raises(CheckpointError, match="can run code when it is opened") as caught:
+        load(source)
+    command = shlex.split(str(caught.value).rpartition("safely: ")[2])
+    assert command[:2] == ["seeds", "convert"]
+    result = CliRunner().invoke(convert_command, command[2:])
+    assert result.exit_code == 0 and hashlib.sha256(source.read_bytes()).hexdigest() in result.output
+    assert load(tmp_path / "my net.safetensors").name == "my net"
+
+
+class Network(urllib.request.BaseHandler):
+    """Answers https requests from a table: url -> (status, headers, body)."""
+
+    def __init__(self, pages):
+        self.pages, self.asked = pages, []
+
+    def https_open(self, request):
+        self.asked.append(request.full_url)
+        status, headers, body = self.pages[request.full_url]
+        message = email.message.Message()
+        for key, value in headers.items():
+            message[key] = value
+        answer = urllib.response.addinfourl(io.BytesIO(body), message, request.full_url, status)
+        answer.msg = "said"
+        return answer
+
+
+def test_convert_fetches_https_into_a_cache(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("SEEDS_CACHE", str(tmp_path / "cache"))
+    body = GOOD[0].read_bytes()
+    web = Network(
+        {
+            "https://a.test/net.pkl": (302, {"Location": "https://b.test/real.pkl"}, b""),
+            "https://b.test/real.pkl": (200, {"Content-Length": str(len(body))}, body),
+            "https://a.test/down.pkl": (302, {"Location": "http://b.test/real.pkl"}, b""),
+            "https://a.test/local.pkl": (302, {"Location": "file:///etc/passwd"}, b""),
+            "https://a.test/loop.pkl": (302, {"Location": "https://a.test/loop.pkl"}, b""),
+            "https://a.test/large.pkl": (200, {"Content-Length": "99999999"}, b""),
+            "https://a.test/silent.pkl": (200, {}, body),
+            "https://a.test/cut.pkl": (200, {"Content-Length": str(len(body) + 1)}, body),
+            "https://a.test/gone.pkl": (404, {}, b""),
+        }
+    )
+    opener, out = fetch.https_opener(web), tmp_path / "out.safetensors"
+    facts = convert("https://a.test/net.pkl", out, opener=opener)
+    assert facts["about"]["source"] == "https://a.test/net.pkl" and web.asked == ["https://a.test/net.pkl", "https://b.test/real.pkl"]
+    assert "100%" in capfd.readouterr().err
+    convert("https://a.test/net.pkl", out, opener=opener, progress=False)
+    assert len(web.asked) == 2 and capfd.readouterr().err == "", "the second time comes from the cache"
+    with pytest.raises(CheckpointError, match=r"is not the file you want\. Delete .*net\.pkl to fetch it again"):
+        convert("https://a.test/net.pkl", out, opener=opener, sha256="1" * 64)
+    for name, message in (
+        ("down", "only https addresses are, without a user name, redirects included"),
+        ("local", "could not be fetched: .*not allowed"),
+        ("loop", "could not be fetched: .*loop"),
+        ("large", "is larger than the limit of 1,000,000 bytes"),
+        ("cut", "was cut short: 40,3.. of 40,3.. bytes came"),
+        ("gone", "could not be fetched: HTTP Error 404"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            convert(f"https://a.test/{name}.pkl", out, max_bytes=1_000_000, opener=opener, progress=False)
+    with pytest.raises(CheckpointError, match="is larger than the limit of 1,000 bytes"):
+        convert("https://a.test/silent.pkl", out, max_bytes=1000, opener=opener, progress=False)
+    for url in ("http://a.test/net.pkl", "file:///etc/passwd", "ftp://a.test/x", "https://me:secret@a.test/x", "https:///x", "data://x"):
+        with pytest.raises(CheckpointError, match="is not fetched: only https addresses are"):
+            convert(url, out, opener=opener)
+    assert [path.name[17:] for path in (tmp_path / "cache").iterdir()] == ["net.pkl"], "no half file stays"
+
+
+def test_the_opener_speaks_nothing_but_https():
+    for url in ("http://127.0.0.1:9/x", "file:///etc/hostname", "ftp://127.0.0.1:9/x", "data:text/plain,x"):
+        with pytest.raises(urllib.error.URLError, match="unknown url type"):
+            fetch.https_opener().open(url, timeout=1)
+
+
+# Safetensors.
+
+
+@pytest.fixture()
+def small():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        kwargs = NET | {
+            "img_resolution": 16,
+            "patch": 2,
+            "label_dim": 3,
+            "embedding_type": "fourier",
+            "sigma_data": 0.7,
+            "channel_mult": [1, 2],
+        }
+        denoiser = build(Config("EDMPrecond", kwargs), schedule=schedules.VP(beta_min=0.2), name="small")
+        for p in denoiser.parameters():
+            p.data.add_(0.1 * torch.randn_like(p))
+    return denoiser.eval()
+
+
+def test_save_and_load(small, tmp_path):
+    path, at, x = (
+        tmp_path / "small.safetensors",
+        Point(1.0, 0.8, 1.0),
+        torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1)),
+    )
+    save(small, path, about={"licence": "Apache-2.0"})
+    back = load(path)
+    assert torch.equal(back(x, at, torch.tensor([0, 2])), small(x, at, torch.tensor([0, 2])).detach())
+    assert (back.schedule, back.name, back.shape, back.classes) == (schedules.VP(beta_min=0.2), "small", (1, 16, 16), 3)
+    assert back.preconditioner == small.preconditioner and not back.training
+    first = path.read_bytes()
+    save(back, path, about={"licence": "Apache-2.0"})
+    assert path.read_bytes() == first, "the same weights give the same bytes"
+
+
+def test_half_size_files_keep_their_tables_in_float32(small, tmp_path):
+    path = tmp_path / "half.safetensors"
+    save(small, path, dtype=torch.float16)
+    stored, back = load_file(path), load(path)
+    assert {name for name, t in stored.items() if t.dtype == torch.float32} == {name for name, _ in small.named_buffers()}
+    assert {p.dtype for p in back.parameters()} == {torch.float32} and "WRONG" not in info(path)["weights_sha256"]
+    x = torch.zeros(1, 1, 16, 16)
+    torch.testing.assert_close(back(x, Point(1.0, 1.0, 1.0)), small(x, Point(1.0, 1.0, 1.0)).detach(), rtol=0.01, atol=0.005)
+
+
+def test_info_tells_when_weights_changed(small, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save(small, path)
+    facts = info(path)
+    assert facts["class"] == "EDMPrecond" and facts["arguments"]["sigma_data"] == 0.7 and facts["classes"] == 3
+    assert (
+        facts["parameters"] == sum(p.numel() for p in small.parameters())
+        and facts["file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert info(path)["weights_sha256"].endswith("(WRONG: the weights have changed since)")
+
+
+def test_save_refuses_what_it_cannot_describe(small, tmp_path):
+    with pytest.raises(CheckpointError, match=r"does not end in \.safetensors"):
+        save(small, tmp_path / "x.pt")
+    small.schedule = object()
+    with pytest.raises(CheckpointError, match="cannot be stored; storable are vp"):
+        save(small, tmp_path / "x.safetensors")
+    small.config = None
+    with pytest.raises(CheckpointError, match=r"make it with `checkpoints\.build`"):
+        save(small, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"kind": "nothing"}, "no known kind"),
+        ({"class_name": "Evil"}, "class 'Evil' is not known"),
+        ({"kwargs": "[" * 100_000}, "cannot be used"),
+        ({"kwargs": "[]"}, "cannot be used"),
+        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "cannot be used"),
+        ({"kwargs": json.dumps(NET)}, "is missing"),
+        ({"schedule": '{"name": "os.system"}'}, "cannot be used"),
+        ({"schedule": '{"name": "vp", "beta_min": -1}'}, "cannot be used: `beta_min` = -1"),
+    ],
+)  # fmt: skip
+def test_damaged_metadata(small, tmp_path, change, message):
+    path = tmp_path / "small.safetensors"
+    save(small, path)
+    _, metadata = files._open(path)
+    save_file(load_file(path), path, metadata | change)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+def test_other_files(tmp_path):
+    for name, data in (
+        ("a.safetensors", b"\x08\0\0\0\0\0\0\0{}"),
+        ("b.safetensors", b"\xff" * 40),
+        ("c.pt", b"PK\3\4"),
+        ("d.safetensors", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+            load(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"There is no file .*missing and no bundled model of that name"):
+        load("missing")
+
+
+def test_bundled_models_are_known_by_their_metadata(small, tmp_path, monkeypatch):
+    save(small, tmp_path / "my_small.safetensors")
+    monkeypatch.setattr(files, "data_folder", lambda: tmp_path)
+    assert list(checkpoints.bundled()) == ["my-small"] and load("my-small").name == "small"
+    result = CliRunner().invoke(info_command, [])
+    assert result.exit_code == 0 and "my-small" in result.output and "seeds-3" in result.output and torch.__version__ in result.output
+
+
+def test_commands_print_facts_and_one_line_errors(small, tmp_path):
+    save(small, tmp_path / "small.safetensors")
+    result = CliRunner().invoke(info_command, [str(tmp_path / "small.safetensors")])
+    assert result.exit_code == 0 and re.search(r"^class +EDMPrecond$", result.output, re.M) and "sigma_data = 0.7" in result.output
+    assert json.loads(CliRunner().invoke(info_command, [str(tmp_path / "small.safetensors"), "--json"]).output)["kind"] == "network"
+    refused = CliRunner().invoke(convert_command, [str(BAD[0]), str(tmp_path / "x.safetensors")])
+    assert refused.exit_code == 1 and refused.output.startswith("Error: ") and refused.output.count("\n") == 1
+
+
+def test_float_scalars_of_both_numpy_generations(converted):
+    """skip_scale and friends are numpy scalars in the pickle; `u` of iDDPM travels as a tensor."""
+    one, two = (load(converted / f"song_edm_uncond{suffix}.safetensors") for suffix in ("", "__torch2_numpy2"))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    value = Call(
+        "numpy._core.multiarray.scalar",
+        Call("numpy.dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 0)),
+        struct.pack("<d", 0.7),
+    )
+    assert edm.read(network({}, sigma_data=value)).attributes == {"sigma_data": 0.7}
+    assert np.isclose(load(converted / "adm_iddpm_cond.safetensors").preconditioner.sigma_min, 0.0064223, rtol=1e-5)
