@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from seeds import checkpoints
+
 DEFAULT = "fashion-mixture"
 
 
@@ -36,8 +38,6 @@ def load_model(source: str, device: str | None = None) -> Model:
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
         denoiser, file = _made(source)
     else:
-        import seeds.checkpoints as checkpoints  # networks and their loaders, which a model of the user's own does not need
-
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
