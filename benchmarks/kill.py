@@ -42,22 +42,8 @@ def draw(out: Path, asked) -> None:
 
     kill.Slow.asked = asked
     with open(os.devnull, "w") as sys.stdout:
-        words = [
-            "sample",
-            "--model",
-            "kill:Slow",
-            "--out",
-            out,
-            "--seeds",
-            f"0-{SEEDS - 1}",
-            "--batch",
-            BATCH,
-            "--steps",
-            2,
-            "--threads",
-            1,
-        ]
-        sys.exit(seeds_command([*map(str, words), "--subdirs", "--resume"]))
+        run = f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --steps 2 --threads 1 --subdirs --resume --out"
+        sys.exit(seeds_command([*run.split(), str(out)]))
 
 
 def begin(out: Path):

@@ -39,7 +39,7 @@ def images(folder):
 
 def test_sample_makes_what_the_library_makes(call, tmp_path):
     code, out, err = call(*PLAIN, "--seeds", "2,5-7", "--batch", "3")
-    assert code == 0 and err == "" and out.splitlines()[-1].startswith("4 images (4 drawn now), 7 NFE each, ")
+    assert code == 0 and err == "" and out.splitlines()[-1].startswith("4 images (4 drawn last), 7 NFE each, ")
     assert out.endswith(": out\n") and {"grid.png", "run.json"} <= set(os.listdir("out"))
     plan = seeds.plan("seeds-2", steps=3, schedule="edm")
     run(Job(toy.plain(), plan, (2, 5, 6, 7), tmp_path / "own", batch=3), progress=False)
@@ -84,7 +84,7 @@ def test_resume_completes_and_a_second_run_is_refused(call):
     code, _, err = call(*PLAIN, "--seeds", "0-5", "--batch", "2")
     assert code == 2 and "out holds a run (done). Complete it with --resume" in err
     code, out, _ = call(*PLAIN, "--seeds", "0-5", "--batch", "2", "--resume")
-    assert code == 0 and "(2 drawn now)" in out and images("out") == whole
+    assert code == 0 and "(2 drawn last)" in out and images("out") == whole
 
 
 def test_models_are_found_in_the_current_folder(call, tmp_path):
