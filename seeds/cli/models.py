@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from seeds import checkpoints
+from seeds.sampling import device_of
 
 DEFAULT = "fashion-mixture"
 
@@ -65,8 +66,7 @@ def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
     """The denoiser on the device asked for, and that device."""
     move = getattr(denoiser, "to", None)
     if device is None:
-        own = str(getattr(denoiser, "device", "cpu"))
-        device = "cuda" if move is not None and torch.cuda.is_available() else own
+        device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
