@@ -291,11 +291,12 @@ class _Run:
             raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
         return rows
 
+    @torch.no_grad()  # while it runs, not while the caller holds an item: torch knows generators
     def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
         """Yields a Call per model call; returns the batch's samples."""
         plan, shape = self.plan, (len(seeds), *self.shape)
         labels = None if self.labels is None else self.labels[part]
-        with self._noise(seeds, shape) as draw, torch.no_grad():
+        with self._noise(seeds, shape) as draw:
             stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
