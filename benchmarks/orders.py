@@ -16,7 +16,7 @@ import seeds
 from seeds.solvers import SOLVERS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "laws"))
-from laws import STARTS, WITH_PREDICTIONS, gaussian_errors, mixture_denoiser, ode_errors, slope  # noqa: E402
+from laws import STARTS, WITH_PREDICTIONS, gaussian_errors, mixture_denoiser, ode_errors, slope
 
 
 def flow() -> torch.Tensor:
