@@ -77,20 +77,20 @@ def vp_betas(nsr_min: float, nsr_max: float, epsilon_s: float = 1e-3) -> tuple[f
     return float(beta_d), float(b0 - beta_d / 2)
 
 
-def ve(schedule: Schedule, steps: int, *, nsr_min: float = 0.02, nsr_max: float = 100.0) -> Times:
+def ve(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None) -> Times:
     """nsr^2 = nsr_max^2 (nsr_min^2 / nsr_max^2)^(i / steps), that is `uniform_lam` on VE's range.
 
     Source: Song et al. 2021 (arXiv:2011.13456); Karras et al. 2022 (arXiv:2206.00364), Table 1.
     """
-    return _lay(schedule, steps, nsr_min, nsr_max, _geometric)
+    return _lay(schedule, steps, 0.02 if nsr_min is None else nsr_min, 100.0 if nsr_max is None else nsr_max, _geometric)
 
 
 def iddpm(
     schedule: Schedule,
     steps: int,
     *,
-    nsr_min: float = 0.002,
-    nsr_max: float = 81.0,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
     c1: float = 0.001,
     c2: float = 0.008,
     m: int = 1000,
@@ -104,6 +104,7 @@ def iddpm(
     Raises: ValueError if fewer than steps + 1 levels lie in the range.
     """
     steps, u = _count(steps), _iddpm_levels(c1, c2, m)
+    nsr_min, nsr_max = 0.002 if nsr_min is None else nsr_min, 81.0 if nsr_max is None else nsr_max
     u = u[(u >= nsr_min) & (u <= nsr_max)]
     if len(u) < steps + 1:
         raise ValueError(

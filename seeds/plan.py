@@ -141,6 +141,16 @@ class Plan:
                     found.setdefault((part, j), []).append(i)
         return found
 
+    @property
+    def memory(self) -> int:
+        """State-sized tensors alive at the peak of a run: states, answers and draws that a row still reads, and the state being made."""
+        readers = self.readers()
+        most = 0
+        for i in range(len(self.rows)):
+            alive = {("x", i), ("d", i)} | {key for key, rows in readers.items() if (rows[0] if key[0] == "z" else key[1]) <= i <= rows[-1]}
+            most = max(most, len(alive) + 1)
+        return most
+
     def points(self) -> list[Point]:
         """The level of each state: of the one row 0 asks about, and so on; the last is `end`."""
         return [*(row.at for row in self.rows), self.end]

@@ -252,8 +252,10 @@ class _Run:
     ):
         self.denoiser, self.shape, self.project, self.dtype = denoiser, tuple(int(n) for n in shape), project, dtype
         self.seeds = noises.seed_list(seed)
+        if not self.seeds:
+            raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
         self.device = _device(denoiser, device, x if x is not None else data)
-        self.plan = plan if plan is not None else _plan_for(denoiser, solver, steps, schedule, options)
+        self.plan = plan if plan is not None else plan_for(denoiser, solver, steps=steps, schedule=schedule, **options)
         if plan is not None and (steps is not None or schedule is not None or options):
             given = [name for name, value in (("steps", steps), ("schedule", schedule)) if value is not None] + list(options)
             raise ValueError(f"`plan` already fixes the run, but `{given[0]}` is given too. Leave it out, or make another plan.")
@@ -289,11 +291,12 @@ class _Run:
             raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
         return rows
 
+    @torch.no_grad()  # while it runs, not while the caller holds an item: torch knows generators
     def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
         """Yields a Call per model call; returns the batch's samples."""
         plan, shape = self.plan, (len(seeds), *self.shape)
         labels = None if self.labels is None else self.labels[part]
-        with self._noise(seeds, shape) as draw, torch.no_grad():
+        with self._noise(seeds, shape) as draw:
             stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
@@ -343,8 +346,10 @@ class _Run:
         return draw(-1) * start.sigma
 
 
-def _plan_for(denoiser: Any, solver: str, steps: int | None, schedule: str | Schedule | None, options: dict[str, Any]) -> Plan:
-    """The plan for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
+def plan_for(
+    denoiser: Any, solver: str = "seeds-3", *, steps: int | None = None, schedule: str | Schedule | None = None, **options: Any
+) -> Plan:
+    """The `plan` that `sample` makes for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
     schedule = schedule if schedule is not None else getattr(denoiser, "schedule", None)
     if schedule is None:
         raise ValueError(
@@ -367,8 +372,11 @@ def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, f
 def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:
     if device is not None:
         return torch.device(device)
-    if given is not None:
-        return given.device
+    return device_of(denoiser) if given is None else given.device
+
+
+def device_of(denoiser: Any) -> torch.device:
+    """Where a denoiser is: with its parameters, on its own `device`, or on the CPU."""
     parameters = getattr(denoiser, "parameters", None)
     first = next(iter(parameters()), None) if callable(parameters) else None
     return first.device if isinstance(first, Tensor) else torch.device(getattr(denoiser, "device", None) or "cpu")

@@ -247,13 +247,13 @@ class Discrete(Schedule):
     """
 
     alphas_cumprod: tuple[float, ...]
-    _lam: npt.NDArray[np.float64] = field(init=False, compare=False)
+    _table_lam: npt.NDArray[np.float64] = field(init=False, compare=False)
 
     def __init__(self, alphas_cumprod: npt.ArrayLike) -> None:
         table = np.asarray(alphas_cumprod, np.float64)
         _check_table(table)
         object.__setattr__(self, "alphas_cumprod", tuple(table.tolist()))
-        object.__setattr__(self, "_lam", (_log(table) - np.log1p(-table)) / 2)
+        object.__setattr__(self, "_table_lam", (_log(table) - np.log1p(-table)) / 2)
 
     @classmethod
     def from_betas(cls, betas: npt.ArrayLike) -> "Discrete":
@@ -297,8 +297,8 @@ class Discrete(Schedule):
 
     def lam(self, t: Values) -> Any:
         t = _time(self, t, top=self.t_max)
-        i = np.minimum(np.floor(t).astype(np.intp), len(self._lam) - 2)
-        part, lam0, lam1 = t - i, self._lam[i], self._lam[i + 1]
+        i = np.minimum(np.floor(t).astype(np.intp), len(self._table_lam) - 2)
+        part, lam0, lam1 = t - i, self._table_lam[i], self._table_lam[i + 1]
         with np.errstate(divide="ignore", invalid="ignore"):  # the branch not taken
             inside = lam0 + part * (lam1 - lam0)
             return np.where(np.isfinite(lam1), np.where(part == 1, lam1, inside), lam0 + np.log1p(-part))[()]
@@ -308,7 +308,7 @@ class Discrete(Schedule):
 
     def t_of_lam(self, lam: Values) -> Any:
         lam = _lam(lam)
-        first, last = self._lam[0], self._lam[-1]
+        first, last = self._table_lam[0], self._table_lam[-1]
         slack = 1e-12 * (1 + abs(first))
         if np.any(lam > first + slack) or np.any(lam < last - slack):
             raise ValueError(
@@ -316,8 +316,8 @@ class Discrete(Schedule):
                 f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table."
             )
         lam = np.clip(lam, last, first)
-        i = np.clip(np.searchsorted(-self._lam, -lam, side="right") - 1, 0, len(self._lam) - 2)
-        lam0, lam1 = self._lam[i], self._lam[i + 1]
+        i = np.clip(np.searchsorted(-self._table_lam, -lam, side="right") - 1, 0, len(self._table_lam) - 2)
+        lam0, lam1 = self._table_lam[i], self._table_lam[i + 1]
         fall = lam0 - lam
         with np.errstate(invalid="ignore"):  # inf - inf in the branch not taken
             return (i + np.where(np.isfinite(lam1), fall / (lam0 - lam1), -np.expm1(-fall)))[()]
@@ -328,8 +328,55 @@ class Discrete(Schedule):
 
     def round_nsr(self, nsr: Values) -> Any:
         """The nearest level of the table, in t (that is in lam), for each noise-to-signal ratio; beyond the ends, the end."""
-        lam = np.clip(-_log(_at_least_0("nsr", nsr)), self._lam[-1], self._lam[0])
-        return np.exp(-self._lam)[self.indices(self.t_of_lam(lam))]
+        lam = np.clip(-_log(_at_least_0("nsr", nsr)), self._table_lam[-1], self._table_lam[0])
+        return np.exp(-self._table_lam)[self.indices(self.t_of_lam(lam))]
+
+
+@dataclass(frozen=True)
+class Rescaled(Schedule):
+    """The noise levels of another schedule, nsr(t), with another scale of the data:
+
+        scaling "none":  alpha = 1, sigma = nsr          scaling "vp":  alpha = 1 / sqrt(1 + nsr^2), sigma = alpha nsr
+
+    Exponential solvers give the same samples on both; a method that steps in t of the schedule does not.
+    Default ends: those of `base`.
+    Source: the choice of sigma(t) and s(t) in Karras et al. 2022 (arXiv:2206.00364), Table 1.
+    """
+
+    base: Schedule
+    scaling: str
+
+    def __post_init__(self) -> None:
+        if self.scaling not in ("vp", "none"):
+            raise ValueError(f"`scaling` = {self.scaling!r} must be 'vp' or 'none'.")
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return self.base.t_min
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return self.base.t_max
+
+    def alpha(self, t: Values) -> Any:
+        nsr = self.nsr(t)
+        return np.ones_like(nsr)[()] if self.scaling == "none" else 1 / np.hypot(1.0, nsr)
+
+    def sigma(self, t: Values) -> Any:
+        nsr = self.nsr(t)
+        return _finite_nsr(self, nsr)[()] if self.scaling == "none" else 1 / np.hypot(1.0, _ratio(1.0, nsr))
+
+    def lam(self, t: Values) -> Any:
+        return self.base.lam(t)
+
+    def nsr(self, t: Values) -> Any:
+        return self.base.nsr(t)
+
+    def t_of_lam(self, lam: Values) -> Any:
+        return self.base.t_of_lam(lam)
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        return self.base.t_of_nsr(nsr)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {"vp": VP, "ve": VE, "edm": EDM, "cosine": Cosine, "flow": Flow, "discrete": Discrete}

@@ -32,6 +32,19 @@ def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) ->
     return out
 
 
+TILE = 1 << 17
+"""Elements worked on at a time on a CPU, so that the sum stays in its cache from one term to the next."""
+
+
+def combine_in_tiles(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """`combine`, tile by tile where that is faster; the same numbers to the last bit."""
+    if out.device.type != "cpu" or out.numel() <= 2 * TILE or not all(tensor.is_contiguous() for tensor in (out, *tensors)):
+        return combine(out, tensors, weights)
+    for tile, *parts in zip(*(tensor.view(-1).split(TILE) for tensor in (out, *tensors)), strict=True):
+        combine(tile, parts, weights)
+    return out
+
+
 class Stepper:
     """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
 
@@ -113,7 +126,7 @@ class Stepper:
             return tensors[0], False
         shape, dtype, device = self._like
         out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
-        return combine(out, tensors, weights), True
+        return combine_in_tiles(out, tensors, weights), True
 
     def _set_state(self, i: int, made: tuple[Tensor, bool]) -> None:
         self._held["x", i], ours = made

@@ -73,9 +73,8 @@ class _Shelf:
         self.shut = False
         self.changed = threading.Condition()
 
-    def put(self, item: torch.Tensor | BaseException) -> bool:
-        """Waits for room; False if the shelf was shut."""
-        room = 3 if isinstance(item, BaseException) or 4 * item.nbytes <= 1 << 28 else 1  # one more is in the maker's hand
+    def put(self, item: torch.Tensor | BaseException, room: int) -> bool:
+        """Waits until there is room; False if the shelf was shut."""
         with self.changed:
             self.changed.wait_for(lambda: self.shut or len(self.made) < room)
             self.made.append(item)
@@ -94,10 +93,11 @@ def _work(shelf: _Shelf, make: Callable[[int], torch.Tensor], order: tuple[int, 
         try:
             made = make(draw)
             item = made.pin_memory() if pin else made
+            room = 3 if 4 * item.nbytes <= 1 << 28 else 1  # one more is in hand
         except BaseException as error:
-            shelf.put(error)
+            shelf.put(error, room=4)
             return
-        if not shelf.put(item):
+        if not shelf.put(item, room):
             return
 
 

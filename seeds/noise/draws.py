@@ -94,11 +94,9 @@ def _words(seeds: list[int], key: int, count: int) -> npt.NDArray[np.uint64]:
 def seed_list(seed: Seeds) -> list[int]:
     """The seeds as a list, one per sample of the batch.
 
-    Raises: ValueError if there is none or one is out of range, TypeError if one is not an integer.
+    Raises: ValueError if one is out of range, TypeError if one is not an integer.
     """
     seeds = [_whole("seed", s) for s in (seed if isinstance(seed, Iterable) else [seed])]
-    if not seeds:
-        raise ValueError("`seed` is empty: give an int, or one int for each sample.")
     for s in seeds:
         if not 0 <= s < 1 << 64:
             raise ValueError(f"`seed` = {s} must be at least 0 and below 2^64.")

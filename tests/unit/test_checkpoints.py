@@ -265,7 +265,6 @@ def test_storages_and_strides(kind, data, little):
         Call("torch_utils.persistence._reconstruct_persistent_obj", {"type": "class", "version": 7, "module_src": "", "class_name": "", "state": {}}),
         7,
     ],
-    ids=str,
 )  # fmt: skip
 def test_broken_tensors_and_objects(broken):
     with pytest.raises(CheckpointError):

@@ -67,7 +67,7 @@ def test_vp_betas_pass_through_both_levels():
 def test_ve():
     published = 100**2 * (0.02**2 / 100**2) ** (np.arange(11) / 10)
     np.testing.assert_allclose(ve(VE(), 10), published, rtol=1e-13)
-    assert (ve(EDM(), 10)[0], ve(EDM(), 10)[-1]) == (100, 0.02)
+    assert (ve(EDM(), 10)[0], ve(EDM(), 10)[-1]) == (100, 0.02) and (ve(EDM(), 10, nsr_max=None) == ve(EDM(), 10)).all()
 
 
 def test_iddpm():

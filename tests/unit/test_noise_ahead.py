@@ -86,6 +86,11 @@ def test_an_error_reaches_the_caller_at_the_draw_it_belongs_to():
         assert torch.equal(ahead(3), make(3))
 
 
+def test_what_is_no_tensor_is_an_error_not_a_wait():
+    with Ahead(lambda draw: None, ORDER) as ahead, pytest.raises(AttributeError, match="nbytes"):
+        ahead(-1)
+
+
 def test_another_dtype_sees_the_same_noise():
     with Ahead(make, ORDER, dtype=torch.float64) as ahead:
         assert torch.equal(ahead(-1), make(-1).double()) and torch.equal(ahead(7), make(7).double())

@@ -1,0 +1,115 @@
+"""Options that `seeds sample` and `seeds plan` share, in both spellings, and what they mean to the library."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from seeds import GRIDS, PREDICTIONS, SOLVERS
+from seeds.cli import authors
+
+STEPS = 20
+OURS_ONLY = ("grid", "sigmas", "prediction", "eta", "variant", "r", "noise")
+
+
+class Numbers(click.ParamType):
+    """A number, or several with commas between."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            numbers = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no number, nor numbers with commas between, such as 0.25,0.8.", param, ctx)
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+class Table(click.ParamType):
+    """A number, or a table lam_from:value,lam_from:value."""
+
+    name = "table"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = value.replace("\N{MINUS SIGN}", "-")
+        try:
+            if ":" not in text:
+                return float(text)
+            return [(float(lam), float(eta)) for lam, eta in (part.split(":") for part in text.split(","))]
+        except ValueError:
+            self.fail(f"{value!r} is no number, nor a table of lam_from:value such as -inf:0,1.2:1.", param, ctx)
+
+
+class Grid(Numbers):
+    """The name of a grid, or times with commas between."""
+
+    name = "grid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if value[:1].isdigit() or value[:1] == "." else value
+
+
+def _hidden(*names: str, **settings: Any) -> Callable:
+    """An option of the authors' spelling: docs/authors-options.md lists them."""
+    return click.option(*names, hidden=True, **settings)
+
+
+_OPTIONS = (
+    click.option("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
+    click.option("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
+    click.option("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
+    click.option("--grid", type=Grid(), help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
+    click.option("--sigmas", type=Numbers(), help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
+    click.option("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
+    click.option("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
+    click.option("--rho", type=float, help="Of the karras grid.  [default: 7]"),
+    click.option("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
+    click.option("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
+    click.option("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
+    click.option("--variant", help="2a, 2b (seeds-2, erk-2), 3a, 3b (seeds-3, erk-3)."),
+    click.option("--r", type=Numbers(), help="Positions of the stages, as 0.5 or 0.25,0.8."),
+    click.option("--s-noise", "--S_noise", "s_noise", type=float, help="Multiplies the noise; anything but 1 is not exact."),
+    click.option("--S_churn", "S_churn", type=float, help="EDM's churn, for rk-1 and rk-2.  [default: 0]"),
+    click.option("--S_min", "S_min", type=float, help="Lowest level that is churned.  [default: 0]"),
+    click.option("--S_max", "S_max", type=float, help="Highest level that is churned.  [default: inf]"),
+    _hidden("--order", type=int),
+    _hidden("--noise_pred", type=bool),
+    _hidden("--disc"),
+    _hidden("--scaling"),
+    _hidden("--c2", type=float),
+    _hidden("--butcher_type"),
+)
+
+
+def plan_options(function: Callable) -> Callable:
+    """Adds the options that make a plan."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def arguments(options: dict[str, Any], nsr_range: tuple[float, float] | None = None) -> dict[str, Any]:
+    """The options given, in either spelling, as arguments of `seeds.plan`, and `noise`.
+
+    Args:
+        nsr_range: levels the model knows.
+    Raises: ValueError if the two spellings are mixed.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("solver") in authors.SOLVERS:
+        mixed = [name for name in OURS_ONLY if name in given]
+        if mixed:
+            raise ValueError(
+                f"`--{mixed[0]}` is of another spelling than `--solver {given['solver']}`, which is the authors'. Say it all in one of them: "
+                "docs/authors-options.md has both side by side."
+            )
+        return authors.translate(given, nsr_range)
+    mixed = [name for name in authors.ONLY if name in given]
+    if mixed:
+        raise ValueError(
+            f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
+            f"{given.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
+        )
+    if isinstance(given.get("grid", ""), str) and "sigmas" not in given:
+        given.setdefault("steps", STEPS)
+    return given

@@ -1,0 +1,46 @@
+"""`seeds plan`: what a run would do, as numbers, and the laws that it obeys."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from seeds import EDM, SOLVERS, Plan
+from seeds.cli import models, options
+from seeds.integrals import Eta
+from seeds.predictions import PREDICTIONS
+from seeds.sampling import plan_for
+from seeds.solvers.checks import constant_error, path_error
+
+
+@click.command()
+@click.option("--model", "--network", "model", help="Plan for this model: its schedule, its noise levels.")
+@options.plan_options
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
+def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
+    """Print points, coefficients, NFE and draws of a run, and check its laws."""
+    denoiser = models.load_model(model, "cpu").denoiser if model else None
+    own: dict[str, Any] = {} if model else {"schedule": EDM()}
+    given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, getattr(denoiser, "nsr_range", None))
+    made = plan_for(denoiser, **given)
+    if as_json:
+        click.echo(made.to_json())
+        return
+    click.echo(made.table())
+    for line in _laws(made, given):
+        click.echo(line)
+
+
+def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
+    """What is known of the solver, and its exactness laws tested on this plan."""
+    solver = SOLVERS[given["solver"]]
+    orders = solver.orders(**{name: given[name] for name in ("variant", "r") if name in given})
+    yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
+    if not solver.interpolates:
+        return
+    form, eta = PREDICTIONS[given["prediction"]](), Eta(given.get("eta", solver.eta))
+    yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
+    if given.get("s_noise", 1) == 1:
+        yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."
+    else:
+        yield f"Law 2, all noise is one Brownian path's: broken by s_noise = {given['s_noise']:g}."
