@@ -36,7 +36,7 @@ class DhariwalUNet(nn.Module):
         num_blocks: int = 3,
         attn_resolutions: Sequence[int] = (32, 16, 8),
         dropout: float = 0.10,
-        label_dropout: float = 0,
+        label_dropout: float = 0.0,
     ):
         super().__init__()
         check_levels(img_resolution, channel_mult)

@@ -39,7 +39,7 @@ class SongUNet(nn.Module):
         num_blocks: int = 4,
         attn_resolutions: Sequence[int] = (16,),
         dropout: float = 0.10,
-        label_dropout: float = 0,
+        label_dropout: float = 0.0,
         embedding_type: str = "positional",
         channel_mult_noise: int = 1,
         encoder_type: str = "standard",

@@ -1,0 +1,90 @@
+"""Downloads one file over https, with a size limit, into a cache."""
+
+import hashlib
+import http.client
+import os
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from seeds.checkpoints.errors import CheckpointError
+
+_CHUNK, _TIMEOUT = 1 << 20, 30.0
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_url(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_url(url: str) -> None:
+    """Raises CheckpointError unless `url` is https, with a host and without a password."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
+        raise CheckpointError(f"{url[:200]!a} is not fetched: only https addresses are, without a user name, redirects included.")
+
+
+def default_opener() -> urllib.request.OpenerDirector:
+    """Speaks https and nothing else, with certificates checked; a proxy is taken from the environment."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        _HttpsOnly,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def cache_folder() -> Path:
+    """$SEEDS_CACHE, or `seeds` in $XDG_CACHE_HOME, or ~/.cache/seeds."""
+    if "SEEDS_CACHE" in os.environ:
+        return Path(os.environ["SEEDS_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seeds"
+
+
+def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.request.OpenerDirector | None = None) -> Path:
+    """The file at `url`, from the cache if it is there. Raises CheckpointError: not https, too large, cut short, not reachable."""
+    check_url(url)
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in urlsplit(url).path.rpartition("/")[2])
+    path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name[-80:] or 'file'}"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with (opener or default_opener()).open(url, timeout=_TIMEOUT) as answer:
+            _store(answer, part, url, max_bytes, progress)
+        os.replace(part, path)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{url} could not be fetched: {error}. Fetch it with another tool and convert the file.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _store(answer: Any, part: Path, url: str, max_bytes: int, progress: bool) -> None:
+    stated = answer.headers.get("Content-Length")
+    size = int(stated) if stated and stated.isdecimal() else None
+    too_large = CheckpointError(f"{url} is larger than the limit of {max_bytes:,} bytes. Raise it with --max-size if you expect that.")
+    if size is not None and size > max_bytes:
+        raise too_large
+    done = 0
+    with part.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=part.name[17:60], disable=not progress) as bar:
+        while chunk := answer.read(min(_CHUNK, max_bytes - done + 1)):
+            done += len(chunk)
+            if done > max_bytes:
+                raise too_large
+            file.write(chunk)
+            bar.update(len(chunk))
+    if size is not None and done != size:
+        raise CheckpointError(f"{url} was cut short: {done:,} of {size:,} bytes came. Try again.")

@@ -1,0 +1,128 @@
+"""From a class name and constructor arguments, as checkpoints record them, to a denoiser."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seeds import schedules
+from seeds.checkpoints.errors import CheckpointError
+from seeds.networks import DhariwalUNet, Patched, SongUNet
+from seeds.preconditioners import EDM, VE, VP, Preconditioned, Preconditioner, iDDPM
+
+NETWORKS: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
+FAMILIES: dict[str, tuple[type, str]] = {  # class name in checkpoints: (preconditioner, default model_type)
+    "VPPrecond": (VP, "SongUNet"),
+    "VEPrecond": (VE, "SongUNet"),
+    "iDDPMPrecond": (iDDPM, "DhariwalUNet"),
+    "EDMPrecond": (EDM, "DhariwalUNet"),
+}
+_OWN = {"img_resolution": 0, "img_channels": 0, "label_dim": 0, "use_fp16": False, "model_type": "", "patch": 1}
+_MOST = {"num_blocks": 64, "patch": 64, "img_resolution": 1 << 14}  # larger values are a damaged file; other integers: 65,536
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a network is built from.
+
+    Attributes:
+        class_name: one of FAMILIES.
+        kwargs: the constructor's arguments as given, in the published form, and `patch` (default 1): see `seeds.networks.Patched`;
+            img_resolution and img_channels are those of the image.
+        attributes: constants that a checkpoint stores beside its arguments; they win.
+    """
+
+    class_name: str
+    kwargs: dict[str, Any]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedule | None = None, name: str = "") -> Preconditioned:
+    """A denoiser with fresh weights, in training mode. Under `torch.device("meta")` nothing is allocated.
+
+    Args:
+        u: the table of levels of an iDDPM checkpoint; None computes it.
+        schedule, name: see `Preconditioned`.
+    Raises: CheckpointError if the class or an argument is unknown, out of range, or impossible.
+    """
+    if config.class_name not in FAMILIES:
+        raise CheckpointError(f"the class {config.class_name[:80]!r} is not known; known are {', '.join(FAMILIES)}")
+    family, model_type = FAMILIES[config.class_name]
+    constants = {f.name: f.default for f in dataclasses.fields(family) if f.name != "u"}
+    model_type = config.kwargs.get("model_type", model_type)
+    if not isinstance(model_type, str) or model_type not in NETWORKS:
+        raise CheckpointError(f"the network {_shown(model_type)} is not known; known are {', '.join(NETWORKS)}")
+    parameters = inspect.signature(NETWORKS[model_type].__init__).parameters
+    options = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    _check(config.kwargs, options | _OWN | constants)
+    _check(config.attributes, {"sigma_min": 0.0, "sigma_max": 0.0, "use_fp16": False} | constants)
+    given: dict[str, Any] = _OWN | constants | {"model_type": model_type} | config.kwargs | config.attributes
+    missing = [key for key in ("img_resolution", "img_channels") if key not in config.kwargs]
+    if missing:
+        raise CheckpointError(f"the argument {missing[0]} is missing")
+    try:
+        preconditioner: Preconditioner = family(**{key: given[key] for key in constants}, **({"u": u} if u is not None else {}))
+        network = _network(given, {key: config.kwargs[key] for key in options if key in config.kwargs}, isinstance(preconditioner, iDDPM))
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"no network can be built from its arguments: {error}") from error
+    size = given["img_resolution"]
+    denoiser = Preconditioned(
+        network,
+        preconditioner,
+        (given["img_channels"], size, size),
+        classes=given["label_dim"],
+        use_fp16=given["use_fp16"],
+        nsr_range=(given.get("sigma_min", preconditioner.sigma_min), given.get("sigma_max", preconditioner.sigma_max)),
+        schedule=schedule,
+        name=name,
+    )
+    denoiser.config = config
+    return denoiser
+
+
+def _network(given: Mapping[str, Any], options: dict[str, Any], learned_variance: bool) -> nn.Module:
+    channels, patch = given["img_channels"] * given["patch"] ** 2, given["patch"]
+    options |= {"img_resolution": given["img_resolution"] // patch, "label_dim": given["label_dim"]}
+    network = NETWORKS[given["model_type"]](in_channels=channels, out_channels=channels * (2 if learned_variance else 1), **options)
+    return network if patch == 1 else Patched(network, patch)
+
+
+def _check(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Every key is known and every value of the kind of its default, and of a size that a network can have."""
+    for key, value in values.items():
+        if key not in known:
+            raise CheckpointError(f"the argument {key[:80]!a} is not known")
+        default = known[key]
+        if isinstance(default, bool | str):
+            fits = isinstance(value, type(default))
+        elif isinstance(default, int):
+            fits = type(value) is int and 0 <= value <= _MOST.get(key, 1 << 16)
+        elif isinstance(default, float):
+            fits = isinstance(value, int | float) and not math.isnan(value)
+        else:
+            fits = isinstance(value, list | tuple) and 0 < len(value) + (key == "attn_resolutions") <= 16
+            fits = fits and all(isinstance(item, int | float) and abs(item) <= 1 << 16 for item in value)
+        if not fits:
+            raise CheckpointError(f"the argument {key} has the value {_shown(value)}, which is not possible")
+
+
+def _shown(value: Any) -> str:
+    """A value of any kind, fit for an error message; containers from a file may be endless."""
+    return f"{value!a}"[:80] if isinstance(value, int | float | str | None) else f"of type {type(value).__name__}"
+
+
+def fill(denoiser: Preconditioned, tensors: Mapping[str, Tensor]) -> Preconditioned:
+    """Puts weights in, as float32; names and shapes must be exactly those of the denoiser. Returns it frozen, in eval mode."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in denoiser.state_dict().items()}
+    for name in [*wanted, *tensors]:
+        if name not in tensors or name not in wanted:
+            raise CheckpointError(f"the weight {name[:120]!a} is {'missing' if name in wanted else 'not one of this network'}")
+        if tuple(tensors[name].shape) != wanted[name] or not tensors[name].is_floating_point():
+            raise CheckpointError(f"the weight {name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, not a float {wanted[name]}")
+    denoiser.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted}, assign=True)
+    return denoiser.eval().requires_grad_(False)
