@@ -148,8 +148,8 @@ def guide(denoiser: Any, scale: float | Callable[[Point], float], *, null: Any =
 def threshold(denoiser: Any, limit: float = 1.0, *, quantile: float | None = None) -> Changed:
     """Keeps D inside the range of the data.
 
-    Static (quantile None): D is clipped to [-limit, limit]. Dynamic: with s the `quantile` of |D| in each sample, where s > limit D is clipped to [-s, s] and
-    scaled by limit / s.
+    Static (quantile None): D is clipped to [-limit, limit]. Dynamic: with s the `quantile` of |D| in each sample, where s > limit D is clipped to
+    [-s, s] and scaled by limit / s.
 
     Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
     """
@@ -177,9 +177,9 @@ def check_model(
 ) -> dict[str, float]:
     """Finds out whether a denoiser is what it is taken for, from a few clean samples.
 
-    They are noised at three levels. A right denoiser leaves a mean square error below that of the simplest guesses (the state itself, or the mean of the data),
-    so `excess`, their ratio, is at most about 1. If not, the same network is read as if it had been trained to output something else, and on other
-    schedules, and the best reading is named.
+    They are noised at three levels. A right denoiser leaves a mean square error below that of the simplest guesses (the state itself, or the mean
+    of the data), so `excess`, their ratio, is at most about 1. If not, the same network is read as if it had been trained to output something else,
+    and on other schedules, and the best reading is named.
 
     Args:
         denoiser: from `wrap`, or any callable (then only its output type is tried).

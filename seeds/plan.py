@@ -141,11 +141,6 @@ class Plan:
                     found.setdefault((part, j), []).append(i)
         return found
 
-    def draw_order(self) -> list[int]:
-        """The draws in the order in which a run first needs them."""
-        first = sorted((rows[0], j) for (part, j), rows in self.readers().items() if part == "z")
-        return [j for _, j in first]
-
     def points(self) -> list[Point]:
         """The level of each state: of the one row 0 asks about, and so on; the last is `end`."""
         return [*(row.at for row in self.rows), self.end]

@@ -82,9 +82,8 @@ def plan(
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
-    if len(levels.points) > 1 or not write.rows:
-        form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
-        method.build(write, levels, prediction=form, eta=stochastic, **options)
+    form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
+    method.build(write, levels, prediction=form, eta=stochastic, **options)
     if final == "denoise" and stop is None:
         write.denoise()
     return write.plan()
@@ -252,7 +251,7 @@ class _Run:
         **options: Any,
     ):
         self.denoiser, self.shape, self.project, self.dtype = denoiser, tuple(int(n) for n in shape), project, dtype
-        self.seeds = noises.check_seeds(seed)
+        self.seeds = noises.seed_list(seed)
         self.device = _device(denoiser, device, x if x is not None else data)
         self.plan = plan if plan is not None else _plan_for(denoiser, solver, steps, schedule, options)
         if plan is not None and (steps is not None or schedule is not None or options):
@@ -264,7 +263,8 @@ class _Run:
             )
         self.x, self.data = self._rows("x", x), self._rows("data", data)
         self.labels = self._labels(labels)
-        self.noise = noise if callable(noise) else noises.named(noise)
+        self.noise = noises.noise(noise)
+        self.given_noise = callable(noise)
 
     def _rows(self, name: str, value: Tensor | None) -> Tensor | None:
         if value is None:
@@ -291,41 +291,48 @@ class _Run:
 
     def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
         """Yields a Call per model call; returns the batch's samples."""
-        shape = (len(seeds), *self.shape)
-        plan, order = self.plan, self._order()
-        with noises.ahead(self._draws(seeds, shape), order, device=self.device, dtype=self.dtype) as draw, torch.no_grad():
-            stepper = Stepper(plan, self._start(part, draw), draw, reuse=not keep)
-            labels, step = (None if self.labels is None else self.labels[part]), 0
+        plan, shape = self.plan, (len(seeds), *self.shape)
+        labels = None if self.labels is None else self.labels[part]
+        with self._noise(seeds, shape) as draw, torch.no_grad():
+            stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
                 denoised = ask(self.denoiser, x, at, labels)
                 stepper.advance(denoised)
                 if self.project is not None and stepper.completed:
-                    stepper.replace(self.project(stepper.x, stepper.at, draw(len(plan.draws) + step)))
-                    step += 1
+                    stepper.replace(self.project(stepper.x, stepper.at, draw(len(plan.draws) + steps)))
+                    steps += 1
                 yield Call(i, at, x, denoised, i + 1)
             return stepper.x
 
+    def _noise(self, seeds: Sequence[int], shape: tuple[int, ...]) -> "noises.Ahead":
+        """Draws of one batch, made ahead of need; those of a caller's own function are made when they are needed, in the caller's thread."""
+        draws, after = self.plan.draws, len(self.plan.draws)
+
+        def own(j: int) -> Tensor:
+            stream = noises.CHURN if j >= after or (j >= 0 and draws[j].stream == "churn") else noises.PATH
+            return self.noise(seeds, j, shape[1:], stream)
+
+        def given(j: int) -> Tensor:
+            level = self.plan.start.lam
+            lam0, lam1 = (level, level) if not 0 <= j < after else draws[j][:2]
+            return self.noise(j, lam0, lam1, shape)
+
+        order = [] if self.given_noise else self._order()
+        return noises.Ahead(given if self.given_noise else own, order, device=self.device, dtype=self.dtype)
+
     def _order(self) -> list[int]:
-        """The draws in the order of need: the initial one, then the plan's, with a projection's own after each step."""
-        initial = [] if self.x is not None else [-1]
-        if self.project is None:
-            return initial + self.plan.draw_order()
-        return initial
-
-    def _draws(self, seeds: Sequence[int], shape: tuple[int, ...]) -> Callable[[int], Tensor]:
-        draws, noise = self.plan.draws, self.noise
-
-        def make(j: int) -> Tensor:
-            if 0 <= j < len(draws):
-                lam0, lam1, stream = draws[j]
-            else:
-                lam0, lam1, stream = (-np.inf, self.plan.start.lam, "initial") if j < 0 else (-np.inf, np.inf, "churn")
-            if isinstance(noise, noises.Named):
-                return noise(seeds, j, shape[1:], stream)
-            return noise(j, lam0, lam1, shape)
-
-        return make
+        """The draws in the order of need: the initial one, then the plan's; a projection's own each after its step."""
+        order = [] if self.x is not None else [-1]
+        plan, steps = self.plan, 0
+        opening = {j for j, _ in plan.opening.z}
+        order += sorted(opening)
+        for row in plan.rows:
+            order += [j for j, _ in row.z if j not in order]
+            if self.project is not None and row.completes:
+                order.append(len(plan.draws) + steps)
+                steps += 1
+        return order
 
     def _start(self, part: slice, draw: Callable[[int], Tensor]) -> Tensor:
         if self.x is not None:

@@ -80,6 +80,11 @@ class Stepper:
         """`x` is the end of a step (or the start), not a stage inside one."""
         return self.i == 0 or self.plan.rows[self.i - 1].completes
 
+    @property
+    def held(self) -> int:
+        """State-sized tensors kept now: states, answers and draws that a later row reads, and freed buffers."""
+        return len(self._held) + len(self._pool)
+
     def replace(self, x: Tensor) -> None:
         """Puts another tensor in the place of the newest state, as a projection does."""
         self._check(x, "The replacement of the state")
@@ -168,19 +173,19 @@ class Stepper:
         """
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
-            held = {(name.split(".")[0], int(name.split(".")[1])): file.get_tensor(name) for name in file.keys()}
-        i = int(metadata.get("i", -1))
-        if ("x", i) not in held:
-            raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
+            if "config" not in metadata:
+                raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
+            held = {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
+        i = int(metadata["i"])
         stepper = cls.__new__(cls)
         stepper.plan, stepper.i, stepper._noise, stepper._reuse = plan, i, noise, reuse
         stepper._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
         stepper._held, stepper._pool, stepper._ours = held, [], {j for part, j in held if part == "x"}
         newest = held["x", i]
         stepper._like = (newest.shape, newest.dtype, newest.device)
-        if metadata.get("config") != stepper._key():
+        if metadata["config"] != stepper._key():
             raise ValueError(
-                f"{path} was written by another run (config {metadata.get('config', 'missing')[:12]}, this plan has {stepper._key()[:12]}): solver, steps, "
+                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {stepper._key()[:12]}): solver, steps, "
                 "schedule, shape and dtype must all be the same. Resume with the plan that began it, or start anew."
             )
         return stepper

@@ -76,9 +76,9 @@ def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Pla
         kept = _insert(schedule, kept, "start", start, lambda point, level: point.nsr < level.nsr, at_front=True)
     if isinstance(stop, tuple):
         kept = _insert(schedule, kept, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
-    if not kept:
+    if stop is not None and (len(kept) < 2 or not kept[-1].nsr < kept[0].nsr):
         raise ValueError(
-            f"`start` = {start} lies behind `stop` = {stop}: nothing is left of the grid's {len(t)} levels. Noise falls from start to stop."
+            f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise falls from start to stop."
         )
     if round_nsr is not None:
         kept = _merge(schedule, kept, round_nsr)

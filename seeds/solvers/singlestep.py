@@ -38,6 +38,8 @@ def singlestep(
     """
     lam = levels.lam
     lam0, h = lam[:-1], np.diff(lam)
+    if len(h) == 0:
+        return
     if levels.round_nsr is None or len(tableau.c) == 1:
         for step in _compile(tableau, levels, prediction, eta, lam0, h):
             step(write)

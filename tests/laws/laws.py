@@ -1,7 +1,7 @@
 """The laws every solver obeys, as functions of a plan: no Monte Carlo, no tolerance for luck.
 
-Everything but the model is linear, so one batch of unit vectors run through the real stepper reads off every coefficient of every state: entry 0 starts at 1
-with all draws 0, entry 1 + j has draw j equal to 1. Laws return numbers; the tests compare them, and the mutants must break them.
+Everything but the model is linear, so one batch of unit vectors run through the real stepper reads off every coefficient of every state: entry 0
+starts at 1 with all draws 0, entry 1 + j has draw j equal to 1. Laws return numbers; the tests compare them, and the mutants must break them.
 """
 
 import math
@@ -75,7 +75,11 @@ def gaussian_errors(make: Make, solver: str, steps=(128, 256), **options) -> lis
     return errors
 
 
-MIXTURE = (torch.tensor([-0.9, 0.1, 0.6], dtype=torch.float64), torch.tensor([0.25, 0.4, 0.15], dtype=torch.float64), torch.tensor([0.3, 0.5, 0.2]))
+MIXTURE = (
+    torch.tensor([-0.9, 0.1, 0.6], dtype=torch.float64),
+    torch.tensor([0.25, 0.4, 0.15], dtype=torch.float64),
+    torch.tensor([0.3, 0.5, 0.2]),
+)
 STARTS = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)
 
 
@@ -177,6 +181,28 @@ def linear_rows(solver: str, case: dict) -> Callable[[int], bool]:
                 first[key] = first.get(key, 0.0) + c * weight
         exact.append(all(abs(value - (end**2 if key == (2, end) else 0.0)) < 1e-12 for key, value in first.items()) and (2, end) in first)
     return lambda i: exact[i]
+
+
+def classic_noise_error(plan: Plan, eta: float) -> float:
+    """Noise of the methods that are not exponential, against its formula: largest relative error over all draws.
+
+    Churn from lam1 back to lam0 adds nsr0^2 - nsr1^2 to the variance of y; an Euler-Maruyama step adds 2 eta nsr0 (nsr0 - nsr1).
+    """
+    worst = 0.0
+    made = [(plan.opening.z, plan.rows[0].at), *((row.z, at) for row, at in zip(plan.rows, levels_of(plan)[1:], strict=True))]
+    for pairs, at in made:
+        for j, value in pairs:
+            lam0, lam1, stream = plan.draws[j]
+            nsr0, nsr1 = math.exp(-lam0), math.exp(-lam1)
+            variance = nsr0**2 - nsr1**2 if stream == "churn" else 2 * eta * nsr0 * (nsr0 - nsr1)
+            worst = max(worst, abs(value / at.alpha / math.sqrt(variance) - 1))
+    return worst
+
+
+def still_error(plan: Plan) -> float:
+    """Where D = y nothing pulls: without noise y stays where it is, at every stage (alpha = 1). Largest deviation from the start."""
+    at_rest = states(plan, lambda x, at: x / at.alpha, torch.ones(1, dtype=torch.float64), lambda j: torch.zeros(1, dtype=torch.float64))
+    return max(abs(float(x) - 1) for x in at_rest)
 
 
 def mutate(plan: Plan, change: Callable[[int, "seeds.Plan"], object]) -> Plan:

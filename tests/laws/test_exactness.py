@@ -64,6 +64,5 @@ def test_data_of_matching_std_is_sampled_exactly_in_one_step(solver, prediction,
     unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
     start = math.sqrt(std**2 + 80.0**2)
 
-
     last = run(plan, lambda x, at: x * std**2 / (std**2 + at.nsr**2), start * unit[0], lambda j: unit[1 + j])
     assert last.square().sum().item() == pytest.approx(std**2 + 0.002**2, rel=1e-12)

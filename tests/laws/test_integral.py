@@ -71,10 +71,16 @@ def test_every_prediction_against_mpmath(prediction, h, eta):
             return CLOSED_PHI[prediction](nsr(offset), nsr(end), sd) ** (1 + eta)
 
         def q(n):
-            kinds = {"data": 1, "noise": -n, "v": -n / mpmath.sqrt(1 + n**2), "flow": -n / (1 + n), "edm_raw": n * sd / mpmath.sqrt(n**2 + sd**2)}
+            kinds = {
+                "data": 1,
+                "noise": -n,
+                "v": -n / mpmath.sqrt(1 + n**2),
+                "flow": -n / (1 + n),
+                "edm_raw": n * sd / mpmath.sqrt(n**2 + sd**2),
+            }
             return kinds[prediction]
 
-        cuts = mpmath.linspace(0, end, 2 + int(h))
+        cuts = mpmath.linspace(0, end, 2 + int(h) // 3)
 
         def quad(f):
             return mpmath.quad(f, cuts)

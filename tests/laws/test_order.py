@@ -11,7 +11,7 @@ TOLERANCE = 0.2
 
 @pytest.mark.parametrize(("solver", "case", "prediction"), WITH_PREDICTIONS, ids=ids)
 def test_ode_order(solver, case, prediction, mixture_flow):
-    options = {**case, "prediction": prediction, **({"eta": 0.0})}
+    options = {**case, "prediction": prediction, "eta": 0.0}
     declared = SOLVERS[solver].orders(**case).ode
     linear = slope(gaussian_errors(seeds.plan, solver, **options))
     nonlinear = slope(ode_errors(seeds.plan, solver, mixture_flow, **options))
@@ -28,7 +28,9 @@ def test_weak_order(solver, case, prediction):
     churn = SOLVERS[solver].churn
     measured = slope(gaussian_errors(seeds.plan, solver, prediction=prediction, **case, **(churn or {})))
     assert measured > declared - TOLERANCE, f"{solver} {case}: weak order {measured:.2f}, declared {declared}"
-    if not churn:  # churn keeps the marginals exactly, so its error is the ODE method's, which may be better than its order on a linear model
+    if (
+        not churn
+    ):  # churn keeps the marginals exactly, so its error is the ODE method's, which may be better than its order on a linear model
         assert measured < declared + TOLERANCE, f"{solver} {case}: weak order {measured:.2f}, declared {declared}"
 
 
