@@ -1,6 +1,6 @@
 r"""Trains `fashion-unet`: a class-conditional DDPM++ on 2 x 2 patches of Fashion-MNIST, with EDM preconditioning and loss.
 
-    python -m recipes.train_fashion_unet --run runs/fashion-unet --images 700000          # start, or go on where it stopped
+    python -m recipes.train_fashion_unet --run runs/fashion-unet          # start, or go on where it stopped
     python -m recipes.train_fashion_unet --run runs/fashion-unet --export seeds/data/fashion_unet.safetensors
 
 With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table 1):
@@ -37,8 +37,8 @@ from recipes import fashion
 from seeds.networks import Patched, SongUNet
 
 NETWORK = dict(
-    img_resolution=14, in_channels=4, out_channels=4, label_dim=10, model_channels=64, channel_mult=[1, 2], num_blocks=2,
-    attn_resolutions=[7], dropout=0.0,
+    img_resolution=14, in_channels=4, out_channels=4, label_dim=10, model_channels=40, channel_mult=[1, 2], num_blocks=2,
+    attn_resolutions=[], dropout=0.0,
 )  # fmt: skip
 PATCH = 2
 
@@ -50,7 +50,7 @@ class Settings:
     seed: int = 0
     images: int = 700_000
     batch: int = 128
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     warmup: int = 25_000
     cooldown: int = 400_000
     beta1: float = 0.9

@@ -29,6 +29,7 @@ MAX_BYTES = 4 << 30
 SCHEDULES = {cls.__name__: cls for cls in (schedules.VP, schedules.VE, schedules.EDM, schedules.Cosine, schedules.Flow, schedules.Discrete)}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
+    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
 }
 
