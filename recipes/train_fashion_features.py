@@ -21,7 +21,7 @@ from tqdm import tqdm
 from recipes import fashion
 from seeds.networks.classifier import ConvClassifier
 
-NETWORK = dict(width=32, classes=10)
+NETWORK = {"width": 32, "classes": 10}
 
 
 def augmented(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -82,13 +82,13 @@ def main() -> None:
     net = train(*train_set, epochs=args.epochs, seed=args.seed)
     minutes = (time.monotonic() - begun) / 60
     net.half().float()  # judge what is saved
-    scores = dict(test_accuracy=round(accuracy(net, *test_set), 4), train_accuracy=round(accuracy(net, *train_set), 4))
+    scores = {"test_accuracy": round(accuracy(net, *test_set), 4), "train_accuracy": round(accuracy(net, *train_set), 4)}
     print(f"{minutes:.1f} minutes, {scores}")
     about = dict(
         source="Fashion-MNIST (Xiao et al. 2017), MIT licence", recipe="recipes/train_fashion_features.py", epochs=args.epochs, seed=args.seed,
         minutes=round(minutes, 1), **scores,
     )  # fmt: skip
-    metadata = dict(format="1", kind="features", name="fashion-features", kwargs=json.dumps(NETWORK), about=json.dumps(about))
+    metadata = {"format": "1", "kind": "features", "name": "fashion-features", "kwargs": json.dumps(NETWORK), "about": json.dumps(about)}
     state = {name: t.half() if t.is_floating_point() else t for name, t in net.state_dict().items()}
     save_file({name: t.contiguous() for name, t in state.items()}, args.out, metadata)
 

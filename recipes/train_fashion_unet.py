@@ -10,8 +10,10 @@ With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (K
 which is E |F - (data - c_skip y) / c_out|^2. Labels are zeroed with probability `label_dropout`, for classifier-free guidance.
 
 Every random number is a function of (seed, images seen), so a run that was stopped and resumed is the unbroken run (bit for bit on one
-thread without `--compile`). The learning rate rises over `warmup` images, stays, and falls linearly to zero over the last `cooldown` of
-`images`: both may be changed on resume, so a cool-down can start from any checkpoint. Ctrl-C or SIGTERM saves before it stops.
+thread with `--float32`). The learning rate rises over `warmup` images, stays, and falls linearly to zero over the last `cooldown` of
+`images`: both may be changed on resume, so a cool-down can start from any checkpoint; the state keeps the history of the settings. Ctrl-C or
+SIGTERM saves before it stops. Without the state file (raw weights, averages, moments: 33 MB), `--from` goes on from an exported file:
+its averaged weights, its place in the data, and a fresh optimiser.
 """
 
 import argparse
@@ -27,20 +29,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from recipes import fashion
+from seeds import checkpoints
 from seeds.networks import Patched, SongUNet
 
-NETWORK = dict(
-    img_resolution=14, in_channels=4, out_channels=4, label_dim=10, model_channels=40, channel_mult=[1, 2], num_blocks=2,
-    attn_resolutions=[], dropout=0.0,
-)  # fmt: skip
+NETWORK = {
+    "img_resolution": 14, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 40, "channel_mult": [1, 2], "num_blocks": 2,
+    "attn_resolutions": [], "dropout": 0.0,
+}  # fmt: skip
 PATCH = 2
+NSR_RANGE = (0.005, 40.0)  # p_mean -+ 3.7 p_std
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,11 @@ class Settings:
     """Everything that decides the weights, with the data and the network's arguments. Lengths are in images seen."""
 
     seed: int = 0
-    images: int = 700_000
+    images: int = 260_000
     batch: int = 128
     lr: float = 1.5e-3
-    warmup: int = 25_000
-    cooldown: int = 400_000
+    warmup: int = 8_000
+    cooldown: int = 200_000
     beta1: float = 0.9
     beta2: float = 0.99
     clip: float = 1.0  # largest norm of the gradient
@@ -105,6 +108,7 @@ class Trainer:
 
     def __init__(self, settings: Settings, network_args: dict = NETWORK):
         self.settings, self.network_args, self.seen, self.seconds = settings, network_args, 0, 0.0
+        self.history = [dict(seen=0, **asdict(settings))]  # settings, and from how many images on
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.network = Patched(SongUNet(**network_args), PATCH).to(memory_format=torch.channels_last)
@@ -112,7 +116,7 @@ class Trainer:
         self.adam = torch.optim.Adam(self.network.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2), fused=True)
         self.ema = [{name: p.detach().clone() for name, p in self.params.items()} for _ in settings.ema]
         for p in self.params.values():  # the state that Adam would make at its first step, so that saving and loading need no cases
-            self.adam.state[p] = dict(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+            self.adam.state[p] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
 
     def step(self, loss: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> float:
         """One update; returns the loss."""
@@ -137,7 +141,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Writes the state; a reader never sees half a file."""
-        about = dict(settings=asdict(self.settings), network=self.network_args, seen=self.seen, seconds=self.seconds)
+        about = {"history": self.history, "network": self.network_args, "seen": self.seen, "seconds": self.seconds}
         part = path.with_suffix(".part")
         save_file({name: t.contiguous() for name, t in self.tensors().items()}, part, {"state": json.dumps(about)})
         os.replace(part, path)
@@ -150,7 +154,44 @@ class Trainer:
                 raise ValueError(f"{path} holds the network {about['network']}, not {self.network_args}; take another --run folder.")
             for name, tensor in mine.items():
                 tensor.copy_(file.get_tensor(name))
-        self.seen, self.seconds = about["seen"], about["seconds"]
+        self._take_place(about)
+
+    def start_from(self, path: Path) -> None:
+        """Takes over the weights of an exported file and its place in the data; the optimiser is new. Same errors as `load`."""
+        model = checkpoints.load(path)
+        if model.config.kwargs != self.config().kwargs:
+            raise ValueError(f"{path} holds the network {model.config.kwargs}, not {self.config().kwargs}.")
+        for name, tensor in model.model.named_parameters():
+            for mine in (self.params[name].detach(), *(ema[name] for ema in self.ema)):
+                mine.copy_(tensor)
+        self._take_place(json.loads(safe_open(path, "pt").metadata()["about"]))
+
+    def _take_place(self, about: dict) -> None:
+        self.seen, self.seconds, self.history = about["seen"], about["seconds"], about["history"]
+        if (now := json.loads(json.dumps(asdict(self.settings)))) != {
+            key: value for key, value in self.history[-1].items() if key != "seen"
+        }:
+            self.history.append(dict(seen=self.seen, **now))
+
+    def config(self) -> checkpoints.Config:
+        """The network and its preconditioner as weight files record them."""
+        own = {key: value for key, value in self.network_args.items() if key not in ("img_resolution", "in_channels", "out_channels")}
+        image = {
+            "img_resolution": PATCH * self.network_args["img_resolution"],
+            "img_channels": self.network_args["in_channels"] // PATCH**2,
+        }
+        levels = {"sigma_min": NSR_RANGE[0], "sigma_max": NSR_RANGE[1], "sigma_data": self.settings.sd}
+        return checkpoints.Config("EDMPrecond", dict(model_type="SongUNet", patch=PATCH, **image, **levels, **own))
+
+    def export(self, path: Path, which: int) -> None:
+        """Writes average number `which` as a model of the package, float16."""
+        denoiser = checkpoints.build(self.config(), name="fashion-unet")
+        denoiser.model.load_state_dict(self.ema[which], strict=False)  # buffers (the resampling filter) are constants
+        about = {
+            "source": "Fashion-MNIST training set (Xiao et al. 2017), MIT licence", "recipe": "recipes/train_fashion_unet.py", "seen": self.seen,
+            "seconds": round(self.seconds), "ema_half_life": self.settings.ema[which], "history": self.history,
+        }  # fmt: skip
+        checkpoints.save(denoiser, path, dtype=torch.float16, about=about)
 
 
 def train(trainer: Trainer, data: np.ndarray, labels: np.ndarray, run: Path, *, save_every: float = 240.0, compiled: bool = False,
@@ -199,15 +240,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this time")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 inside the network, no compilation")
     parser.add_argument("--channels", type=int, default=NETWORK["model_channels"], help="model_channels")
+    parser.add_argument("--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state")
+    parser.add_argument("--export", type=Path, help="write the averaged weights of --run to this file instead of training")
+    parser.add_argument("--ema", type=int, default=0, help="which average to export")
     for name in ("seed", "images", "batch", "lr", "warmup", "cooldown", "p_mean", "p_std"):
         default = getattr(Settings, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     args = parser.parse_args()
     chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
-    trainer = Trainer(replace(Settings(), **chosen), NETWORK | dict(model_channels=args.channels))
+    trainer = Trainer(replace(Settings(), **chosen), NETWORK | {"model_channels": args.channels})
     args.run.mkdir(parents=True, exist_ok=True)
     if (args.run / "state.safetensors").exists():
         trainer.load(args.run / "state.safetensors")
+    elif args.start:
+        trainer.start_from(args.start)
+    if args.export:
+        return trainer.export(args.export, args.ema)
     dtype = torch.float32 if args.float32 else torch.bfloat16
     train(trainer, *fashion.load("train", args.data), args.run, compiled=not args.float32, dtype=dtype, minutes=args.minutes)
 

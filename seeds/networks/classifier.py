@@ -1,5 +1,6 @@
 """A small convolutional classifier whose last features serve as the space of Frechet distances on 28 x 28 grey images."""
 
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -20,8 +21,12 @@ class ConvClassifier(nn.Module):
         super().__init__()
         widths = [1, width, 2 * width, 2 * width, 4 * width, 4 * width]
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            layers += [nn.Conv2d(before, after, 3, stride=2 if index in (1, 3) else 1, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for index, (before, after) in enumerate(itertools.pairwise(widths)):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2 if index in (1, 3) else 1, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
         self.body = nn.Sequential(*layers)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], classes)
