@@ -32,7 +32,9 @@ def augmented(images: Tensor, rng: np.random.Generator) -> Tensor:
     return F.pad(images, (2, 2, 2, 2))[..., down : down + images.shape[2], right : right + images.shape[3]]
 
 
-def train(images: Tensor, labels: Tensor, *, epochs: int, batch: int = 128, lr: float = 3e-3, seed: int = 0) -> ConvClassifier:
+def train(
+    images: Tensor, labels: Tensor, *, epochs: int, batch: int = 128, lr: float = 3e-3, seed: int = 0, compiled: bool = True
+) -> ConvClassifier:
     """The trained classifier, in eval mode, with averaged weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -42,18 +44,18 @@ def train(images: Tensor, labels: Tensor, *, epochs: int, batch: int = 128, lr: 
     adam = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, lr, total_steps=steps, pct_start=0.2)
 
-    @torch.compile
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return F.cross_entropy(net(x)[1].float(), y)
 
+    score = torch.compile(loss_of) if compiled else loss_of
     bar = tqdm(total=steps, unit="step", mininterval=5)
     for epoch in range(epochs):
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64)))
         order = torch.from_numpy(rng.permutation(len(images)))
         for rows in order[: len(order) // batch * batch].split(batch):
             adam.zero_grad()
-            loss = loss_of(augmented(images[rows], rng), labels[rows])
+            loss = score(augmented(images[rows], rng), labels[rows])
             loss.backward()
             adam.step()
             cycle.step()

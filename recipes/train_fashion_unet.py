@@ -230,7 +230,7 @@ def _save(trainer: Trainer, run: Path, rows: list[list[str]]) -> float:
 
 
 def _read_rows(path: Path) -> list[list[str]]:
-    return list(csv.reader(path.open()))[1:] if path.exists() else []
+    return list(csv.reader(path.read_text().splitlines()))[1:] if path.exists() else []
 
 
 def main() -> None:
@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=NETWORK["model_channels"], help="model_channels")
     parser.add_argument("--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state")
     parser.add_argument("--export", type=Path, help="write the averaged weights of --run to this file instead of training")
-    parser.add_argument("--ema", type=int, default=0, help="which average to export")
+    parser.add_argument("--average", type=int, default=0, help="which average to export")
     for name in ("seed", "images", "batch", "lr", "warmup", "cooldown", "p_mean", "p_std"):
         default = getattr(Settings, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
@@ -255,7 +255,7 @@ def main() -> None:
     elif args.start:
         trainer.start_from(args.start)
     if args.export:
-        return trainer.export(args.export, args.ema)
+        return trainer.export(args.export, args.average)
     dtype = torch.float32 if args.float32 else torch.bfloat16
     train(trainer, *fashion.load("train", args.data), args.run, compiled=not args.float32, dtype=dtype, minutes=args.minutes)
 
