@@ -12,7 +12,7 @@ Accuracy: 1e-13 relative to sum |w| for h from 1e-12 to 50 (tests/laws/test_inte
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -69,22 +69,24 @@ class Eta:
     """
 
     value: EtaLike
+    table: tuple[tuple[float, float], ...] = field(init=False, repr=False, compare=False)
+    """What a number or a table comes to; empty for a callable."""
 
     def __post_init__(self):
-        if callable(self.value):
-            return
-        if isinstance(self.value, (int, float)):
-            object.__setattr__(self, "value", ((-math.inf, float(self.value)),))
+        value = self.value
+        if callable(value):
+            table: tuple[tuple[float, float], ...] = ()
+        elif isinstance(value, (int, float)):
+            table = ((-math.inf, float(value)),)
         else:
-            table = tuple((float(lam), float(eta)) for lam, eta in self.value)
+            table = tuple((float(lam), float(eta)) for lam, eta in value)
             froms = [lam for lam, _ in table]
             if not froms or froms[0] != -math.inf or any(b <= a for a, b in pairwise(froms)):
                 raise ValueError(
-                    f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. Example: [(-inf, 0), (1.2, 1)]."
+                    f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in [(-inf, 0), (1.2, 1)]."
                 )
-            object.__setattr__(self, "value", table)
-        for _, eta in self.value:
-            self._check(np.array([eta]))
+        object.__setattr__(self, "table", table)
+        self._check(np.array([eta for _, eta in table]))
 
     @staticmethod
     def _check(values: Array) -> Array:
@@ -96,19 +98,19 @@ class Eta:
     @property
     def breaks(self) -> tuple[float, ...]:
         """Where a table jumps."""
-        return () if callable(self.value) else tuple(lam for lam, _ in self.value[1:])
+        return tuple(lam for lam, _ in self.table[1:])
 
     @property
     def is_zero(self) -> bool:
         """True if there is no noise at any lam (a callable is never known to be zero)."""
-        return not callable(self.value) and all(eta == 0 for _, eta in self.value)
+        return not callable(self.value) and all(eta == 0 for _, eta in self.table)
 
     def __call__(self, lam: Array) -> Array:
         """eta at each lam (at a jump: the value after it)."""
         lam = np.asarray(lam, dtype=np.float64)
         if callable(self.value):
             return self._check(np.array([float(self.value(float(at))) for at in lam.ravel()], dtype=np.float64).reshape(lam.shape))
-        froms, etas = np.array(self.value).T
+        froms, etas = np.array(self.table).T
         return etas[np.searchsorted(froms, lam, side="right") - 1]
 
     def total(self, lam1: float, reach: float = 60.0) -> float:
@@ -123,9 +125,9 @@ class Eta:
             panels = Panels(self, np.array([lam0]), np.array([reach]))
             return float(panels.sum(panels.eta)[0])
         ends = [*self.breaks, math.inf]
-        if self.value[0][1] > 0:
+        if self.table[0][1] > 0:
             return math.inf
-        return sum(eta * (min(end, lam1) - lam) for (lam, eta), end in zip(self.value[1:], ends[1:], strict=True) if lam < lam1)
+        return sum(eta * (min(end, lam1) - lam) for (lam, eta), end in zip(self.table[1:], ends[1:], strict=True) if lam < lam1)
 
 
 class Panels:

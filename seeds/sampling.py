@@ -252,6 +252,8 @@ class _Run:
     ):
         self.denoiser, self.shape, self.project, self.dtype = denoiser, tuple(int(n) for n in shape), project, dtype
         self.seeds = noises.seed_list(seed)
+        if not self.seeds:
+            raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
         self.device = _device(denoiser, device, x if x is not None else data)
         self.plan = plan if plan is not None else _plan_for(denoiser, solver, steps, schedule, options)
         if plan is not None and (steps is not None or schedule is not None or options):

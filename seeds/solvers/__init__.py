@@ -18,6 +18,8 @@ from seeds.solvers.singlestep import singlestep
 from seeds.solvers.writer import Writer
 from seeds.tableaus import Orders, Tableau, order_1, order_2, order_3, order_4
 
+Cases = Sequence[Mapping[str, Any]]
+
 __all__ = ["SOLVERS", "Levels", "Orders", "Solver", "Writer", "find_solver", "tableau_solver"]
 
 
@@ -41,7 +43,7 @@ class Solver:
     orders: Callable[..., Orders]
     eta: float
     options: tuple[str, ...] = ()
-    cases: Sequence[Mapping[str, Any]] = ({},)
+    cases: Cases = ({},)
     interpolates: bool = True
     churn: Mapping[str, Any] | None = None
     """Options that switch on noise of another kind than eta, for the law of weak order."""
@@ -70,7 +72,7 @@ def tableau_solver(
     name: str,
     family: Callable[..., Tableau],
     eta: float,
-    cases: Sequence[Mapping[str, Any]] = ({},),
+    cases: Cases = ({},),
     at: Callable[..., Tableau] | None = None,
     note: str = "",
 ) -> Solver:
@@ -97,8 +99,8 @@ def _moved_3(positions: Sequence[float], variant: str = "3a", r: tuple[float, fl
     return order_2("2b", positions[0]) if positions else order_1()
 
 
-_CASES_2 = ({}, {"variant": "2b"}, {"variant": "2a", "r": 0.8}, {"variant": "2b", "r": 1.0}, {"variant": "2b", "r": 0.3})
-_CASES_3 = (
+_CASES_2: Cases = ({}, {"variant": "2b"}, {"variant": "2a", "r": 0.8}, {"variant": "2b", "r": 1.0}, {"variant": "2b", "r": 0.3})
+_CASES_3: Cases = (
     {},
     {"variant": "3b"},
     {"variant": "3a", "r": (0.25, 0.8)},

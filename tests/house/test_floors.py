@@ -49,7 +49,9 @@ def test_imports_go_down(file):
             other = rest.partition(".")[0]
             if other not in FLOOR:  # a public name of seeds itself, which lives in __init__
                 other = "__init__"
-            assert other == here or FLOOR[other] < FLOOR[here], f"{file}:{line}: {here} (floor {FLOOR[here]}) may not import {other} (floor {FLOOR[other]})"
+            assert other == here or FLOOR[other] < FLOOR[here], (
+                f"{file}:{line}: {here} (floor {FLOOR[here]}) may not import {other} (floor {FLOOR[other]})"
+            )
         assert top != "torch" or here not in HOST, f"{file}:{line}: {here} is host-side: NumPy only"
 
 
@@ -59,7 +61,9 @@ def test_nothing_unsafe_and_no_global_randomness(file):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             call = f"{node.value.id}.{node.attr}"
-            assert call not in {"torch.load", "pickle.load", "pickle.loads", "torch.manual_seed", "random.seed"}, f"{file}:{node.lineno}: {call}"
+            assert call not in {"torch.load", "pickle.load", "pickle.loads", "torch.manual_seed", "random.seed"}, (
+                f"{file}:{node.lineno}: {call}"
+            )
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RANDOM:
             keywords = {keyword.arg for keyword in node.keywords}
             assert "generator" in keywords, f"{file}:{node.lineno}: {node.func.attr} without a generator reads the global state"

@@ -9,7 +9,7 @@ import pytest
 from seeds.integrals import NODES, WEIGHTS, Eta, Integrals
 from seeds.predictions import PREDICTIONS
 
-H = [1e-12, 1e-8, 1e-4, 1e-2, 0.3, 1.0, 3.0, 10.0, 50.0]
+H = [1e-12, 1e-8, 1e-4, 0.3, 3.0, 10.0, 50.0]
 TOLERANCE = 1e-13
 
 
@@ -55,8 +55,7 @@ CLOSED_PHI = {
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("h", H)
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize(("h", "eta"), [(1e-12, 1.0), (1e-4, 0.0), (0.3, 1.0), (3.0, 0.4), (50.0, 1.0)])
 def test_every_prediction_against_mpmath(prediction, h, eta):
     """All weights of a three-node step and its noise variance, by mpmath's own quadrature in 30 digits with Phi in closed form."""
     lam0, form = -3.0, PREDICTIONS[prediction]()

@@ -43,7 +43,15 @@ def test_noise_handed_to_the_model_is_bit_equal_in_any_split():
 
     def states(seed, **options):
         seen = []
-        seeds.sample(lambda x, at: torch.zeros_like(x), SHAPE, seed=seed, steps=3, schedule="edm", callback=lambda call: seen.append(call.x), **options)
+        seeds.sample(
+            lambda x, at: torch.zeros_like(x),
+            SHAPE,
+            seed=seed,
+            steps=3,
+            schedule="edm",
+            callback=lambda call: seen.append(call.x),
+            **options,
+        )
         return seen
 
     whole = states([11, 12, 13])
@@ -148,7 +156,14 @@ def test_inpainting_has_the_exact_law_on_the_known_region():
 
     seen = []
     seeds.sample(
-        model, SHAPE, seed=range(500), solver="seeds-3", steps=5, schedule="vp", project=project, callback=lambda call: seen.append((call.point, call.x[..., :2]))
+        model,
+        SHAPE,
+        seed=range(500),
+        solver="seeds-3",
+        steps=5,
+        schedule="vp",
+        project=project,
+        callback=lambda call: seen.append((call.point, call.x[..., :2])),
     )
     for point, x in seen[3::3]:
         n = x.numel()
@@ -234,7 +249,13 @@ def test_a_denoisers_own_schedule_range_and_rounding_are_used():
 
 def test_nan_is_found_once_and_named():
     with pytest.raises(FloatingPointError, match=r"samples of 1 of 3 seeds \(5\) are NaN or inf.*check_model"):
-        seeds.sample(lambda x, at: torch.where(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1) > 0, torch.nan, x), SHAPE, seed=[4, 5, 6], steps=2, schedule="vp")
+        seeds.sample(
+            lambda x, at: torch.where(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1) > 0, torch.nan, x),
+            SHAPE,
+            seed=[4, 5, 6],
+            steps=2,
+            schedule="vp",
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
