@@ -2,8 +2,8 @@
 
     python -m recipes.train_fashion_features --out seeds/data/fashion_features.safetensors
 
-Cross-entropy, AdamW, one learning-rate cycle, shifts of up to two pixels and mirror images; the saved weights are the moving average of
-the last epochs. Every random number is a function of the seed. About ten minutes on two slow cores.
+Cross-entropy, AdamW, one learning-rate cycle, shifts of one pixel; the saved weights are the moving average of the last steps. Every random
+number is a function of the seed. bfloat16 and compilation: about three minutes of one core that has bfloat16 matrix units.
 """
 
 import argparse
@@ -24,16 +24,14 @@ from seeds.networks.classifier import ConvClassifier
 NETWORK = {"width": 32, "classes": 10}
 
 
-def augmented(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """uint8 (B, 1, H, W): each mirrored with probability 1/2, all shifted by the same draw of -2..2 pixels (black comes in)."""
-    mirrored = torch.from_numpy(rng.random(len(images)) < 0.5)[:, None, None, None]
-    images = torch.where(mirrored, images.flip(3), images)
-    down, right = rng.integers(0, 5, 2)
-    return F.pad(images, (2, 2, 2, 2))[..., down : down + images.shape[2], right : right + images.shape[3]]
+def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """uint8 (B, 1, H, W), all shifted by the same draw of -1, 0 or 1 pixels each way (black comes in)."""
+    down, right = rng.integers(0, 3, 2)
+    return F.pad(images, (1, 1, 1, 1))[..., down : down + images.shape[2], right : right + images.shape[3]]
 
 
 def train(
-    images: Tensor, labels: Tensor, *, epochs: int, batch: int = 128, lr: float = 3e-3, seed: int = 0, compiled: bool = True
+    images: Tensor, labels: Tensor, *, epochs: int, batch: int = 128, lr: float = 4e-3, seed: int = 0, compiled: bool = True
 ) -> ConvClassifier:
     """The trained classifier, in eval mode, with averaged weights."""
     with torch.random.fork_rng():
@@ -55,7 +53,7 @@ def train(
         order = torch.from_numpy(rng.permutation(len(images)))
         for rows in order[: len(order) // batch * batch].split(batch):
             adam.zero_grad()
-            loss = score(augmented(images[rows], rng), labels[rows])
+            loss = score(shifted(images[rows], rng), labels[rows])
             loss.backward()
             adam.step()
             cycle.step()
@@ -76,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument("--data", type=Path, default=fashion.ROOT, help="folder of the four IDX files")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     train_set, test_set = ([torch.from_numpy(a.copy()) for a in fashion.load(split, args.data)] for split in ("train", "t10k"))

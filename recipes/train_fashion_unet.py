@@ -51,11 +51,11 @@ class Settings:
     """Everything that decides the weights, with the data and the network's arguments. Lengths are in images seen."""
 
     seed: int = 0
-    images: int = 260_000
-    batch: int = 128
+    images: int = 220_000
+    batch: int = 64
     lr: float = 1.5e-3
     warmup: int = 8_000
-    cooldown: int = 200_000
+    cooldown: int = 170_000
     beta1: float = 0.9
     beta2: float = 0.99
     clip: float = 1.0  # largest norm of the gradient
