@@ -16,8 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]  # this checkout's seeds, and this file as --model kill:Slow
-
 from seeds.cli import main as seeds_command
 
 SEEDS, BATCH = 40, 8
@@ -44,8 +42,8 @@ def draw(out: Path, asked) -> None:
 
     kill.Slow.asked = asked
     with open(os.devnull, "w") as sys.stdout:
-        words = ["sample", "--model", "kill:Slow", "--out", out, "--seeds", f"0-{SEEDS - 1}", "--batch", BATCH, "--steps", 2, "--threads", 1]
-        sys.exit(seeds_command([*map(str, words), "--subdirs", "--resume"]))
+        run = f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --steps 2 --threads 1 --subdirs --resume --out"
+        sys.exit(seeds_command([*run.split(), str(out)]))
 
 
 def begin(out: Path):
@@ -97,7 +95,9 @@ def main() -> int:
             process.join()
             found = images(out)
             torn = [name for name, data in found.items() if data != expected[name]]
-            print(f"kill {k + 1:2}: {moment:.3f} s after the first call, {len(found):2} of {len(expected)} files there, {len(torn)} of them differ")
+            print(
+                f"kill {k + 1:2}: {moment:.3f} s after the first call, {len(found):2} of {len(expected)} files there, {len(torn)} of them differ"
+            )
             bad += len(torn)
             if k == options.times - 1 or len(found) == len(expected) or chance.random() < 0.3:
                 wrong = faults(out, expected) if finish(out)["status"] == "done" else ["run.json"]

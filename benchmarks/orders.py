@@ -1,7 +1,7 @@
 """Measured orders of convergence of every solver, variant and prediction, by the laws of tests/laws: exact, no Monte Carlo.
 
-    python benchmarks/orders.py                  # one line for each solver: the table of README
-    python benchmarks/orders.py --all            # one line for each variant and prediction
+python benchmarks/orders.py                  # one line for each solver: the table of README
+python benchmarks/orders.py --all            # one line for each variant and prediction
 """
 
 import argparse
@@ -16,7 +16,7 @@ import seeds
 from seeds.solvers import SOLVERS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "laws"))
-from laws import STARTS, WITH_PREDICTIONS, gaussian_errors, mixture_denoiser, ode_errors, slope  # noqa: E402
+from laws import STARTS, WITH_PREDICTIONS, gaussian_errors, mixture_denoiser, ode_errors, slope
 
 
 def flow() -> torch.Tensor:
@@ -38,7 +38,11 @@ def main() -> None:
     for name, case, form in WITH_PREDICTIONS:
         solver = SOLVERS[name]
         ode = slope(ode_errors(seeds.plan, name, reference, prediction=form, eta=0.0, **case))
-        weak = slope(gaussian_errors(seeds.plan, name, prediction=form, **case, **(solver.churn or {}))) if solver.orders(**case).weak else None
+        weak = (
+            slope(gaussian_errors(seeds.plan, name, prediction=form, **case, **(solver.churn or {})))
+            if solver.orders(**case).weak
+            else None
+        )
         found.setdefault(name, []).append((ode, weak))
         if everything:
             print(f"{name:15} {form:8} {case or 'default'!s:40} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}", flush=True)
@@ -47,7 +51,11 @@ def main() -> None:
         default = SOLVERS[name].orders()
         per_step = seeds.plan(name, steps=1, schedule="edm", final="none").nfe
         kept = [pair for pair, (_, case, _) in zip(pairs, (it for it in WITH_PREDICTIONS if it[0] == name), strict=True) if not case]
-        spans = [f"{min(v):.2f} to {max(v):.2f}" if max(v) - min(v) > 0.005 else f"{v[0]:.2f}" for v in zip(*kept, strict=True) if v[0] is not None]
+        spans = [
+            f"{min(v):.2f} to {max(v):.2f}" if max(v) - min(v) > 0.005 else f"{v[0]:.2f}"
+            for v in zip(*kept, strict=True)
+            if v[0] is not None
+        ]
         print(f"| `{name}` | {per_step} | {default.ode}, {spans[0]} | {f'{default.weak}, {spans[1]}' if default.weak else '-'} |")
 
 

@@ -291,11 +291,12 @@ class _Run:
             raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
         return rows
 
+    @torch.no_grad()  # while it runs, not while the caller holds an item: torch knows generators
     def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
         """Yields a Call per model call; returns the batch's samples."""
         plan, shape = self.plan, (len(seeds), *self.shape)
         labels = None if self.labels is None else self.labels[part]
-        with self._noise(seeds, shape) as draw, torch.no_grad():
+        with self._noise(seeds, shape) as draw:
             stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
@@ -371,8 +372,11 @@ def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, f
 def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:
     if device is not None:
         return torch.device(device)
-    if given is not None:
-        return given.device
+    return device_of(denoiser) if given is None else given.device
+
+
+def device_of(denoiser: Any) -> torch.device:
+    """Where a denoiser is: with its parameters, on its own `device`, or on the CPU."""
     parameters = getattr(denoiser, "parameters", None)
     first = next(iter(parameters()), None) if callable(parameters) else None
     return first.device if isinstance(first, Tensor) else torch.device(getattr(denoiser, "device", None) or "cpu")

@@ -8,7 +8,7 @@ w_cj are the tableau's weights on the moments of theory section 4; all stages an
 neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -50,21 +50,27 @@ def singlestep(
             "Use seeds-2 or seeds-3 (erk-2, erk-3), whose stages may move, or round_nsr=None to let the network round inside."
         )
     for i in range(len(h)):
-        moved = [(point.lam - lam0[i]) / h[i] for point in levels.at_lam(lam0[i] + np.array(tableau.c[1:]) * h[i])]
-        inside = [float(c) for c in np.clip(moved, 0, 1) if c > MERGE]
-        positions = [c for c, following in pairwise([*inside, np.inf]) if following - c > MERGE]
-        for step in _compile(
-            at([1.0 if c > 1 - MERGE else c for c in positions]), levels, prediction, eta, lam0[i : i + 1], h[i : i + 1], first=i
-        ):
+        known = levels.at_lam(lam0[i] + np.array(tableau.c[1:]) * h[i])
+        inside = {float((point.lam - lam0[i]) / h[i]): point for point in known}
+        stages = {1.0 if c > 1 - MERGE else c: point for c, point in sorted(inside.items()) if c > MERGE}
+        c = [c for c, following in pairwise([*stages, np.inf]) if following - c > MERGE]
+        for step in _compile(at(c), levels, prediction, eta, lam0[i : i + 1], h[i : i + 1], first=i, stages=stages):
             step(write)
 
 
 def _compile(
-    tableau: Tableau, levels: Levels, prediction: Prediction, eta: Eta, lam0: np.ndarray, h: np.ndarray, first: int = 0
+    tableau: Tableau,
+    levels: Levels,
+    prediction: Prediction,
+    eta: Eta,
+    lam0: np.ndarray,
+    h: np.ndarray,
+    first: int = 0,
+    stages: Mapping[float, Point] | None = None,
 ) -> list[Callable[[Writer], None]]:
-    """All coefficients of M steps at once, as (M,) arrays; then one writer of rows per step."""
-    stages, ends = tableau.c[1:], (*tableau.c[1:], 1.0)
-    points = _points(tableau, levels, lam0, h, first)
+    """All coefficients of M steps at once, as (M,) arrays; then one writer of rows per step. `stages`: the levels at the positions of a single step."""
+    ends = (*tableau.c[1:], 1.0)
+    points = _points(tableau, levels, lam0, h, first, stages)
     alpha, nsr = np.array([[(p.alpha, p.nsr) for p in step] for step in points]).transpose(2, 1, 0)  # (s + 1, M)
     p, q = prediction.p(nsr), prediction.q(nsr)
     reach = {
@@ -72,7 +78,7 @@ def _compile(
     }
     moments = {(k, c): reach[c].moment(k) / c for row in tableau.a for weights in row for k, c in weights}
 
-    marks = [0.0, *sorted({*stages, 1.0})]
+    marks = [0.0, *sorted(set(ends))]
     stretches = [Integrals(prediction, eta, lam0 + a * h, (b - a) * h) for a, b in pairwise(marks)]
     std = [np.sqrt(stretch.variance()) for stretch in stretches]
 
@@ -109,9 +115,11 @@ def _compile(
     return [step(m) for m in range(len(h))]
 
 
-def _points(tableau: Tableau, levels: Levels, lam0: np.ndarray, h: np.ndarray, first: int) -> list[list[Point]]:
+def _points(
+    tableau: Tableau, levels: Levels, lam0: np.ndarray, h: np.ndarray, first: int, stages: Mapping[float, Point] | None
+) -> list[list[Point]]:
     """The s + 1 levels of each step: its start, its stages, its end; ends are the grid's own points, bit for bit."""
     starts, ends = levels.points[first : first + len(h)], levels.points[first + 1 : first + 1 + len(h)]
     columns: list[list[Point] | tuple[Point, ...]] = [starts]
-    columns += [list(ends) if c == 1.0 else levels.at_lam(lam0 + c * h) for c in tableau.c[1:]]
+    columns += [list(ends) if c == 1.0 else levels.at_lam(lam0 + c * h) if stages is None else [stages[c]] for c in tableau.c[1:]]
     return [list(step) for step in zip(*columns, ends, strict=True)]

@@ -42,6 +42,27 @@ def test_stages_lie_on_one_brownian_path(solver, case, prediction, eta):
     assert path_error(plan, prediction, eta) < 1e-12
 
 
+KNOWN = np.geomspace(0.002, 100.0, 60)
+ROUNDINGS = {
+    "down": lambda nsr: KNOWN[np.maximum(np.searchsorted(KNOWN, nsr, side="right") - 1, 0)],
+    "up": lambda nsr: KNOWN[np.minimum(np.searchsorted(KNOWN, nsr), len(KNOWN) - 1)],
+    "nearest": lambda nsr: KNOWN[np.abs(np.log(KNOWN) - np.log(nsr)[:, None]).argmin(1)],
+}
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(
+    ("solver", "case"), [("seeds-2", {}), ("seeds-2", {"variant": "2b"}), ("seeds-3", {}), ("seeds-3", {"variant": "3b"})], ids=ids
+)
+def test_weights_are_formed_for_the_rounded_levels(solver, case, rounding):
+    """Steps of a few known levels and of many: stages move, meet the ends and each other, and every one is where its weights say."""
+    for steps in (2, 7, 19, 40):
+        plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none", **case)
+        assert np.abs(np.log([row.at.nsr for row in plan.rows])[:, None] - np.log(KNOWN)).min(1).max() < 1e-12
+        assert path_error(plan, "v", 1.0) < 1e-12
+        assert polynomial_error(plan, "v", 1.0, degree=0) < 1e-12
+
+
 @pytest.mark.parametrize(("solver", "case", "prediction", "eta"), DRAWN, ids=ids)
 def test_constant_and_linear_quantities_are_integrated_exactly(solver, case, prediction, eta):
     plan = seeds.plan(solver, sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case)

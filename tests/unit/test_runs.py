@@ -175,7 +175,7 @@ def test_images_of_no_run_are_not_overwritten(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"status": "done"}', '{"status": "done", "job": 3}', "\x00"])
 def test_a_record_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(ValueError, match="run.json is not the record of a run"):
+    with pytest.raises(ValueError, match=r"run\.json is not the record of a run"):
         run(job(tmp_path), resume=True, progress=False)
 
 

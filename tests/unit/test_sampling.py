@@ -192,6 +192,16 @@ def test_iterate_counts_calls_and_leaving_makes_no_further_one():
     assert all(torch.equal(a.x, b.x) for a, b in zip(items, replay, strict=True)), "items may be kept"
 
 
+def test_iterate_leaves_the_callers_gradients_alone():
+    one, other = (seeds.iterate(model, SHAPE, seed=1, steps=3, schedule="vp") for _ in range(2))
+    next(one), next(other)
+    assert torch.is_grad_enabled(), "while the caller holds an item"
+    one.close(), other.close()
+    assert torch.is_grad_enabled(), "whatever the order in which they end"
+    weight = torch.ones(1, requires_grad=True)
+    assert not next(seeds.iterate(lambda x, at: x * weight, SHAPE, seed=1, steps=3, schedule="vp")).denoised.requires_grad
+
+
 def test_a_callers_noise_is_asked_with_its_stretch_of_path_and_replays():
     asked = []
 

@@ -176,7 +176,9 @@ def test_errors_say_what_to_do(make, sentence):
 
 def test_lookup():
     assert schedule("vp") == VP() and schedule(own := Flow(t_min=0.01)) is own
-    assert {name for name in SCHEDULES if name != "discrete"} == {type(s).__name__.lower() for s in CONTINUOUS if not isinstance(s, Rescaled)}
+    assert {name for name in SCHEDULES if name != "discrete"} == {
+        type(s).__name__.lower() for s in CONTINUOUS if not isinstance(s, Rescaled)
+    }
     with pytest.raises(TypeError, match="is a class: call it"):
         schedule(VP)
     with pytest.raises(TypeError, match="has no alpha, sigma"):
