@@ -1,0 +1,115 @@
+"""Random numbers as pure functions of (seed, draw, stream, shape): nothing is stored or advanced, and no global state is read or changed.
+
+Entry b of a draw depends on seed[b], the draw's index, the stream and the number of values only: image 4711 has the same noise in any
+batch, in any order, on any machine, with any NumPy. The bits are Philox4x64-10's (Salmon et al. 2011, "Parallel random numbers: as easy
+as 1, 2, 3"), keyed by the two 64-bit words
+
+    (seed, 4 * draw + stream)
+
+so that different seeds, draws and streams cannot collide. Two consecutive values share one 64-bit output word, low half first.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seeds.noise.inverse import normal
+
+INITIAL, PATH, CHURN, LABELS = range(4)  # streams
+
+Seeds = int | Iterable[int]
+Draw = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
+
+
+def gaussian(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH) -> torch.Tensor:
+    """Standard normals (len(seed), *shape), float32, on the CPU.
+
+    `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values widened or rounded, so
+    that it sees the same noise. Each value is the inverse normal of 32 bits, see `seeds.noise.inverse`.
+    Args: seed: one or several integers in [0, 2^64).
+    Raises: ValueError if a seed, the draw or the stream is out of range, TypeError if one is not an integer.
+    """
+    return _fill(seed, draw, shape, stream, normal)
+
+
+def rademacher(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH) -> torch.Tensor:
+    """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a step."""
+    return _fill(seed, draw, shape, stream, normal if draw == -1 else _signs)
+
+
+def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
+    """One class index in [0, classes) per seed, int64 (len(seed),), from the labels' own stream: floor(classes w / 2^64), w a 64-bit word.
+
+    A class' probability is off by less than 2^-64.
+    """
+    if _whole("classes", classes) < 1:
+        raise ValueError(f"`classes` = {classes} must be at least 1: an unconditional model takes no labels.")
+    words = _words(_seeds(seed), _key(0, LABELS), 1)
+    return torch.tensor([int(word) * classes >> 64 for word in words[:, 0]], dtype=torch.int64)
+
+
+NOISES: dict[str, Draw] = {"gaussian": gaussian, "two-point": rademacher}
+
+
+def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The noise of that name, (seed, draw, shape) -> Tensor; a callable is returned as it is."""
+    if callable(which):
+        return which
+    if which not in NOISES:
+        raise ValueError(f"There is no noise {which!r}. Known: {', '.join(map(repr, NOISES))}, or pass a callable.")
+    return NOISES[which]
+
+
+def _fill(seed: Seeds, draw: int, shape: Sequence[int], stream: int, turn: Callable[..., npt.NDArray[np.float32]]) -> torch.Tensor:
+    seeds, key, count = _seeds(seed), _key(draw, stream), math.prod(shape)
+    words = _words(seeds, key, (count + 1) // 2)
+    halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)  # low half first, also on a big-endian machine
+    return torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count].reshape(len(seeds), *shape).contiguous()
+
+
+def _signs(words: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """The word's sign bit put upon the float32 1.0, in the same memory."""
+    np.bitwise_and(words, -(1 << 31), out=words)
+    np.bitwise_or(words, 0x3F800000, out=words)
+    return words.view(np.float32)
+
+
+def _words(seeds: list[int], key: int, count: int) -> npt.NDArray[np.uint64]:
+    """The first `count` words of each seed's own stream, (len(seeds), count)."""
+    philox = np.random.Philox(key=0)
+    state: Any = philox.state  # at the start of a stream; setting it with another key is eight times cheaper than a new Philox
+    words = np.empty((len(seeds), count), np.uint64)
+    for row, seed in zip(words, seeds, strict=True):
+        state["state"]["key"][:] = seed, key
+        philox.state = state
+        row[:] = philox.random_raw(count)
+    return words
+
+
+def _seeds(seed: Seeds) -> list[int]:
+    seeds = [_whole("seed", s) for s in (seed if isinstance(seed, Iterable) else [seed])]
+    for s in seeds:
+        if not 0 <= s < 1 << 64:
+            raise ValueError(f"`seed` = {s} must be at least 0 and below 2^64.")
+    return seeds
+
+
+def _key(draw: int, stream: int) -> int:
+    draw = _whole("draw", draw)
+    if not -1 <= draw < 1 << 62:
+        raise ValueError(f"`draw` = {draw} must be -1 (the initial draw) or count from 0, below 2^62.")
+    if stream not in (INITIAL, PATH, CHURN, LABELS):
+        raise ValueError(f"`stream` = {stream} must be INITIAL, PATH, CHURN or LABELS.")
+    return INITIAL if draw == -1 else 4 * draw + stream
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` = {value!r} must be a whole number.") from None

@@ -1,0 +1,430 @@
+"""Noise schedules: how much data and how much noise the state `x = alpha * data + sigma * eps` holds at time t. NumPy, float64.
+
+Every schedule answers, for floats and arrays alike: `alpha(t)`, `sigma(t)`, `lam(t) = log(alpha / sigma)`, `nsr(t) = sigma / alpha` (EDM's
+"sigma"), and the inverses `t_of_lam(lam)`, `t_of_nsr(nsr)`. Noise grows with t. `t_min` and `t_max` are the default ends of sampling.
+
+Each quantity has its own formula, so none inherits another's cancellation; t -> lam -> t returns t to 1e-13. SNR 0 (alpha = 0, lam = -inf,
+nsr = inf) is a point like any other where a schedule reaches it: Cosine and Flow at t = 1, Discrete with a last `alphas_cumprod` of 0.
+"""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = Any  # a float or an array; what comes back has its shape, in float64
+
+
+class Schedule(ABC):
+    """What a schedule answers. A user's own may inherit from it; nothing else is asked."""
+
+    t_min: float
+    t_max: float
+
+    @abstractmethod
+    def alpha(self, t: Values) -> Any:
+        """Scale of the data at time t."""
+
+    @abstractmethod
+    def sigma(self, t: Values) -> Any:
+        """Standard deviation of the noise at time t."""
+
+    @abstractmethod
+    def lam(self, t: Values) -> Any:
+        """Half log signal-to-noise ratio, log(alpha / sigma), in nats; falls as t grows."""
+
+    @abstractmethod
+    def nsr(self, t: Values) -> Any:
+        """Noise-to-signal ratio, sigma / alpha; inf where alpha = 0."""
+
+    @abstractmethod
+    def t_of_lam(self, lam: Values) -> Any:
+        """The time at which `lam` is reached."""
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        """The time at which the noise-to-signal ratio `nsr` is reached."""
+        return self.t_of_lam(-_log(_at_least_0("nsr", nsr)))
+
+
+@dataclass(frozen=True)
+class VP(Schedule):
+    r"""Variance preserving: alpha^2 + sigma^2 = 1, t >= 0.
+
+        alpha(t) = exp(-b(t) / 2),   nsr(t) = sqrt(exp(b(t)) - 1),   b(t) = beta_d t^2 / 2 + beta_min t
+
+    Default ends: t from 1 down to epsilon_s = 1e-3, as in EDM's samplers; VP networks are trained down to `t_min=1e-5`.
+    Source: Song et al. 2021 (arXiv:2011.13456); in this form Karras et al. 2022 (arXiv:2206.00364), Table 1.
+    """
+
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_ends(self)
+        if not (np.isfinite(self.beta_d) and self.beta_d >= 0):
+            raise ValueError(f"`beta_d` = {self.beta_d} must be finite and at least 0: it is the slope of beta(t).")
+        if not (np.isfinite(self.beta_min) and self.beta_min > 0):
+            raise ValueError(f"`beta_min` = {self.beta_min} must be finite and above 0: it is beta(0).")
+
+    def _b(self, t: Values) -> Any:
+        t = _time(self, t)
+        return (self.beta_d / 2 * t + self.beta_min) * t
+
+    def alpha(self, t: Values) -> Any:
+        return np.exp(-self._b(t) / 2)
+
+    def sigma(self, t: Values) -> Any:
+        return np.sqrt(-np.expm1(-self._b(t)))  # 1 - alpha^2 would cancel near t = 0
+
+    def lam(self, t: Values) -> Any:
+        b = self._b(t)
+        return -(b + _log(-np.expm1(-b))) / 2  # log(nsr), without overflow at large b
+
+    def nsr(self, t: Values) -> Any:
+        return np.sqrt(np.expm1(self._b(t)))
+
+    def t_of_lam(self, lam: Values) -> Any:
+        return self._t_of_b(np.logaddexp(0.0, -2 * _finite_noise(self, lam)))
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        return self._t_of_b(np.log1p(np.square(_finite_nsr(self, nsr))))
+
+    def _t_of_b(self, b: Any) -> Any:
+        return 2 * b / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * self.beta_d * b))  # the root that keeps its digits near 0
+
+
+@dataclass(frozen=True)
+class VE(Schedule):
+    """Variance exploding: alpha = 1, sigma(t) = sqrt(t), t >= 0.
+
+    Default ends: nsr from 100 down to 0.02, that is t from 1e4 down to 4e-4.
+    Source: Song et al. 2021 (arXiv:2011.13456); in this form Karras et al. 2022 (arXiv:2206.00364), Table 1.
+    """
+
+    t_min: float = 0.02**2
+    t_max: float = 100.0**2
+
+    def __post_init__(self) -> None:
+        _check_ends(self)
+
+    def alpha(self, t: Values) -> Any:
+        return np.ones_like(_time(self, t))[()]
+
+    def sigma(self, t: Values) -> Any:
+        return np.sqrt(_time(self, t))
+
+    def lam(self, t: Values) -> Any:
+        return -_log(_time(self, t)) / 2
+
+    def nsr(self, t: Values) -> Any:
+        return self.sigma(t)
+
+    def t_of_lam(self, lam: Values) -> Any:
+        return np.exp(-2 * _finite_noise(self, lam))
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        return np.square(_finite_nsr(self, nsr))
+
+
+@dataclass(frozen=True)
+class EDM(Schedule):
+    """alpha = 1, sigma(t) = t >= 0: time is the noise level.
+
+    Default ends: t from 80 down to 0.002.
+    Source: Karras et al. 2022 (arXiv:2206.00364), Table 1.
+    """
+
+    t_min: float = 0.002
+    t_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        _check_ends(self)
+
+    def alpha(self, t: Values) -> Any:
+        return np.ones_like(_time(self, t))[()]
+
+    def sigma(self, t: Values) -> Any:
+        return _time(self, t)[()]
+
+    def lam(self, t: Values) -> Any:
+        return -_log(_time(self, t))
+
+    def nsr(self, t: Values) -> Any:
+        return self.sigma(t)
+
+    def t_of_lam(self, lam: Values) -> Any:
+        return np.exp(-_finite_noise(self, lam))
+
+    def t_of_nsr(self, nsr: Values) -> Any:
+        return _finite_nsr(self, nsr)[()]
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2), t in [0, 1]; SNR 0 at t = 1. Variance preserving.
+
+    Default ends: t from 0.999 down to 0.001 (nsr from 637 down to 0.00157), as near to both ends as VP's epsilon_s; a network that can
+    be asked at SNR 0 may start at `t_max=1.0`. The improved-DDPM table, with its offset and clipping, is `Discrete.cosine()`.
+    Source: Salimans and Ho 2022 (arXiv:2202.00512).
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 0.999
+
+    def __post_init__(self) -> None:
+        _check_ends(self, top=1.0)
+
+    def alpha(self, t: Values) -> Any:
+        return np.sin(np.pi / 2 * (1 - _time(self, t, top=1.0)))  # a sine keeps its digits near t = 1, and is 0 there
+
+    def sigma(self, t: Values) -> Any:
+        return np.sin(np.pi / 2 * _time(self, t, top=1.0))
+
+    def lam(self, t: Values) -> Any:
+        return _log(self.alpha(t)) - _log(self.sigma(t))
+
+    def nsr(self, t: Values) -> Any:
+        return _ratio(self.sigma(t), self.alpha(t))
+
+    def t_of_lam(self, lam: Values) -> Any:
+        lam = _lam(lam)
+        t = np.arctan(np.exp(-np.abs(lam))) / (np.pi / 2)
+        return np.where(lam >= 0, t, 1 - t)[()]
+
+
+@dataclass(frozen=True)
+class Flow(Schedule):
+    """Straight paths (rectified flow, flow matching): alpha(t) = 1 - t, sigma(t) = t, t in [0, 1]; SNR 0 at t = 1.
+
+    Default ends: t from 1 (SNR 0 exactly, where such networks are trained to start) down to 0.001.
+    Source: Liu et al. 2022 (arXiv:2209.03003); Lipman et al. 2022 (arXiv:2210.02747), whose time runs the other way.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_ends(self, top=1.0)
+
+    def alpha(self, t: Values) -> Any:
+        return 1 - _time(self, t, top=1.0)
+
+    def sigma(self, t: Values) -> Any:
+        return _time(self, t, top=1.0)[()]
+
+    def lam(self, t: Values) -> Any:
+        t = _time(self, t, top=1.0)
+        with np.errstate(divide="ignore"):
+            return np.log1p(-t) - np.log(t)
+
+    def nsr(self, t: Values) -> Any:
+        t = _time(self, t, top=1.0)
+        return _ratio(t, 1 - t)
+
+    def t_of_lam(self, lam: Values) -> Any:
+        lam = _lam(lam)
+        e = np.exp(-np.abs(lam))
+        return np.where(lam > 0, e, 1.0) / (1 + e)
+
+
+@dataclass(frozen=True, repr=False)
+class Discrete(Schedule):
+    """A trained table: alpha(i)^2 = alphas_cumprod[i], sigma(i)^2 = 1 - alphas_cumprod[i], i = 0 .. T-1. Time is the index, t in [0, T-1].
+
+    Exact at whole t. Between two indices lam is linear in t. An interval that ends in SNR 0 (a last entry of 0: zero terminal SNR) has no
+    such line; there alpha / sigma is linear in t instead. Both rules are invertible, and keep alpha^2 + sigma^2 = 1.
+    Networks trained at whole steps only can be asked only there: pass `round_nsr` to the planner.
+
+    Default ends: the whole table.
+    Args: alphas_cumprod: T >= 2 numbers, falling strictly, below 1, at least 0, as in DDPM (`alpha_bar`).
+    Raises: ValueError if the table is not such, or if t or lam lies outside it.
+    """
+
+    alphas_cumprod: tuple[float, ...]
+    _lam: npt.NDArray[np.float64] = field(init=False, compare=False)
+
+    def __init__(self, alphas_cumprod: npt.ArrayLike) -> None:
+        table = np.asarray(alphas_cumprod, np.float64)
+        _check_table(table)
+        object.__setattr__(self, "alphas_cumprod", tuple(table.tolist()))
+        object.__setattr__(self, "_lam", (_log(table) - np.log1p(-table)) / 2)
+
+    @classmethod
+    def from_betas(cls, betas: npt.ArrayLike) -> "Discrete":
+        """From the variances that each forward step adds: alphas_cumprod = cumprod(1 - betas)."""
+        return cls(np.cumprod(1 - np.asarray(betas, np.float64)))
+
+    @classmethod
+    def linear(cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Discrete":
+        """DDPM's table: betas rise linearly (Ho et al. 2020, arXiv:2006.11239)."""
+        return cls.from_betas(np.linspace(beta_start, beta_end, steps))
+
+    @classmethod
+    def cosine(cls, steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> "Discrete":
+        """Improved DDPM's: cos((i / T + offset) / (1 + offset) pi / 2)^2, betas clipped (Nichol and Dhariwal 2021, arXiv:2102.09672)."""
+        f = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
+        return cls.from_betas(np.minimum(1 - f[1:] / f[:-1], max_beta))
+
+    def __repr__(self) -> str:
+        return f"Discrete({len(self.alphas_cumprod)} levels, alphas_cumprod {self.alphas_cumprod[0]:g} .. {self.alphas_cumprod[-1]:g})"
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return 0.0
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        return len(self.alphas_cumprod) - 1.0
+
+    def alpha(self, t: Values) -> Any:
+        return np.sqrt(self._share(t, sign=1))
+
+    def sigma(self, t: Values) -> Any:
+        return np.sqrt(self._share(t, sign=-1))
+
+    def _share(self, t: Values, sign: int) -> Any:
+        """alpha^2 (sign 1) or sigma^2 (sign -1): the table's own number at whole t, a logistic function of 2 lam between."""
+        t = _time(self, t, top=self.t_max)
+        table = np.asarray(self.alphas_cumprod)[np.floor(t).astype(np.intp)]
+        between = np.exp(-np.logaddexp(0.0, -2 * sign * self.lam(t)))
+        return np.where(t == np.floor(t), table if sign == 1 else 1 - table, between)[()]
+
+    def lam(self, t: Values) -> Any:
+        t = _time(self, t, top=self.t_max)
+        i = np.minimum(np.floor(t).astype(np.intp), len(self._lam) - 2)
+        part, lam0, lam1 = t - i, self._lam[i], self._lam[i + 1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # the branch not taken
+            inside = lam0 + part * (lam1 - lam0)
+            return np.where(np.isfinite(lam1), np.where(part == 1, lam1, inside), lam0 + np.log1p(-part))[()]
+
+    def nsr(self, t: Values) -> Any:
+        return np.exp(-self.lam(t))
+
+    def t_of_lam(self, lam: Values) -> Any:
+        lam = _lam(lam)
+        first, last = self._lam[0], self._lam[-1]
+        slack = 1e-12 * (1 + abs(first))
+        if np.any(lam > first + slack) or np.any(lam < last - slack):
+            raise ValueError(
+                f"This table has lam from {last:.6g} to {first:.6g} (nsr {np.exp(-first):.6g} to {np.exp(-last):.6g}), "
+                f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table."
+            )
+        lam = np.clip(lam, last, first)
+        i = np.clip(np.searchsorted(-self._lam, -lam, side="right") - 1, 0, len(self._lam) - 2)
+        lam0, lam1 = self._lam[i], self._lam[i + 1]
+        fall = lam0 - lam
+        with np.errstate(invalid="ignore"):  # inf - inf in the branch not taken
+            return (i + np.where(np.isfinite(lam1), fall / (lam0 - lam1), -np.expm1(-fall)))[()]
+
+    def indices(self, t: Values) -> Any:
+        """The nearest whole step of each t, as int64; what a network trained on this table takes as its time."""
+        return np.rint(_time(self, t, top=self.t_max)).astype(np.int64)
+
+    def round_nsr(self, nsr: Values) -> Any:
+        """The nearest level of the table, in t (that is in lam), for each noise-to-signal ratio; beyond the ends, the end."""
+        lam = np.clip(-_log(_at_least_0("nsr", nsr)), self._lam[-1], self._lam[0])
+        return np.exp(-self._lam)[self.indices(self.t_of_lam(lam))]
+
+
+SCHEDULES: dict[str, type[Schedule]] = {"vp": VP, "ve": VE, "edm": EDM, "cosine": Cosine, "flow": Flow, "discrete": Discrete}
+
+
+def schedule(which: "str | Schedule") -> Schedule:
+    """The schedule of that name with its default numbers, or `which` itself if it is a schedule already."""
+    if isinstance(which, str):
+        cls = lookup("schedule", which, SCHEDULES)
+        if cls is Discrete:
+            raise ValueError("schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or Discrete.cosine().")
+        return cls()
+    missing = [name for name in ("alpha", "sigma", "lam", "nsr", "t_of_lam", "t_of_nsr", "t_min", "t_max") if not hasattr(which, name)]
+    if missing or isinstance(which, type):
+        why = "is a class: call it" if isinstance(which, type) else f"has no {', '.join(missing)}"
+        raise TypeError(f"`schedule` = {which!r} {why}. Pass an instance such as VP(), or a name: {', '.join(SCHEDULES)}.")
+    return which
+
+
+def lookup(kind: str, name: str, registry: Mapping[str, Any]) -> Any:
+    """registry[name]; an unknown name raises ValueError with the names that are near, or all of them."""
+    if name in registry:
+        return registry[name]
+    near = difflib.get_close_matches(str(name).lower().replace("-", "_"), list(registry), n=3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"There is no {kind} {name!r}. {hint}Known: {', '.join(registry)}.")
+
+
+def _check_ends(of: Schedule, top: float = np.inf) -> None:
+    if not (0 < of.t_min < of.t_max <= top and np.isfinite(of.t_max)):
+        limit = "" if np.isinf(top) else f" <= {top:g}"
+        raise ValueError(f"{type(of).__name__}: `t_min` = {of.t_min}, `t_max` = {of.t_max}, but 0 < t_min < t_max{limit} must hold.")
+
+
+def _check_table(table: npt.NDArray[np.float64]) -> None:
+    if table.ndim != 1 or len(table) < 2:
+        raise ValueError(f"`alphas_cumprod` has shape {table.shape}, but must be a row of at least 2 numbers.")
+    wrong = ~((table >= 0) & (table < 1))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(
+            f"`alphas_cumprod`[{i}] = {table[i]:g}, but every entry must be at least 0 and below 1. Leave out a clean level of 1: "
+            "no network was trained there."
+        )
+    flat = np.diff(table) >= 0
+    if flat.any():
+        i = int(np.argmax(flat))
+        raise ValueError(
+            f"`alphas_cumprod` must fall strictly, cleanest first, but [{i}] = {table[i]:g} is followed by [{i + 1}] = {table[i + 1]:g}. "
+            "If these are betas, use Discrete.from_betas(betas); if the table runs from noise to data, pass it reversed."
+        )
+
+
+def _time(of: Schedule, t: Values, top: float = np.inf) -> Any:
+    t = np.asarray(t, np.float64)
+    inside = (t >= 0) & (t <= top)
+    if not inside.all():
+        limit = "t >= 0" if np.isinf(top) else f"0 <= t <= {top:g}"
+        raise ValueError(f"{type(of).__name__} is defined for {limit}, but t = {t[~inside].flat[0]:g} was asked for.")
+    return t
+
+
+def _lam(lam: Values) -> Any:
+    lam = np.asarray(lam, np.float64)
+    if np.isnan(lam).any():
+        raise ValueError("`lam` is NaN.")
+    return lam
+
+
+def _finite_noise(of: Schedule, lam: Values) -> Any:
+    lam = _lam(lam)
+    if np.isneginf(lam).any():
+        raise ValueError(f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level.")
+    return lam
+
+
+def _finite_nsr(of: Schedule, nsr: Values) -> Any:
+    nsr = _at_least_0("nsr", nsr)
+    if np.isinf(nsr).any():
+        raise ValueError(f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level.")
+    return nsr
+
+
+def _at_least_0(name: str, value: Values) -> Any:
+    value = np.asarray(value, np.float64)
+    if not (value >= 0).all():
+        raise ValueError(f"`{name}` = {value[~(value >= 0)].flat[0]:g} must be a number that is at least 0.")
+    return value
+
+
+def _log(x: Any) -> Any:
+    with np.errstate(divide="ignore"):  # log 0 = -inf is meant
+        return np.log(x)
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    with np.errstate(divide="ignore"):  # nsr = inf at SNR 0 is meant
+        return np.divide(a, b)

@@ -1,0 +1,136 @@
+"""Grids: their ends to the bit, their inside against the published formulas."""
+
+import numpy as np
+import pytest
+
+from seeds.grids import GRIDS, SNR0_AS, check_falling, custom, grid, iddpm, karras, linear_t, uniform_lam, ve, vp, vp_betas
+from seeds.schedules import EDM, VE, VP, Cosine, Discrete, Flow
+
+ZERO_SNR = Discrete([*np.linspace(0.9999, 0.01, 500), 0.0])
+SCHEDULES = [VP(), VE(), EDM(), Cosine(), Flow(), Discrete.linear(), Discrete.cosine()]
+BY_LEVEL = [name for name in GRIDS if name != "linear_t"]
+
+
+@pytest.mark.parametrize("build", [karras, uniform_lam, linear_t])
+@pytest.mark.parametrize("s", [*SCHEDULES, ZERO_SNR], ids=repr)
+def test_default_ends_are_the_schedules_own_to_the_bit(s, build):
+    for steps in (1, 2, 7, 100):
+        t = build(s, steps)
+        assert t.shape == (steps + 1,) and t.dtype == np.float64 and (np.diff(t) < 0).all()
+        assert t[0] == s.t_max and t[-1] == s.t_min
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("s", SCHEDULES, ids=repr)
+def test_given_ends_are_the_schedules_own_times(s, name):
+    t = GRIDS[name](s, 5, nsr_min=0.0123, nsr_max=34.5)
+    assert t.shape == (6,) and (np.diff(t) < 0).all()
+    if name == "iddpm":
+        assert 0.0123 <= s.nsr(t[-1]) < 0.015 and 33 < s.nsr(t[0]) <= 34.5
+    else:
+        assert t[0] == s.t_of_nsr(34.5) and t[-1] == s.t_of_nsr(0.0123)
+
+
+@pytest.mark.parametrize("name", BY_LEVEL)
+def test_every_schedule_gets_the_same_levels(name):
+    levels = [s.nsr(GRIDS[name](s, 9, nsr_min=0.0123, nsr_max=34.5)) for s in SCHEDULES]
+    np.testing.assert_allclose(levels, np.broadcast_to(levels[0], np.shape(levels)), rtol=1e-11)
+
+
+def test_karras():
+    i = np.arange(18)
+    published = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(karras(EDM(), 17), published, rtol=1e-13)
+    np.testing.assert_allclose(karras(EDM(), 2, rho=1.0)[1], (80 + 0.002) / 2, rtol=1e-14)
+    np.testing.assert_allclose(karras(EDM(), 8, rho=1e6), uniform_lam(EDM(), 8), rtol=1e-4)
+
+
+def test_uniform_lam():
+    for s in SCHEDULES:
+        np.testing.assert_allclose(np.diff(s.lam(uniform_lam(s, 12, nsr_max=34.5)), n=2), 0, atol=1e-12)
+
+
+def test_vp_is_linear_in_vp_time():
+    np.testing.assert_allclose(vp(VP(), 5), np.linspace(1, 1e-3, 6), rtol=1e-13)
+    assert (vp(VP(), 5)[0], vp(VP(), 5)[-1]) == (1, 1e-3)
+    other = VP(19.1, 0.1)
+    np.testing.assert_allclose(vp(EDM(), 5, beta_d=19.1), other.nsr(np.linspace(1, 1e-3, 6)), rtol=1e-13)
+    assert vp(EDM(), 5, epsilon_s=1e-2)[-1] == VP().nsr(1e-2)
+
+
+def test_vp_betas_pass_through_both_levels():
+    assert vp_betas(VP().nsr(1e-3), VP().nsr(1.0)) == pytest.approx((19.9, 0.1), rel=1e-12)
+    fitted = VP(*vp_betas(0.02, 100.0))
+    assert (fitted.nsr(1e-3), fitted.nsr(1.0)) == pytest.approx((0.02, 100.0), rel=1e-12)
+
+
+def test_ve():
+    published = 100**2 * (0.02**2 / 100**2) ** (np.arange(11) / 10)
+    np.testing.assert_allclose(ve(VE(), 10), published, rtol=1e-13)
+    assert (ve(EDM(), 10)[0], ve(EDM(), 10)[-1]) == (100, 0.02)
+
+
+def test_iddpm():
+    abar = np.sin(np.pi / 2 * np.arange(1001) / 1000 / 1.008) ** 2
+    t = iddpm(EDM(), 991)  # all of them: u_8 .. u_999
+    np.testing.assert_allclose(t, np.sqrt(abar[1000] / abar[8:1000] - 1), rtol=1e-9)  # the closed form where c1 is idle
+    assert iddpm(EDM(), 17)[0] == t[0] == pytest.approx(80.2037, rel=1e-6)
+    np.testing.assert_array_equal(iddpm(EDM(), 17), t[np.floor(991 / 17 * np.arange(18) + 0.5).astype(int)])
+    assert iddpm(EDM(), 4)[2] == t[496]  # half of 991, rounded up
+    assert iddpm(EDM(), 999, nsr_min=0, nsr_max=np.inf)[[0, 1]] == pytest.approx([20291.17, 641.66], rel=1e-5)  # with c1 at work
+
+
+@pytest.mark.parametrize("s", [Flow(), ZERO_SNR, Cosine(t_max=1.0)], ids=repr)
+@pytest.mark.parametrize("build", [karras, uniform_lam])
+def test_a_start_at_snr_0_replaces_the_first_level(s, build):
+    t, finite = build(s, 6), build(s, 6, nsr_max=SNR0_AS)
+    assert s.alpha(t[0]) == 0 and finite[0] == s.t_of_nsr(SNR0_AS)
+    np.testing.assert_allclose(t[1:], finite[1:], rtol=1e-12)
+    assert build(s, 1, nsr_max=np.inf).tolist() == [s.t_max, s.t_min]
+
+
+def test_own_grids_are_used_bit_for_bit():
+    mine = np.array([0.9, 0.3, 1e-5])
+    assert custom(VP(), mine).tobytes() == mine.tobytes() and grid(mine, VP()).tobytes() == mine.tobytes()
+    assert grid([1.0, 0.5], Flow(), 1).tolist() == [1.0, 0.5]
+    mine[0] = 0.1
+    assert custom(VP(), [0.9, 0.3])[0] == 0.9
+
+
+def test_lookup():
+    assert (grid("karras", EDM(), 5, rho=3.0) == karras(EDM(), 5, rho=3.0)).all()
+    assert list(GRIDS) == ["karras", "uniform_lam", "linear_t", "vp", "ve", "iddpm"]
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda: karras(EDM(), 0), r"`steps` = 0 must be a whole number, at least 1"),
+        (lambda: karras(EDM(), 2.5), r"`steps` = 2.5 must be"),
+        (lambda: iddpm(EDM(), -3), r"`steps` = -3 must be"),
+        (lambda: linear_t(EDM(), True), r"`steps` = True must be"),
+        (lambda: karras(EDM(), 5, rho=0.0), r"`rho` = 0.0 must be a finite number above 0"),
+        (lambda: karras(EDM(), 5, nsr_min=3.0, nsr_max=2.0), r"`nsr_min` = 3 must be above 0 and below `nsr_max` = 2"),
+        (lambda: ve(EDM(), 5, nsr_min=0.0), r"`nsr_min` = 0 must be above 0"),
+        (lambda: karras(Flow(), 5, nsr_min=90.0), r"`nsr_min` = 90 must be below 80 where the grid starts at SNR 0. Give a finite"),
+        (lambda: karras(VP(), 5, nsr_max=np.inf), r"VP does not reach SNR 0"),
+        (lambda: karras(EDM(t_min=1.0, t_max=1 + 1e-15), 50), r"`steps` = 50 is more than float64 can tell apart"),
+        (lambda: ve(Discrete.linear(), 5, nsr_min=1e-4), r"lam from .* Keep `nsr_min` and `nsr_max` inside the table"),
+        (lambda: iddpm(EDM(), 992), r"`steps` = 992 needs 993 levels, but improved DDPM's table \(m = 1000\) has 992"),
+        (lambda: iddpm(EDM(), 5, c1=2.0), r"`c1` = 2.0"),
+        (lambda: custom(VP(), [0.1, 0.9]), r"t\[0\] = 0.1 is followed by t\[1\] = 0.9.*pass t\[::-1\]"),
+        (lambda: custom(VP(), [0.9, 0.5, 0.5]), r"t\[1\] = 0.5 is followed by t\[2\] = 0.5"),
+        (lambda: custom(VP(), [0.9]), r"`t` has shape \(1,\), but must be a row of at least 2 numbers"),
+        (lambda: custom(VP(), [0.9, np.nan]), r"`t`\[1\] = nan is not finite"),
+        (lambda: custom(EDM(), [80.0, 0.0]), r"`t` ends at t = 0, where there is no noise.*final=\"denoise\""),
+        (lambda: custom(Flow(), [1.2, 0.1]), r"Flow is defined for 0 <= t <= 1, but t = 1.2"),
+        (lambda: check_falling("sigmas", np.array([1.0, 2.0])), r"`sigmas` must fall strictly.*pass sigmas\[::-1\]"),
+        (lambda: grid("karas", EDM(), 5), r"There is no grid 'karas'. Did you mean 'karras'\?"),
+        (lambda: grid("karras", EDM()), r"`steps` is missing"),
+        (lambda: grid([3.0, 1.0], EDM(), 2), r"`steps` = 2, but the grid given has 2 levels, that is 1 steps"),
+        (lambda: grid([3.0, 1.0], EDM(), rho=7), r"`rho` shape a named grid, but `grid` is an array"),
+    ],
+)
+def test_errors_say_what_to_do(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
