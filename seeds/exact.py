@@ -11,12 +11,15 @@ C_k is diagonalised once, when the law is built, so that each noise level costs 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from seeds.noise import LABELS, gaussian
+from seeds.plan import Point
+from seeds.schedules import EDM, Schedule
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -133,7 +136,7 @@ class GaussianMixture:
         std, factors, covariance: as above.
         weights: (K,), positive, default equal; scaled to sum to 1.
         component_class: (K,) integers, the class that each component belongs to; left out, the law has no classes.
-        schedule: read by the front door when the caller names none.
+        schedule: read by the front door when the caller names none; default EDM().
         name: for messages and records.
     Raises: ValueError naming the argument whose shape or value is wrong.
     """
@@ -150,14 +153,14 @@ class GaussianMixture:
         factors: Any = None,
         covariance: Any = None,
         component_class: Any = None,
-        schedule: Any = None,
+        schedule: Schedule | None = None,
         name: str = "mixture",
     ) -> None:
         centres = _array("mean", mean)
         if centres.ndim < 1 or not len(centres):
             raise ValueError("`mean` must have shape (K, *shape), K >= 1 components first. For one component use Gaussian, or mean[None].")
         K, self.shape = len(centres), tuple(centres.shape[1:])
-        self.name, self.schedule = name, schedule
+        self.name, self.schedule = name, EDM() if schedule is None else schedule
         self._law = _spread(centres, std, factors, covariance)
         self._is_flat = not bool((self._law.psi if isinstance(self._law, _Factors) else self._law.variance).all())
         weight = torch.full((K,), 1.0, dtype=torch.float64) if weights is None else _array("weights", weights)
@@ -168,7 +171,7 @@ class GaussianMixture:
         self.classes = 0 if self.component_class is None else int(self.component_class.max()) + 1
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[_Factors | _Axes, Tensor, Tensor]] = {}
 
-    def __call__(self, x: Tensor, at: Any, labels: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
         """D(x) = E[data | x], shape and dtype of `x`.
 
         Args:
@@ -181,33 +184,34 @@ class GaussianMixture:
         share = torch.softmax(prior + law.log_likelihood(flat, p, at.alpha, at.sigma), -1)
         return law.blend(flat, p, share, at.alpha, at.sigma).reshape(x.shape).to(x.dtype)
 
-    def log_density(self, x: Tensor, at: Any = None, labels: Tensor | None = None) -> Tensor:
+    def log_density(self, x: Tensor, at: Point | None = None, labels: Tensor | None = None) -> Tensor:
         """Log density (B,) in nats, of the data at `x` or, with a Point `at`, of the state alpha data + sigma eps at `x`."""
         alpha, sigma = (1.0, 0.0) if at is None else (at.alpha, at.sigma)
         flat, law, prior = self._prepare(x, labels, sigma)
         return torch.logsumexp(prior + law.log_likelihood(flat, law.project(flat, alpha), alpha, sigma), -1).to(x.dtype)
 
-    def responsibilities(self, x: Tensor, at: Any, labels: Tensor | None = None) -> Tensor:
+    def responsibilities(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
         """P(k | x), shape (B, K): which component the state at `x` came from."""
         flat, law, prior = self._prepare(x, labels, at.sigma)
         return torch.softmax(prior + law.log_likelihood(flat, law.project(flat, at.alpha), at.alpha, at.sigma), -1).to(x.dtype)
 
-    def sample(self, seed: int | Sequence[int], labels: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def sample(self, seed: int | Iterable[int], labels: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """Exact draws from the data law, (len(seed), *shape), on the CPU; draw b depends on (seed[b], labels[b]) only.
 
+        The numbers come from draw 1 of the labels' stream, which no solver reads: a draw is independent of the noise of its own seed.
+
         Args:
-            seed: an int for one draw, or a sequence.
+            seed: an integer in [0, 2^64) for one draw, or several.
             labels: as in a call; its length is that of `seed`.
         """
-        seeds = [seed] if isinstance(seed, int) else list(seed)
-        z = _normals(seeds, 1 + self._law.normals)
-        prior = self._log_prior(labels, len(seeds), self._params(torch.float64, torch.device("cpu"))).exp().expand(len(seeds), -1)
+        z = gaussian(seed, 1, (1 + self._law.normals,), LABELS).double()
+        prior = self._log_prior(labels, len(z), self._params(torch.float64, torch.device("cpu"))).exp().expand(len(z), -1)
         level = torch.special.ndtr(z[:, :1]) * prior.sum(-1, keepdim=True)  # uniform below the total
         which = (prior.cumsum(-1) <= level).sum(-1).clamp_max(len(self.weights) - 1)
-        data = z.new_empty(len(seeds), self._law.mean.shape[1])
+        data = z.new_empty(len(z), self._law.mean.shape[1])
         for k in which.unique().tolist():
             data[which == k] = self._law.sample(k, z[which == k, 1:])
-        return data.reshape(len(seeds), *self.shape).to(dtype)
+        return data.reshape(len(z), *self.shape).to(dtype)
 
     def to_tensors(self, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
         """The law as tensors to store: `mean` and `factors` in `dtype`, the rest exact. Rounded numbers define the law that loads."""
@@ -293,7 +297,7 @@ class Gaussian(GaussianMixture):
         *,
         covariance: Any = None,
         shape: Sequence[int] | None = None,
-        schedule: Any = None,
+        schedule: Schedule | None = None,
         name: str = "gaussian",
     ) -> None:
         centre = _array("mean", mean)
@@ -313,7 +317,7 @@ class Empirical(GaussianMixture):
         labels: (N,) integers, the class of each datum.
     """
 
-    def __init__(self, data: Any, labels: Any = None, *, schedule: Any = None, name: str = "empirical") -> None:
+    def __init__(self, data: Any, labels: Any = None, *, schedule: Schedule | None = None, name: str = "empirical") -> None:
         super().__init__(data, 0.0, component_class=labels, schedule=schedule, name=name)
 
 
@@ -360,9 +364,3 @@ def _spread(mean: Tensor, std: Any, factors: Any, covariance: Any) -> _Factors |
     if loadings.ndim != mean.ndim + 1 or len(loadings) != K or loadings.shape[2:] != shape or not loadings.shape[1] <= d:
         raise ValueError(f"`factors` must have shape ({K}, r, {', '.join(map(str, shape))}) with r <= {d}; got {tuple(loadings.shape)}.")
     return _Factors.build(flat, spread.expand(K), loadings.reshape(K, loadings.shape[1], d))
-
-
-def _normals(seeds: Sequence[int], count: int) -> Tensor:
-    """Standard normals (len(seeds), count), float64; row b depends on seeds[b] only."""
-    rows = [np.random.Generator(np.random.Philox(key=[np.uint64(s), np.uint64(3)])).standard_normal(count) for s in seeds]
-    return torch.from_numpy(np.stack(rows))
