@@ -1,3 +1,42 @@
-"""SEEDS: fast, provably right stochastic sampling from diffusion models."""
+"""Fast, provably right stochastic sampling from diffusion models: SEEDS, the exponential SDE solvers, and their rivals, from one plan."""
+
+from seeds.denoisers import Denoiser, check_model, guide, threshold, wrap
+from seeds.grids import GRIDS
+from seeds.integrals import Eta
+from seeds.plan import Plan, Point, Row
+from seeds.predictions import PREDICTIONS
+from seeds.sampling import Call, iterate, plan, sample
+from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule
+from seeds.solvers import SOLVERS, Solver
+from seeds.stepper import Stepper
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "PREDICTIONS",
+    "SCHEDULES",
+    "SOLVERS",
+    "VE",
+    "VP",
+    "Call",
+    "Cosine",
+    "Denoiser",
+    "Discrete",
+    "Eta",
+    "Flow",
+    "Plan",
+    "Point",
+    "Row",
+    "Schedule",
+    "Solver",
+    "Stepper",
+    "check_model",
+    "guide",
+    "iterate",
+    "plan",
+    "sample",
+    "threshold",
+    "wrap",
+]

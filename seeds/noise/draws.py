@@ -49,7 +49,7 @@ def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
     """
     if _whole("classes", classes) < 1:
         raise ValueError(f"`classes` = {classes} must be at least 1: an unconditional model takes no labels.")
-    words = _words(_seeds(seed), _key(0, LABELS), 1)
+    words = _words(seed_list(seed), _key(0, LABELS), 1)
     return torch.tensor([int(word) * classes >> 64 for word in words[:, 0]], dtype=torch.int64)
 
 
@@ -66,7 +66,7 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fill(seed: Seeds, draw: int, shape: Sequence[int], stream: int, turn: Callable[..., npt.NDArray[np.float32]]) -> torch.Tensor:
-    seeds, key, count = _seeds(seed), _key(draw, stream), math.prod(shape)
+    seeds, key, count = seed_list(seed), _key(draw, stream), math.prod(shape)
     words = _words(seeds, key, (count + 1) // 2)
     halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)  # low half first, also on a big-endian machine
     return torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count].reshape(len(seeds), *shape).contiguous()
@@ -91,7 +91,11 @@ def _words(seeds: list[int], key: int, count: int) -> npt.NDArray[np.uint64]:
     return words
 
 
-def _seeds(seed: Seeds) -> list[int]:
+def seed_list(seed: Seeds) -> list[int]:
+    """The seeds as a list, one per sample of the batch.
+
+    Raises: ValueError if one is out of range, TypeError if one is not an integer.
+    """
     seeds = [_whole("seed", s) for s in (seed if isinstance(seed, Iterable) else [seed])]
     for s in seeds:
         if not 0 <= s < 1 << 64:

@@ -1,0 +1,249 @@
+r"""Denoisers: what a solver asks. A denoiser is any callable D(x, at) that estimates the clean data behind x = alpha data + sigma eps at a Point.
+
+This file makes one from a network, guides it, bounds it, and checks that it is what it is taken for. No file access.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seeds.plan import Point
+from seeds.predictions import PREDICTIONS
+from seeds.predictions import output as output_map
+from seeds.schedules import VP, Cosine, Discrete, Flow, Schedule
+from seeds.schedules import schedule as find_schedule
+
+
+class Denoiser(Protocol):
+    """D(x, at): x (B, *shape) is the state at the level `at`; returns E[data | x], like x.
+
+    A denoiser that takes labels has a third parameter `labels`. The front door also reads, where they are there: `schedule` (its own), `shape` (of one
+    sample), `classes` (how many), `nsr_range` (lowest and highest level it was trained on) and `round_nsr` (the levels it can really be asked).
+    """
+
+    def __call__(self, x: Tensor, at: Point) -> Tensor: ...
+
+
+def ask(denoiser: Any, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
+    """The denoiser's answer; labels are passed on only if there are any."""
+    return denoiser(x, at) if labels is None else denoiser(x, at, labels=labels)
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A network as a denoiser, made by `wrap`."""
+
+    network: Callable[..., Tensor]
+    output: str
+    schedule: Schedule
+    time: str | Callable[[Point], float] = "t"
+    sd: float = 0.5
+    dtype: torch.dtype | None = None
+    shape: tuple[int, ...] | None = None
+    classes: int = 0
+    nsr_range: tuple[float, float] | None = None
+    round_nsr: Callable[[np.ndarray], np.ndarray] | None = None
+    name: str = ""
+
+    def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
+        scale, skip, out = output_map(self.output, at, self.sd)
+        asked = (x * scale if scale != 1 else x).to(self.dtype or x.dtype)
+        time = asked.new_full((len(x),), _time(self.time, at), dtype=torch.promote_types(asked.dtype, torch.float32))
+        raw = self.network(asked, time) if labels is None else self.network(asked, time, labels)
+        return (x * skip).add_(raw.to(x.dtype), alpha=out) if skip else raw.to(x.dtype) * out
+
+    def parameters(self):
+        """The network's parameters, if it has any: they tell the device."""
+        return self.network.parameters() if isinstance(self.network, torch.nn.Module) else iter(())
+
+
+def _time(time: str | Callable[[Point], float], at: Point) -> float:
+    return float(time(at)) if callable(time) else float(getattr(at, time))
+
+
+def wrap(
+    network: Callable[..., Tensor],
+    output: str = "data",
+    *,
+    schedule: str | Schedule,
+    time: str | Callable[[Point], float] = "t",
+    sd: float = 0.5,
+    dtype: torch.dtype | None = None,
+    shape: tuple[int, ...] | None = None,
+    classes: int = 0,
+    nsr_range: tuple[float, float] | None = None,
+    round_nsr: Callable[[np.ndarray], np.ndarray] | None = None,
+    name: str = "",
+) -> Wrapped:
+    """Makes a denoiser of a network.
+
+    Args:
+        network: called as network(x, time) or network(x, time, labels); x (B, *shape), time (B,) float.
+        output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data), or "edm_raw" (F of EDM's
+            preconditioning for data of standard deviation `sd`; the network is then given c_in x / alpha).
+        schedule: what it was trained on, an instance or a name.
+        time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`.
+        dtype: what it computes in (bfloat16, ...); None is the state's own. The state itself keeps its dtype.
+        shape, classes, nsr_range, round_nsr, name: what the front door reads, see `Denoiser`. With a `Discrete` schedule the levels are rounded to the
+            table's own unless `round_nsr` says otherwise.
+    Raises: ValueError if `output`, `schedule` or `time` is unknown.
+    """
+    if output not in PREDICTIONS:
+        raise ValueError(f"`output` must be one of {', '.join(PREDICTIONS)}, but is {output!r}. `check_model` helps to find out which.")
+    if isinstance(time, str) and time not in ("t", "lam", "nsr", "sigma", "alpha"):
+        raise ValueError(f"`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is {time!r}.")
+    path = find_schedule(schedule)
+    if round_nsr is None and isinstance(path, Discrete):
+        round_nsr = path.round_nsr
+    return Wrapped(network, output, path, time, sd, dtype, shape, classes, nsr_range, round_nsr, name)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A denoiser whose answers come from another's, which answers for all else (schedule, shape, ...)."""
+
+    inner: Any
+    change: Callable[[Any, Tensor, Point, Tensor | None], Tensor]
+
+    def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
+        return self.change(self.inner, x, at, labels)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def guide(denoiser: Any, scale: float | Callable[[Point], float], *, null: Any = None) -> Changed:
+    """Classifier-free guidance, in every stage:  D = D_null + scale (D_labels - D_null).
+
+    Scale 0 ignores the labels, 1 is the plain model, more sharpens. Two network evaluations for a call (one where the scale is 0 or 1); NFE counts calls
+    of the guided denoiser.
+
+    Args:
+        scale: a number, or a function of the Point: `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0` guides in an interval only.
+        null: the label that means "no label": a class index or a (K,) row; None asks the denoiser without labels.
+    Source: Ho and Salimans 2022 (arXiv:2207.12598); in an interval Kynkaanniemi et al. 2024 (arXiv:2404.07724).
+    """
+    if not callable(scale) and not math.isfinite(scale):
+        raise ValueError(f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual.")
+
+    def guided(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            raise ValueError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
+        weight = float(scale(at)) if callable(scale) else float(scale)
+        if weight == 1:
+            return ask(inner, x, at, labels)
+        free = ask(inner, x, at, None if null is None else torch.as_tensor(null, device=labels.device).to(labels.dtype).expand_as(labels))
+        return free if weight == 0 else torch.lerp(free, ask(inner, x, at, labels), weight)
+
+    return Changed(denoiser, guided)
+
+
+def threshold(denoiser: Any, limit: float = 1.0, *, quantile: float | None = None) -> Changed:
+    """Keeps D inside the range of the data.
+
+    Static (quantile None): D is clipped to [-limit, limit]. Dynamic: with s the `quantile` of |D| in each sample, where s > limit D is clipped to
+    [-s, s] and scaled by limit / s.
+
+    Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
+    """
+    if not (limit > 0 and math.isfinite(limit)) or not (quantile is None or 0 < quantile <= 1):
+        raise ValueError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
+
+    def bounded(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
+        denoised = ask(inner, x, at, labels)
+        if quantile is None:
+            return denoised.clamp(-limit, limit)
+        s = torch.quantile(denoised.abs().flatten(1).float(), quantile, dim=1).clamp_min(limit).to(denoised.dtype)
+        s = s.view(-1, *[1] * (denoised.ndim - 1))
+        return denoised.clamp(-s, s) * (limit / s)
+
+    return Changed(denoiser, bounded)
+
+
+LEVELS_CHECKED = (0.1, 0.3, 1.0)
+"""nsr at which `check_model` looks: there a denoiser's mean square error is below min(nsr^2, data variance)."""
+
+
+@torch.no_grad()
+def check_model(
+    denoiser: Any, data: Tensor, *, schedule: str | Schedule | None = None, labels: Tensor | None = None, seed: int = 0
+) -> dict[str, float]:
+    """Finds out whether a denoiser is what it is taken for, from a few clean samples.
+
+    They are noised at three levels. A right denoiser leaves a mean square error below that of the simplest guesses (the state itself, or the mean
+    of the data), so `excess`, their ratio, is at most about 1. If not, the same network is read as if it had been trained to output something else,
+    and on other schedules, and the best reading is named.
+
+    Args:
+        denoiser: from `wrap`, or any callable (then only its output type is tried).
+        data: (B, *shape) clean samples, 8 or more, in the scale the model was trained on.
+        schedule: default the denoiser's own.
+    Returns: {"excess": ..., "excess at nsr 0.1": ..., ...}.
+    Raises: ValueError with the guess, if the denoiser does worse than the simplest guesses.
+    """
+    own = getattr(denoiser, "schedule", None) if schedule is None else find_schedule(schedule)
+    if own is None:
+        raise ValueError(
+            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+        )
+    if len(data) < 2:
+        raise ValueError(f"`data` holds {len(data)} samples: give 8 or more clean ones.")
+    eps = torch.randn(data.shape, generator=torch.Generator().manual_seed(seed)).to(data)
+    excess = _excess(denoiser, own, data, eps, labels)
+    overall = math.exp(float(np.mean(np.log(np.maximum(excess, 1e-12)))))
+    if overall <= 1.5:
+        return {"excess": overall, **{f"excess at nsr {nsr:g}": value for nsr, value in zip(LEVELS_CHECKED, excess, strict=True)}}
+    readings = {name: _overall(_excess(other, path, data, eps, labels)) for name, other, path in _readings(denoiser, own)}
+    best = min(readings, key=lambda name: readings[name], default="")
+    taken = f"output {getattr(denoiser, 'output', 'data')!r} on {type(own).__name__}"
+    if best and readings[best] <= 1.5:
+        guess = f"Read as {best} its excess is {readings[best]:.2f}: that is most likely what it is."
+    else:
+        guess = "No other output or schedule fits either: look at the scale of the data, the `time` it takes, and its weights."
+    raise ValueError(f"As {taken}, the denoiser's error is {overall:.3g} times that of the simplest guess (a right one: below 1). {guess}")
+
+
+def _overall(excess: np.ndarray) -> float:
+    return math.exp(float(np.mean(np.log(np.maximum(excess, 1e-12))))) if np.isfinite(excess).all() else math.inf
+
+
+def _excess(denoiser: Any, path: Schedule, data: Tensor, eps: Tensor, labels: Tensor | None) -> np.ndarray:
+    """(levels,) mean square error of D over that of the best of two simplest guesses."""
+    found = []
+    variance = float((data - data.mean(0)).square().mean())
+    for nsr in LEVELS_CHECKED:
+        t = float(path.t_of_lam(-math.log(nsr)))
+        at = Point(t, float(path.alpha(t)), float(path.sigma(t)))
+        error = float((ask(denoiser, at.alpha * data + at.sigma * eps, at, labels) - data).square().mean())
+        found.append(error / min(nsr**2, variance))
+    return np.array(found)
+
+
+def _readings(denoiser: Any, own: Schedule):
+    """Other things a denoiser might be: (name, denoiser, schedule)."""
+    if isinstance(denoiser, Wrapped):
+        paths: list[Schedule] = [own, *(path for path in (VP(), Cosine(), Flow(), Discrete.linear()) if type(path) is not type(own))]
+        for path in paths:
+            for name in PREDICTIONS:
+                if (name, path) != (denoiser.output, own):
+                    on = f"{name!r} on {type(path).__name__}"
+                    yield f"output {on}", Wrapped(denoiser.network, name, path, denoiser.time, denoiser.sd, denoiser.dtype), path
+    else:
+        for name in PREDICTIONS:
+            if name not in ("data", "edm_raw"):
+                yield f"output {name!r}", Changed(denoiser, _as(name)), own
+
+
+def _as(name: str):
+    def reading(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
+        _, skip, out = output_map(name, at)
+        return x * skip + ask(inner, x, at, labels) * out
+
+    return reading

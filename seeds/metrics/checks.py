@@ -1,0 +1,44 @@
+"""The one error of `seeds.metrics`, and the checks that every metric makes of its arrays."""
+
+import numpy as np
+
+
+class MetricError(ValueError):
+    """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
+
+
+def as_features(features, name: str = "features", least: int = 2, first: int = 0) -> np.ndarray:
+    """`features` as float64 of shape (N, d), refused by name if it is not a finite matrix of at least `least` rows.
+
+    Raises: MetricError for another shape, no columns, too few rows, or a value that is not finite (the first such row is named,
+            counted from `first`).
+    """
+    array = np.asarray(features, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise MetricError(f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it first.")
+    if len(array) < least:
+        raise MetricError(f"`{name}` has N = {len(array)} rows; this needs at least {least}. Give more images.")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise MetricError(
+            f"`{name}` holds a NaN or an infinity, first in row {first + int(np.argmin(finite))}. "
+            "Look at that image, or at a network running in half precision; no metric can be trusted after it."
+        )
+    return array
+
+
+def same_width(features: np.ndarray, reference: np.ndarray) -> None:
+    """Raises: MetricError if the two sets have different dimensions d."""
+    if features.shape[1] != reference.shape[1]:
+        raise MetricError(
+            f"`features` has d = {features.shape[1]} and `reference` d = {reference.shape[1]}: "
+            "they come from different extractors. Extract both with the same one."
+        )
+
+
+def check_units(units: int, rows: int, least: int, what: str = "units") -> None:
+    """Raises: MetricError unless `units` is at least 2 and each unit gets `least` of `rows` rows."""
+    if units < 2:
+        raise MetricError(f"`{what}` is {units}; an interval needs at least 2.")
+    if rows < units * least:
+        raise MetricError(f"N = {rows} is too small for {units} {what} of at least {least} rows. Give more images or fewer {what}.")

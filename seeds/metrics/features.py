@@ -1,0 +1,174 @@
+"""Feature extractors: any network or function from images to (N, d), with the name, hash, resizing and channel rule it is known by."""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seeds.metrics.checks import MetricError
+
+CHANNELS = {"as-is": {}, "grey": {1: 1}, "rgb": {1: 3, 3: 3}}  # rule: channels that come in -> channels the network sees
+_RESIZE = re.compile(r"none|pillow-(bilinear|bicubic|lanczos)-([1-9]\d{0,3})")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes two sets of features comparable: all four fields must agree. It is stored with every statistics file.
+
+    Attributes:
+        name: the extractor, for people.
+        sha256: 64 hex digits that stand for its weights.
+        resize: "none", or "pillow-FILTER-SIZE" with FILTER bilinear, bicubic or lanczos: Pillow makes each uint8 image SIZE x SIZE uint8,
+            with antialiasing. What a network does inside is covered by its hash.
+        channels: "rgb": grey is repeated to three, RGB passes; "grey": one channel only; "as-is": whatever comes. All else is refused.
+    """
+
+    name: str
+    sha256: str
+    resize: str = "none"
+    channels: str = "as-is"
+
+    def __post_init__(self):
+        if not self.name:
+            raise MetricError("`name` is empty; features are stored and compared under a name.")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise MetricError(f"`sha256` is {self.sha256!r}, not 64 lower-case hex digits. `sha256sum FILE` prints them.")
+        if not _RESIZE.fullmatch(self.resize):
+            raise MetricError(f"`resize` is {self.resize!r}; it is 'none' or 'pillow-FILTER-SIZE' such as 'pillow-bicubic-299'.")
+        if self.channels not in CHANNELS:
+            raise MetricError(f"`channels` is {self.channels!r}; it is one of {', '.join(CHANNELS)}.")
+
+    def __str__(self) -> str:
+        return f"{self.name} (sha256 {self.sha256[:12]}..., resize {self.resize}, channels {self.channels})"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Images in, features out: `extractor(images)` with images uint8 (B, H, W, C) gives float32 (B, d).
+
+    Attributes:
+        recipe: what it is known by.
+        features: uint8 tensor (B, C, H, W) on `device` -> tensor or array (B, d).
+        classify: the same -> class probabilities (B, classes); None if the extractor has none.
+        device: where the images are sent.
+    """
+
+    recipe: Recipe
+    features: Callable[[torch.Tensor], torch.Tensor]
+    classify: Callable[[torch.Tensor], torch.Tensor] | None = None
+    device: str = "cpu"
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels against the rule."""
+        return self._run(self.features, images)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities (B, classes), float32. Raises: as a call; MetricError if the extractor has no classes."""
+        if self.classify is None:
+            raise MetricError(f"The extractor {self.recipe.name} gives no class probabilities; an Inception score needs a classifier.")
+        return self._run(self.classify, images)
+
+    @torch.no_grad()
+    def _run(self, function: Callable, images: np.ndarray) -> np.ndarray:
+        out = torch.as_tensor(function(prepare(images, self.recipe).to(self.device)))
+        if out.ndim != 2 or len(out) != len(images):
+            raise MetricError(f"The extractor {self.recipe.name} gave shape {tuple(out.shape)}, not ({len(images)}, d). Pool or flatten.")
+        return out.to("cpu", torch.float32).numpy()
+
+
+def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
+    """uint8 images (B, H, W, C) as the uint8 tensor (B, C', H', W') that the recipe's channel rule and resizing make of them."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        shape, dtype = getattr(images, "shape", "?"), getattr(images, "dtype", type(images).__name__)
+        raise MetricError(
+            f"`images` must be a uint8 array (B, H, W, C), but is {dtype} {tuple(shape)}. `to_uint8` makes one of tensors in [-1, 1]."
+        )
+    rule, channels = CHANNELS[recipe.channels], images.shape[3]
+    if rule and channels not in rule:
+        raise MetricError(
+            f"`images` have {channels} channels; {recipe.name} (channels {recipe.channels!r}) takes {' or '.join(map(str, rule))}."
+        )
+    if recipe.resize != "none":
+        _, kind, size = recipe.resize.split("-")
+        images = np.stack([_resized(image, kind, int(size)) for image in images])
+    if rule and rule[channels] != channels:
+        images = np.repeat(images, rule[channels], axis=3)
+    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
+
+
+def from_callable(
+    function: Callable, name: str, sha256: str, *, resize: str = "none", channels: str = "as-is", device: str = "cpu"
+) -> Extractor:
+    """An extractor of any function from a uint8 tensor (B, C, H, W) to features (B, d); `sha256` is yours to give."""
+    return Extractor(Recipe(name, sha256, resize, channels), function, device=device)
+
+
+def from_module(
+    module: torch.nn.Module, name: str, sha256: str | None = None, *, resize: str = "none", channels: str = "grey", device: str = "cpu"
+) -> Extractor:
+    """An extractor of a classifier whose forward takes float32 images (B, C, H, W) in [-1, 1], x = u / 127.5 - 1, to (features, logits).
+
+    Args:
+        module: put in eval mode and on `device`.
+        sha256: of the file that holds the weights; by default `hash_weights(module)`.
+    """
+    module = module.eval().to(device)
+
+    def call(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return module(images.float() / 127.5 - 1)
+
+    recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)
+    return Extractor(recipe, lambda images: call(images)[0], lambda images: call(images)[1].softmax(dim=1), device)
+
+
+def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:
+    """The standard FID detector, `inception-2015-12-05.pt` or a file with its calls, from a local path; nothing is downloaded.
+
+    It is called on uint8 RGB images (B, 3, H, W) of native size, grey repeated to three; it resizes and scales inside. Features are
+    `module(images, return_features=True)`, 2048 pooled numbers; class probabilities `module(images, no_output_bias=True)`.
+
+    Args:
+        sha256: of the file, 64 hex digits; required, because a changed detector changes every number. The error prints the file's own.
+    Raises: MetricError if the file is missing, its hash is another, or it is no TorchScript.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MetricError(f"The feature network {path} cannot be read: {error.strerror}. Give a local TorchScript file.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is None or sha256.lower() != found:
+        said = "none was given" if sha256 is None else f"you gave {sha256}"
+        raise MetricError(f"`sha256` of {path} is {found}; {said}. Pass the one its publisher states.")
+    try:
+        with warnings.catch_warnings():  # the detector exists in no newer format
+            warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
+            module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
+    except RuntimeError as error:
+        raise MetricError(f"{path} is no TorchScript file. Pickled networks are not read; use the `.pt` TorchScript export.") from error
+    recipe = Recipe(path.stem, found, "none", "rgb")
+    return Extractor(
+        recipe, lambda images: module(images, return_features=True), lambda images: module(images, no_output_bias=True), device
+    )
+
+
+def hash_weights(module: torch.nn.Module) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of all parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _resized(image: np.ndarray, kind: str, size: int) -> np.ndarray:
+    planes = [Image.fromarray(plane).resize((size, size), Image.Resampling[kind.upper()]) for plane in image.transpose(2, 0, 1)]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -1,0 +1,105 @@
+"""Frechet distance between Gaussians, with the square root's trace from symmetric eigenproblems, and its interval."""
+
+import warnings
+
+import numpy as np
+
+from seeds.metrics.checks import MetricError, check_units
+from seeds.metrics.estimate import Estimate, jackknife
+from seeds.metrics.moments import UnitMoments
+
+
+class RankWarning(UserWarning):
+    """A covariance is singular: the distance is finite, but depends strongly on the number of images."""
+
+
+def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
+    r"""Squared Frechet (2-Wasserstein) distance between N(mu1, sigma1) and N(mu2, sigma2); on Inception features, the FID.
+
+        |mu1 - mu2|^2 + tr(sigma1) + tr(sigma2) - 2 tr((sigma1 sigma2)^{1/2})
+
+    With sigma_i = R_i R_i^T from the symmetric eigenproblem, the last trace is the sum of the singular values of R_1^T R_2. No square root
+    is taken of a rounded zero, so singular covariances cost no digits; nothing complex can come out and no jitter is added.
+
+    Args:
+        mu1, mu2: means, shape (d,).
+        sigma1, sigma2: covariances, shape (d, d), symmetric positive semi-definite. All are used in float64.
+    Returns: the distance, >= 0, in units of the features squared.
+    Raises: MetricError for shapes that do not fit, values that are not finite, or a matrix that is no covariance.
+    Warns: RankWarning if a covariance is singular; it names the rank.
+    Source: Dowson and Landau 1982, J. Multivariate Anal. 12, 450; Heusel et al. 2017 (arXiv:1706.08500), equation 6.
+    """
+    mu1, root1 = _gaussian(mu1, sigma1, "1")
+    mu2, root2 = _gaussian(mu2, sigma2, "2")
+    if len(mu1) != len(mu2):
+        raise MetricError(f"`mu1` has d = {len(mu1)} and `mu2` d = {len(mu2)}: they come from different extractors.")
+    for which, root in (("sigma1", root1), ("sigma2", root2)):
+        _warn_rank(which, root)
+    return _distance(mu1, root1, mu2, root2)
+
+
+def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
+    """Frechet distance of a stream of features to N(mu, sigma), with its interval: jackknife over the stream's units.
+
+    The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a
+    unit, about 4 s each at d = 2048 on one core.
+
+    Args:
+        images: features of the images, at least 2 in each unit.
+        mu, sigma: the reference, shapes (d,) and (d, d).
+    Raises: as `frechet_distance`; MetricError if N is too small for the units.
+    Warns: RankWarning if N does not exceed d or the reference is singular; it names the rank.
+    """
+    check_units(len(images.parts), images.n, 2)
+    total, (mu, root) = images.total(), _gaussian(mu, sigma, "")
+    if total.dim != len(mu):
+        raise MetricError(f"`images` has d = {total.dim} and the reference d = {len(mu)}: they come from different extractors.")
+    _warn_rank("sigma", root)
+
+    def distance(left_out: int | None) -> float:
+        kept = total if left_out is None else total.without(images.parts[left_out])
+        kept_root = _root(kept.covariance(), "images")
+        if left_out is None:
+            _warn_rank(f"the covariance of {total.n} images", kept_root)
+        return _distance(kept.mean(), kept_root, mu, root)
+
+    return jackknife("frechet distance", distance, len(images.parts), total.n)
+
+
+def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
+    """Checked float64 mean (d,) and root (d, rank) of a covariance."""
+    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
+    if mu.ndim != 1 or not mu.size or sigma.shape != (mu.size, mu.size):
+        raise MetricError(f"`mu{number}` and `sigma{number}` must have shapes (d,) and (d, d), but have {mu.shape} and {sigma.shape}.")
+    for name, array in (("mu", mu), ("sigma", sigma)):
+        if not np.isfinite(array).all():
+            raise MetricError(f"`{name}{number}` holds a NaN or an infinity. Look for the image, or the file, that it came from.")
+    skew = np.abs(sigma - sigma.T).max()
+    if skew > 1e-5 * np.abs(sigma).max():
+        raise MetricError(f"`sigma{number}` is not symmetric: it differs from its transpose by {skew:.3g}, so it is no covariance.")
+    return mu, _root((sigma + sigma.T) / 2, f"sigma{number}")
+
+
+def _root(sigma: np.ndarray, name: str) -> np.ndarray:
+    """R (d, rank) with R R^T = sigma; eigenvalues within rounding of zero are zero."""
+    values, vectors = np.linalg.eigh(sigma)
+    if values[0] < -1e-6 * abs(values[-1]):
+        raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:
+    overlap = np.linalg.svd(root1.T @ root2, compute_uv=False).sum()
+    return max(0.0, float(np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.sum(root2**2) - 2 * overlap))
+
+
+def _warn_rank(which: str, root: np.ndarray) -> None:
+    dim, rank = root.shape
+    if rank < dim:
+        warnings.warn(
+            f"{which} has rank {rank} in {dim} dimensions. The Frechet distance is finite, but moves with the number of images: "
+            "use more images than dimensions, or compare equal numbers only.",
+            RankWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,203 @@
+"""Readers of image sets: a folder, a zip, an npz of `arr_0`, an IDX file. uint8 in, uint8 out, nothing resized, one clear error each."""
+
+import gzip
+import io
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seeds.metrics.checks import MetricError
+
+_BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images in a fixed order, read as a stream.
+
+    Attributes:
+        path: where they are.
+        count: how many there are.
+        read: starts a pass; yields (name, uint8 array (H, W, C)).
+    """
+
+    path: Path
+    count: int
+    read: Callable[[], Iterator[tuple[str, np.ndarray]]]
+
+    def batches(self, size: int = 64, num: int | None = None) -> Iterator[np.ndarray]:
+        """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only, if given.
+
+        Raises: MetricError for num beyond the set, images of different shapes, or a file that cannot be read; the file is named.
+        """
+        wanted = self.count if num is None else num
+        if not 1 <= wanted <= self.count or size < 1:
+            raise MetricError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
+        batch: list[np.ndarray] = []
+        shape: tuple[int, ...] = ()
+        for i, (name, image) in enumerate(self.read(), 1):
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise MetricError(f"{name} has shape {image.shape} (H, W, C), those before it {shape}. Make them alike first.")
+            batch.append(image)
+            if len(batch) == size or i == wanted:
+                yield np.stack(batch)
+                batch = []
+            if i == wanted < self.count:
+                return
+
+
+def open_images(path: str | Path) -> ImageSet:
+    """The images at `path`, in a fixed order. The content decides what it is.
+
+    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path; modes L, 1 channel, and RGB, 3;
+    - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
+    - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
+
+    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path)
+    with _reading(path), path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"PK":
+        return _zip(path)
+    if head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
+        return _idx(path)
+    raise MetricError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
+
+
+def to_uint8(x: torch.Tensor) -> np.ndarray:
+    """Images (B, C, H, W) in [-1, 1] as uint8 (B, H, W, C): clip(127.5 x + 128, 0, 255), truncated."""
+    return (x * 127.5 + 128).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _folder(path: Path) -> ImageSet:
+    names = _image_names(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+
+    def read() -> Iterator[tuple[str, np.ndarray]]:
+        for name in names:
+            with _reading(path / name), (path / name).open("rb") as file:
+                image = _decode(file)
+            yield str(path / name), image
+
+    return _some(ImageSet(path, len(names), read))
+
+
+def _zip(path: Path) -> ImageSet:
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
+    if any(name.endswith(".npy") for name in members):
+        return _npz(path, members)
+    names = _image_names(name for name in members if not name.endswith("/"))
+
+    def read() -> Iterator[tuple[str, np.ndarray]]:
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                with _reading(f"{path}/{name}"):
+                    image = _decode(io.BytesIO(archive.read(name)))
+                yield f"{path}/{name}", image
+
+    return _some(ImageSet(path, len(names), read))
+
+
+def _npz(path: Path, members: list[str]) -> ImageSet:
+    if "arr_0.npy" not in members:
+        raise MetricError(f"{path} holds {', '.join(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
+
+    def header(file) -> tuple[int, ...]:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype != np.uint8 or len(shape) not in (3, 4) or fortran:
+            raise ValueError(f"`arr_0` is {dtype} {shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
+        return shape
+
+    with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
+        count, *shape = header(file)
+
+    def read() -> Iterator[tuple[str, np.ndarray]]:
+        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
+            header(file)
+            yield from _records(path, file, count, shape)
+
+    return _some(ImageSet(path, count, read))
+
+
+def _idx(path: Path) -> ImageSet:
+    def open_() -> BinaryIO:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]
+
+    with _reading(path), open_() as file:
+        magic, dims = struct.unpack(">HBB", file.read(4))[1:]
+        if magic != 8 or dims != 3:
+            raise ValueError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
+        count, *shape = struct.unpack(">3I", file.read(12))
+
+    def read() -> Iterator[tuple[str, np.ndarray]]:
+        with open_() as file:
+            with _reading(path):
+                file.read(16)
+            yield from _records(path, file, count, shape)
+
+    return _some(ImageSet(path, count, read))
+
+
+def _records(path: Path, file, count: int, shape: list[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """The `count` images of `shape` (H, W[, C]) that follow in `file`."""
+    height, width, channels = (*shape, 1)[:3]
+    size = height * width * channels
+    for i in range(count):
+        with _reading(f"{path}, image {i}"):
+            data = file.read(size)
+            if len(data) < size:
+                raise EOFError(f"it ends there, {count} images were promised")
+        yield f"{path}, image {i}", np.frombuffer(data, np.uint8).reshape(height, width, channels)
+    with _reading(path):
+        file.read()  # to the end, where archives keep their checksum
+
+
+def _decode(file) -> np.ndarray:
+    with Image.open(file) as image:
+        if image.mode not in ("L", "RGB"):
+            raise ValueError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
+        array = np.asarray(image)
+    return array.reshape(*array.shape[:2], -1)
+
+
+def _image_names(names) -> list[str]:
+    known = Image.registered_extensions()
+    return sorted(name for name in names if Path(name).suffix.lower() in known)
+
+
+def _some(images: ImageSet) -> ImageSet:
+    if not images.count:
+        raise MetricError(f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty.")
+    return images
+
+
+@contextmanager
+def _reading(what: str | Path):
+    """Whatever goes wrong while reading comes out as one sentence that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except FileNotFoundError:
+        raise MetricError(f"{what} does not exist.") from None
+    except (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise MetricError(f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed.") from error

@@ -1,0 +1,129 @@
+"""Reference statistics on disk: written with all that makes them comparable, read as plain arrays, never as pickles."""
+
+import os
+import tempfile
+import warnings
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seeds.metrics.checks import MetricError, as_features
+from seeds.metrics.features import Recipe
+from seeds.metrics.moments import Moments
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and covariance of a set of images' features, and where they come from.
+
+    Attributes:
+        mu, sigma: float64, shapes (d,) and (d, d).
+        n: how many images; None in a file from elsewhere.
+        recipe: how the features were made; None in a file from elsewhere (EDM's and ADM's say nothing).
+        dtype: of the features before they were summed.
+        source: the images, in words.
+        features: the features themselves, float32 (n, d), if they were kept: the kernel distance and precision and recall need them.
+    """
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    n: int | None = None
+    recipe: Recipe | None = None
+    dtype: str = "unknown"
+    source: str = ""
+    features: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, moments: Moments, recipe: Recipe, source: str = "", features: np.ndarray | None = None, dtype: str = "float32"
+    ) -> "Statistics":
+        """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
+        return cls(moments.mean(), moments.covariance(), moments.n, recipe, "float32", source, features)
+
+
+def save_statistics(path: str | Path, statistics: Statistics) -> None:
+    """Write an npz of `mu`, `sigma`, `n`, `dtype`, `source`, `name`, `sha256`, `resize`, `channels` and `format`; all or nothing appears.
+
+    EDM's and ADM's tools read its `mu` and `sigma`. Raises: MetricError without a recipe, or if the file cannot be written.
+    """
+    if statistics.recipe is None:
+        raise MetricError("`statistics` has no recipe: features must be stored with the name and hash of what made them.")
+    fields = {key: value for key, value in vars(statistics).items() if key != "recipe" and value is not None}
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, format=_FORMAT, **fields, **vars(statistics.recipe))
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise MetricError(f"The statistics cannot be written to {path}: {error.strerror}. Nothing was left there.") from error
+
+
+def load_statistics(path: str | Path) -> Statistics:
+    """Statistics from an npz of this library, of EDM (`mu`, `sigma`) or of ADM (the same, beside `mu_s`, `sigma_s` and images).
+
+    Only plain arrays are read (allow_pickle=False). Raises: MetricError that names the file if it is missing, damaged, or holds no
+    finite `mu` (d,) and symmetric `sigma` (d, d).
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array, not an npz")
+            keys = ("mu", "sigma", "n", "dtype", "source", "features", "name", "sha256", "resize", "channels")
+            found = {key: file[key] for key in keys if key in file.files}
+            missing = {"mu", "sigma"} - set(found)
+            if missing:
+                raise ValueError(f"it holds {', '.join(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
+    except FileNotFoundError:
+        raise MetricError(f"The reference {path} does not exist. `seeds ref` makes one.") from None
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        raise MetricError(f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged or no statistics file.") from error
+    return _checked(path, found)
+
+
+def _checked(path: Path, found: dict[str, np.ndarray]) -> Statistics:
+    mu, sigma = (np.asarray(found[key], np.float64) for key in ("mu", "sigma"))
+    if mu.ndim != 1 or sigma.shape != (mu.size, mu.size) or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise MetricError(f"The reference {path} holds mu {mu.shape} and sigma {sigma.shape}; they must be finite, (d,) and (d, d).")
+    text = {key: str(found[key]) for key in ("name", "sha256", "resize", "channels") if key in found}
+    features = found.get("features")
+    if features is not None and as_features(features, "features of the reference").shape[1] != mu.size:
+        raise MetricError(f"The reference {path} holds features {features.shape} beside mu {mu.shape}. Make it anew with `seeds ref`.")
+    return Statistics(
+        mu,
+        sigma,
+        int(found["n"]) if "n" in found else None,
+        Recipe(**text) if len(text) == 4 else None,
+        str(found.get("dtype", "unknown")),
+        str(found.get("source", "")),
+        features,
+    )
+
+
+def check_comparable(recipe: Recipe, dim: int, reference: Statistics) -> None:
+    """Refuses features against a reference that other features made.
+
+    Raises: MetricError if the dimension or any field of the recipe differs; each difference is named.
+    Warns: UserWarning if the reference does not say what made it (EDM's and ADM's files): the dimension is all that could be checked.
+    """
+    if len(reference.mu) != dim:
+        raise MetricError(f"{recipe.name} gives d = {dim} features, the reference has d = {len(reference.mu)}: other features made it.")
+    if reference.recipe is None:
+        warnings.warn(
+            f"The reference does not say which features made it; {recipe} is taken on trust, only d = {dim} could be checked.", stacklevel=2
+        )
+    elif reference.recipe != recipe:
+        ours, theirs = vars(recipe), vars(reference.recipe)
+        differ = "; ".join(f"{key} {theirs[key]} there, {ours[key]} here" for key in ours if ours[key] != theirs[key])
+        raise MetricError(f"The reference was made by other features ({differ}), so nothing was compared. Make it anew with `seeds ref`.")

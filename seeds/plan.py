@@ -1,0 +1,214 @@
+r"""What a solver writes and the stepper runs: a plan.
+
+Everything a sampler does is linear in its states, denoised values and draws, except the model itself. A `Plan` holds that linear part as float64
+numbers: one `Row` for each model call. With x_i the state that row i asks the model about and D_i the answer, row i makes
+
+    x_{i+1} = sum_j x[j] x_j + sum_j d[j] D_j + sum_j z[j] z_j,        j <= i for x and d
+
+and the opening makes x_0 from the state at the start level. A plan knows no solver and no torch; NFE is `len(plan.rows)`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Terms = tuple[tuple[int, float], ...]
+"""A sparse linear combination: (index, coefficient) pairs, indices rising."""
+
+
+class Point(NamedTuple):
+    """A level of the forward process: x = alpha * data + sigma * eps at time t of the schedule."""
+
+    t: float
+    alpha: float
+    sigma: float
+
+    @property
+    def lam(self) -> float:
+        """Half log signal-to-noise ratio, log(alpha / sigma): -inf at SNR 0, inf at the clean end."""
+        if self.alpha == 0:
+            return -math.inf
+        return math.inf if self.sigma == 0 else math.log(self.alpha) - math.log(self.sigma)
+
+    @property
+    def nsr(self) -> float:
+        """Noise-to-signal ratio sigma / alpha (EDM's and k-diffusion's "sigma"): inf at SNR 0."""
+        return math.inf if self.alpha == 0 else self.sigma / self.alpha
+
+
+CLEAN = Point(0.0, 1.0, 0.0)
+"""The clean end: where the row that returns D ends."""
+
+
+class Draw(NamedTuple):
+    """One standard normal draw and the stretch of Brownian path behind it, from noisier (lam0) to cleaner (lam1).
+
+    `stream` is "path" for the noise of the SDE and "churn" for noise that moves the state back from lam1 to lam0.
+    """
+
+    lam0: float
+    lam1: float
+    stream: str = "path"
+
+
+class Row(NamedTuple):
+    """One model call and the state made after it."""
+
+    at: Point
+    """Where the model is asked."""
+    x: Terms = ()
+    """Weights of the states that were asked about."""
+    d: Terms = ()
+    """Weights of the denoised values."""
+    z: Terms = ()
+    """Weights of the draws."""
+    completes: bool = True
+    """The state made is the end of a step, not a stage inside one."""
+
+
+class Opening(NamedTuple):
+    """How the first state comes from the one at the start level: x_0 = scale * x_start + sum_j z[j] z_j (churn before the first call)."""
+
+    scale: float = 1.0
+    z: Terms = ()
+
+
+def terms(weights: Iterable[tuple[int, float]]) -> Terms:
+    """Collects (index, coefficient) pairs: equal indices are added, zeros dropped, indices sorted."""
+    total: dict[int, float] = {}
+    for j, weight in weights:
+        total[j] = total.get(j, 0.0) + weight
+    return tuple((j, total[j]) for j in sorted(total) if total[j] != 0.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sampling run as numbers: a frozen value that any number of threads may share.
+
+    Raises:
+        ValueError: a row reads a state, an answer or a draw that does not exist when it runs, or holds a number that is not finite.
+    """
+
+    solver: str
+    start: Point
+    """The level of the state given to the plan."""
+    rows: tuple[Row, ...]
+    end: Point
+    """The level of the state returned."""
+    draws: tuple[Draw, ...] = ()
+    opening: Opening = field(default_factory=Opening)
+
+    def __post_init__(self):
+        if not self.rows:
+            raise ValueError("A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the model.")
+        self._check("The opening", (("z", self.opening.z, len(self.draws) - 1),))
+        if not math.isfinite(self.opening.scale):
+            raise ValueError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
+        for i, row in enumerate(self.rows):
+            if row.at.sigma <= 0:
+                raise ValueError(f"Row {i} asks the model at sigma = {row.at.sigma}; a model can only be asked where sigma > 0.")
+            self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
+
+    @staticmethod
+    def _check(where: str, parts: Iterable[tuple[str, Terms, int]]) -> None:
+        for part, pairs, last in parts:
+            for j, value in pairs:
+                if not 0 <= j <= last:
+                    have = f"only {part}[0..{last}] exist" if last >= 0 else f"no {part} exists"
+                    raise ValueError(f"{where} reads {part}[{j}], but {have} when it runs.")
+                if not math.isfinite(value):
+                    raise ValueError(f"{where} has {part}[{j}] = {value}, which is not finite.")
+
+    @property
+    def nfe(self) -> int:
+        """Calls of the denoiser, the final denoise included."""
+        return len(self.rows)
+
+    @property
+    def steps(self) -> int:
+        """Completed steps, the final denoise included."""
+        return sum(row.completes for row in self.rows)
+
+    def readers(self) -> dict[tuple[str, int], list[int]]:
+        """For each ("x" | "d" | "z", index) the rows that read it, in order; the opening counts as row -1."""
+        found: dict[tuple[str, int], list[int]] = {("z", j): [-1] for j, _ in self.opening.z}
+        for i, row in enumerate(self.rows):
+            for part, pairs in (("x", row.x), ("d", row.d), ("z", row.z)):
+                for j, _ in pairs:
+                    found.setdefault((part, j), []).append(i)
+        return found
+
+    def points(self) -> list[Point]:
+        """The level of each state: of the one row 0 asks about, and so on; the last is `end`."""
+        return [*(row.at for row in self.rows), self.end]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan's JSON: equal digests mean equal numbers."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def table(self) -> str:
+        """The plan as text: one line per model call with its level and its coefficients."""
+
+        def show(pairs: Terms) -> str:
+            return " ".join(f"{j}:{value:+.6g}" for j, value in pairs) or "-"
+
+        lines = [("call", "t", "lam", "nsr", "x", "d", "z", "")]
+        for i, row in enumerate(self.rows):
+            at = (f"{row.at.t:.6g}", f"{row.at.lam:.4f}", f"{row.at.nsr:.6g}")
+            lines.append((str(i), *at, show(row.x), show(row.d), show(row.z), "step" if row.completes else "stage"))
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+        text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+        start = f"start  t = {self.start.t:g}, lam = {self.start.lam:.4f}; x0 = {self.opening.scale:.6g} x_start + z {show(self.opening.z)}"
+        return f"{self.solver}: {self.nfe} model calls, {len(self.draws)} draws, ends at t = {self.end.t:g}\n{start}\n{text}"
+
+    def to_json(self) -> str:
+        """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings "inf", "-inf")."""
+        return json.dumps(
+            {
+                "solver": self.solver,
+                "start": self.start,
+                "opening": self.opening,
+                "rows": [row._asdict() for row in self.rows],
+                "end": self.end,
+                "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """The plan that `to_json` wrote.
+
+        Raises: ValueError if the text is not a plan.
+        """
+        try:
+            it: dict[str, Any] = json.loads(text)
+            return cls(
+                solver=str(it["solver"]),
+                start=_point(it["start"]),
+                opening=Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
+                rows=tuple(
+                    Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
+                    for row in it["rows"]
+                ),
+                end=_point(it["end"]),
+                draws=tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
+            )
+        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+            raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error
+
+
+def _finite(lam: float) -> float | str:
+    return lam if math.isfinite(lam) else str(lam)
+
+
+def _point(values: Iterable[float]) -> Point:
+    return Point(*(float(value) for value in values))
+
+
+def _pairs(values: Iterable[tuple[int, float]]) -> Terms:
+    return tuple((int(j), float(value)) for j, value in values)

@@ -1,0 +1,376 @@
+"""The front door: `plan`, `sample`, `iterate`. Glue between the parts, no arithmetic of its own."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from seeds import grids, schedules
+from seeds import noise as noises
+from seeds.denoisers import Denoiser, ask
+from seeds.integrals import Eta, EtaLike
+from seeds.plan import Plan, Point
+from seeds.predictions import PREDICTIONS
+from seeds.schedules import Schedule, lookup
+from seeds.solvers import Solver, Writer, find_solver
+from seeds.solvers.levels import Place, Round, lay_out
+from seeds.stepper import Stepper
+
+NoiseLike = str | Callable[[int, float, float, tuple[int, ...]], Tensor]
+
+
+def plan(
+    solver: str,
+    *,
+    steps: int | None = None,
+    schedule: str | Schedule,
+    grid: Any = "karras",
+    sigmas: Any = None,
+    prediction: str = "data",
+    eta: EtaLike | None = None,
+    final: str = "denoise",
+    start: Place = None,
+    stop: Place = None,
+    variant: str | None = None,
+    r: Any = None,
+    s_noise: float = 1.0,
+    sd: float = 0.5,
+    round_nsr: Round | None = None,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    **options: Any,
+) -> Plan:
+    """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
+
+    Args:
+        solver: a name of `seeds.SOLVERS`.
+        steps: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves SNR 0 takes one call.
+        schedule: an instance or a name.
+        grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
+        sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
+        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`).
+        eta: stochasticity, see `Eta`; None is 1 for seeds-* and euler-maruyama, 0 for erk-* and rk-*, which take no other.
+        final: "denoise" returns D at the last level; "none" returns the state there.
+        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
+        variant, r: of the tableau (seeds-2, seeds-3, erk-2, erk-3); r also of rk-2.
+        s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
+        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels.
+        nsr_min, nsr_max: ends of a named grid, instead of its own.
+        options: of the grid (rho, ...) and of the solver (S_churn, S_min, S_max, variable).
+    Returns: a Plan.
+    Raises: ValueError naming the argument, its value and the rule it broke.
+    """
+    method, path = find_solver(solver), schedules.schedule(schedule)
+    stochastic = Eta(method.eta if eta is None else eta)
+    _check(method, stochastic, prediction, s_noise, final)
+    shaping, options = _split(grid if sigmas is None else None, method, options)
+    shaping |= {name: value for name, value in (("nsr_min", nsr_min), ("nsr_max", nsr_max)) if value is not None}
+    options |= {name: value for name, value in (("variant", variant), ("r", r)) if value is not None}
+    _check_options(method, options)
+    times, clean = _times(path, grid, sigmas, steps, shaping)
+    if clean and final != "denoise":
+        raise ValueError(
+            f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {final!r}. Leave the last level out.'
+        )
+
+    levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
+    write = Writer(solver, levels, s_noise=s_noise)
+    if levels.points[0].alpha == 0 and len(levels.points) > 1:
+        write.leave_snr_zero(levels.points[1], stochastic)
+        levels = levels.after_first()
+    form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
+    method.build(write, levels, prediction=form, eta=stochastic, **options)
+    if final == "denoise" and stop is None:
+        write.denoise()
+    return write.plan()
+
+
+def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:
+    if method.eta == 0 and not eta.is_zero:
+        way = f"Use seeds-{method.name[-1]}" if method.interpolates else "Ask for churn with S_churn=40, as EDM does, or use seeds-2"
+        raise ValueError(f"`eta` = {eta.value} makes noise, but {method.name} solves the ODE, eta = 0. {way}.")
+    lookup("prediction", prediction, PREDICTIONS)
+    if prediction != "data" and not method.interpolates:
+        raise ValueError(
+            f"`prediction` = {prediction!r} means nothing to {method.name}, which steps y itself. Leave it out, or use an exponential solver."
+        )
+    if not (s_noise >= 0 and np.isfinite(s_noise)):
+        raise ValueError(f"`s_noise` must be a finite number >= 0, but is {s_noise}. 1 is exact.")
+    if final not in ("denoise", "none"):
+        raise ValueError(f"`final` must be 'denoise' or 'none', but is {final!r}.")
+
+
+def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    return {
+        name: it for name, it in inspect.signature(function).parameters.items() if it.kind in (it.KEYWORD_ONLY, it.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def _split(grid: Any, method: Solver, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the grid, and those of the solver."""
+    known = _parameters(lookup("grid", grid, grids.GRIDS)) if isinstance(grid, str) else {}
+    shaping = {name: value for name, value in options.items() if name in known and name not in ("schedule", "steps")}
+    return shaping, {name: value for name, value in options.items() if name not in shaping}
+
+
+def _check_options(method: Solver, options: dict[str, Any]) -> None:
+    unknown = [name for name in options if name not in method.options]
+    if unknown:
+        takes = ", ".join(method.options) or "none"
+        raise ValueError(f"`{unknown[0]}` = {options[unknown[0]]!r} is no option of {method.name} (it takes: {takes}), nor of this grid.")
+
+
+def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
+    """The grid's times without a clean end, and whether it had one."""
+    clean = False
+    if sigmas is not None:
+        if not isinstance(grid, str) or grid != "karras":
+            raise ValueError("`grid` and `sigmas` both say where to stop: give one of them.")
+        nsr = np.array(sigmas, dtype=np.float64)
+        clean = nsr.ndim == 1 and len(nsr) > 1 and nsr[-1] == 0
+        nsr = nsr[:-1] if clean else nsr
+        if len(nsr) > 1:
+            grids.check_falling("sigmas", nsr)
+        grid = np.atleast_1d(path.t_of_nsr(nsr))
+    elif not isinstance(grid, str):
+        grid = np.array(grid, dtype=np.float64)
+        clean = grid.ndim == 1 and len(grid) > 1 and path.sigma(grid[-1]) == 0
+        grid = grid[:-1] if clean else grid
+    if clean and len(grid) == 1:
+        return grid, clean
+    return grids.grid(grid, path, steps, **shaping), clean
+
+
+class Call(NamedTuple):
+    """One model call: its index, the level, the state asked about, the answer, and the calls made so far (this one included)."""
+
+    i: int
+    point: Point
+    x: Tensor
+    denoised: Tensor
+    nfe: int
+
+
+def iterate(denoiser: Denoiser, shape: Sequence[int], **arguments: Any) -> Iterator[Call]:
+    """The run of `sample`, one item per model call; leaving the loop makes no further call. Takes the arguments of `sample`, for one batch.
+
+    The tensors of an item are its own: they may be kept. The generator returns the result.
+    """
+    it = _Run(denoiser, shape, **arguments)
+    return it.calls(it.seeds, slice(None))
+
+
+def sample(
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    *,
+    seed: int | Sequence[int],
+    batch: int | None = None,
+    progress: bool = False,
+    callback: Callable[[Call], Any] | None = None,
+    **arguments: Any,
+) -> Tensor:
+    """Draws samples from a diffusion model.
+
+        images = seeds.sample(denoiser, (3, 32, 32), seed=range(64), solver="seeds-3", steps=20)
+
+    Args:
+        denoiser: D(x, at), see `seeds.wrap` for networks.
+        shape: of one sample, without the batch.
+        seed: an int, or a sequence of B ints from 0 to 2^64 - 1, one per sample: sample k depends on seed[k] alone, in any batch, on any machine.
+        batch: the most samples asked about at once; None is all.
+        progress: a bar on stderr.
+        callback: called with a `Call` after each model call.
+        solver, steps, schedule, ...: as for `plan` (solver "seeds-3"; schedule, round_nsr and ends default to the denoiser's own).
+        plan: a plan made before, instead of them.
+        x: (B, *shape) the state at the start level, instead of noise.
+        data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`).
+        labels: an int, (B,) class indices or (B, K) rows, handed to the denoiser.
+        noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape with the batch; draw -1 is
+            the initial one, draws from len(plan.draws) on are for `project`.
+        project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard normal tensor like x.
+            For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
+        dtype, device: of the state; default float32 and the denoiser's own device.
+    Returns: (B, *shape) samples, data in the scale the model was trained on.
+    Raises:
+        ValueError: an argument is wrong, by name.
+        FloatingPointError: the model produced NaN or inf (looked for once, after the loop).
+    """
+    it = _Run(denoiser, shape, seed=seed, **arguments)
+    if batch is not None and batch < 1:
+        raise ValueError(f"`batch` must be at least 1, but is {batch}.")
+    size = batch or len(it.seeds)
+    parts = [slice(k, min(k + size, len(it.seeds))) for k in range(0, len(it.seeds), size)]
+    done = []
+    with tqdm(total=len(parts) * it.plan.nfe, disable=not progress, unit="call", desc=it.plan.solver) as bar:
+        for part in parts:
+            calls = it.calls(it.seeds[part], part, keep=callback is not None)
+            while True:
+                try:
+                    call = next(calls)
+                except StopIteration as stop:
+                    done.append(stop.value)
+                    break
+                if callback is not None:
+                    callback(call)
+                bar.update()
+    result = done[0] if len(done) == 1 else torch.cat(done)
+    if not torch.isfinite(result).all():
+        bad = [str(seed) for seed, one in zip(it.seeds, result, strict=True) if not torch.isfinite(one).all()]
+        raise FloatingPointError(
+            f"The samples of {len(bad)} of {len(it.seeds)} seeds ({', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''}) are NaN or inf: the denoiser "
+            "returned values that are not finite. Look at its answers with `seeds.iterate`, or check it with `seeds.check_model`."
+        )
+    return result
+
+
+class _Run:
+    """The checked arguments of one run, and its loop over one batch."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        shape: Sequence[int],
+        *,
+        seed: int | Sequence[int],
+        solver: str = "seeds-3",
+        steps: int | None = None,
+        plan: Plan | None = None,
+        schedule: str | Schedule | None = None,
+        x: Tensor | None = None,
+        data: Tensor | None = None,
+        labels: Any = None,
+        noise: NoiseLike = "gaussian",
+        project: Callable[[Tensor, Point, Tensor], Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        **options: Any,
+    ):
+        self.denoiser, self.shape, self.project, self.dtype = denoiser, tuple(int(n) for n in shape), project, dtype
+        self.seeds = noises.seed_list(seed)
+        if not self.seeds:
+            raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
+        self.device = _device(denoiser, device, x if x is not None else data)
+        self.plan = plan if plan is not None else _plan_for(denoiser, solver, steps, schedule, options)
+        if plan is not None and (steps is not None or schedule is not None or options):
+            given = [name for name, value in (("steps", steps), ("schedule", schedule)) if value is not None] + list(options)
+            raise ValueError(f"`plan` already fixes the run, but `{given[0]}` is given too. Leave it out, or make another plan.")
+        if x is not None and data is not None:
+            raise ValueError(
+                "`x` (the state at the start level) and `data` (clean data to noise there) exclude each other: give one of them."
+            )
+        self.x, self.data = self._rows("x", x), self._rows("data", data)
+        self.labels = self._labels(labels)
+        self.noise = noises.noise(noise)
+        self.given_noise = callable(noise)
+
+    def _rows(self, name: str, value: Tensor | None) -> Tensor | None:
+        if value is None:
+            return None
+        if value.shape == self.shape and name == "data":
+            value = value.expand(len(self.seeds), *self.shape)
+        if value.shape != (len(self.seeds), *self.shape):
+            raise ValueError(
+                f"`{name}` has shape {tuple(value.shape)}, but {len(self.seeds)} seeds of shape {self.shape} need {(len(self.seeds), *self.shape)}."
+            )
+        return value.to(self.device, self.dtype)
+
+    def _labels(self, labels: Any) -> Tensor | None:
+        if labels is None:
+            return None
+        rows = torch.as_tensor(labels, device=self.device)
+        rows = rows.expand(len(self.seeds)) if rows.ndim == 0 else rows
+        if len(rows) != len(self.seeds):
+            raise ValueError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
+        classes = getattr(self.denoiser, "classes", 0)
+        if classes and rows.ndim == 1 and not ((rows >= 0) & (rows < classes)).all():
+            raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
+        return rows
+
+    def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
+        """Yields a Call per model call; returns the batch's samples."""
+        plan, shape = self.plan, (len(seeds), *self.shape)
+        labels = None if self.labels is None else self.labels[part]
+        with self._noise(seeds, shape) as draw, torch.no_grad():
+            stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
+            while not stepper.done:
+                i, x, at = stepper.i, stepper.x, stepper.at
+                denoised = ask(self.denoiser, x, at, labels)
+                stepper.advance(denoised)
+                if self.project is not None and stepper.completed:
+                    stepper.replace(self.project(stepper.x, stepper.at, draw(len(plan.draws) + steps)))
+                    steps += 1
+                yield Call(i, at, x, denoised, i + 1)
+            return stepper.x
+
+    def _noise(self, seeds: Sequence[int], shape: tuple[int, ...]) -> "noises.Ahead":
+        """Draws of one batch, made ahead of need; those of a caller's own function are made when they are needed, in the caller's thread."""
+        draws, after = self.plan.draws, len(self.plan.draws)
+
+        def own(j: int) -> Tensor:
+            stream = noises.CHURN if j >= after or (j >= 0 and draws[j].stream == "churn") else noises.PATH
+            return self.noise(seeds, j, shape[1:], stream)
+
+        def given(j: int) -> Tensor:
+            level = self.plan.start.lam
+            lam0, lam1 = (level, level) if not 0 <= j < after else draws[j][:2]
+            return self.noise(j, lam0, lam1, shape)
+
+        order = [] if self.given_noise else self._order()
+        return noises.Ahead(given if self.given_noise else own, order, device=self.device, dtype=self.dtype)
+
+    def _order(self) -> list[int]:
+        """The draws in the order of need: the initial one, then the plan's; a projection's own each after its step."""
+        order = [] if self.x is not None else [-1]
+        plan, steps = self.plan, 0
+        opening = {j for j, _ in plan.opening.z}
+        order += sorted(opening)
+        for row in plan.rows:
+            order += [j for j, _ in row.z if j not in order]
+            if self.project is not None and row.completes:
+                order.append(len(plan.draws) + steps)
+                steps += 1
+        return order
+
+    def _start(self, part: slice, draw: Callable[[int], Tensor]) -> Tensor:
+        if self.x is not None:
+            return self.x[part]
+        start = self.plan.start
+        if self.data is not None:
+            return self.data[part].mul(start.alpha).add_(draw(-1), alpha=start.sigma)
+        return draw(-1) * start.sigma
+
+
+def _plan_for(denoiser: Any, solver: str, steps: int | None, schedule: str | Schedule | None, options: dict[str, Any]) -> Plan:
+    """The plan for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
+    schedule = schedule if schedule is not None else getattr(denoiser, "schedule", None)
+    if schedule is None:
+        raise ValueError(
+            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+        )
+    path = schedules.schedule(schedule)
+    options = {"round_nsr": getattr(denoiser, "round_nsr", None), **_ends(denoiser, path, options), **options}
+    return plan(solver, steps=steps, schedule=path, **options)
+
+
+def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, float]:
+    """Where the schedule's own ends lie outside the levels a network was trained on, the network's ends."""
+    known = getattr(denoiser, "nsr_range", None)
+    if known is None or not isinstance(options.get("grid", "karras"), str) or options.get("sigmas") is not None:
+        return {}
+    low, high = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
+    return ({"nsr_min": known[0]} if known[0] > low else {}) | ({"nsr_max": known[1]} if known[1] < high else {})
+
+
+def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    if given is not None:
+        return given.device
+    parameters = getattr(denoiser, "parameters", None)
+    first = next(iter(parameters()), None) if callable(parameters) else None
+    return first.device if isinstance(first, Tensor) else torch.device(getattr(denoiser, "device", None) or "cpu")

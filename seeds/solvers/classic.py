@@ -1,0 +1,129 @@
+r"""The methods SEEDS is measured against: Runge-Kutta on the probability-flow ODE with EDM's churn, and Euler-Maruyama."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from seeds.integrals import Eta
+from seeds.plan import Point
+from seeds.solvers.levels import Levels
+from seeds.solvers.writer import Writer
+
+
+class Slope(NamedTuple):
+    """The ODE at one level, in the variable s for the state u = x / scale:  du/ds = a u + b D."""
+
+    s: float
+    scale: float
+    a: float
+    b: float
+
+
+def in_nsr(levels: Levels, at: Point) -> Slope:
+    """dy/dnsr = (y - D) / nsr for y = x / alpha."""
+    return Slope(at.nsr, at.alpha, 1 / at.nsr, -1 / at.nsr)
+
+
+def in_t(levels: Levels, at: Point) -> Slope:
+    """dx/dt = (alpha'/alpha + nsr'/nsr) x - alpha nsr'/nsr D in the time of the schedule, its derivatives by central differences of order 4."""
+    step = 1e-3 * at.t
+    around = at.t + step * np.array([-2.0, -1.0, 1.0, 2.0])
+    stencil = np.array([1.0, -8.0, 8.0, -1.0]) / (12 * step)
+    log_alpha, log_nsr = np.log(levels.schedule.alpha(around)), -np.asarray(levels.schedule.lam(around))
+    growth = float(stencil @ log_nsr)
+    return Slope(at.t, 1.0, float(stencil @ log_alpha) + growth, -at.alpha * growth)
+
+
+VARIABLES: dict[str, Callable[[Levels, Point], Slope]] = {"nsr": in_nsr, "t": in_t}
+
+
+class Churn(NamedTuple):
+    """EDM's churn: before a step from a level with S_min <= nsr <= S_max, noise lifts the state to nsr (1 + gamma), gamma = min(S_churn/n, sqrt(2) - 1).
+
+    n counts the levels of the whole grid (EDM's num_steps). Source: Karras et al. 2022 (arXiv:2206.00364), Algorithm 2.
+    """
+
+    S_churn: float = 0.0
+    S_min: float = 0.0
+    S_max: float = math.inf
+
+    def before(self, write: Writer, levels: Levels) -> None:
+        """Lifts the newest state, if this level is churned. The model is then asked at the lifted point."""
+        nsr = write.at.nsr
+        gamma = min(self.S_churn / levels.total, math.sqrt(2) - 1)
+        if gamma > 0 and self.S_min <= nsr <= self.S_max:
+            (lifted,) = levels.at_lam(np.array([-math.log(nsr * (1 + gamma))]))
+            if lifted.nsr > nsr:
+                write.renoise(lifted)
+
+
+def runge_kutta(
+    write: Writer,
+    levels: Levels,
+    *,
+    stages: int,
+    r: float = 1.0,
+    variable: str = "nsr",
+    S_churn: float = 0.0,
+    S_min: float = 0.0,
+    S_max: float = math.inf,
+) -> None:
+    """Writes Runge-Kutta steps for the probability-flow ODE: Euler (one stage), or two stages at 0 and r with weights (1 - 1/(2r), 1/(2r)).
+
+    r = 1 is Heun's method, 1/2 the midpoint rule, 2/3 Ralston's. `variable` "nsr" steps y = x / alpha in nsr, as EDM does; "t" steps x in the time of
+    the schedule. Churn is applied before each step, before the first call and before the final denoise alike.
+
+    Source: Karras et al. 2022 (arXiv:2206.00364), Algorithms 1 and 2.
+    Raises: ValueError if r is not in (0, 1], a churn number is negative, or `variable` is unknown.
+    """
+    if not 0 < r <= 1:
+        raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
+    if not (S_churn >= 0 and S_min >= 0 and S_max >= 0):
+        raise ValueError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {S_churn}, {S_min}, {S_max}.")
+    if variable not in VARIABLES:
+        raise ValueError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
+    churn, slope_at = Churn(S_churn, S_min, S_max), VARIABLES[variable]
+    for p1 in levels.points[1:]:
+        churn.before(write, levels)
+        p0, i = write.at, write.calls
+        k0, k1 = slope_at(levels, p0), slope_at(levels, p1)
+        ds = k1.s - k0.s
+        stage = None
+        if stages == 2:
+            (stage,) = [p1] if r == 1 else levels.at_lam(np.array([_lam_of(levels, variable, k0.s + r * ds)]))
+            if not (stage.nsr < p0.nsr):
+                stage = None  # the network knows no level in between: an Euler step
+        if stage is None:
+            write.row(p1, {i: k1.scale / k0.scale * (1 + ds * k0.a)}, {i: k1.scale * ds * k0.b})
+            continue
+        kr = slope_at(levels, stage)
+        r_ds = kr.s - k0.s
+        write.row(stage, {i: kr.scale / k0.scale * (1 + r_ds * k0.a)}, {i: kr.scale * r_ds * k0.b}, completes=False)
+        w_r = ds**2 / (2 * r_ds)
+        w_0 = ds - w_r
+        write.row(
+            p1,
+            {i: k1.scale / k0.scale * (1 + w_0 * k0.a), i + 1: k1.scale / kr.scale * w_r * kr.a},
+            {i: k1.scale * w_0 * k0.b, i + 1: k1.scale * w_r * kr.b},
+        )
+    churn.before(write, levels)
+
+
+def _lam_of(levels: Levels, variable: str, s: float) -> float:
+    return -math.log(s) if variable == "nsr" else float(levels.schedule.lam(s))
+
+
+def euler_maruyama(write: Writer, levels: Levels, eta: Eta) -> None:
+    """Writes Euler-Maruyama steps on y = x / alpha in nsr, every coefficient frozen at the start of the step:
+
+    y1 = y0 + (1 + eta) (nsr1 - nsr0) / nsr0 (y0 - D) + sqrt(2 eta nsr0 (nsr0 - nsr1)) z
+
+    Source: the textbook method on theory section 2 (Kloeden and Platen 1992, chapter 9).
+    """
+    for p0, p1 in levels.steps:
+        i, e = write.calls, float(eta(np.array([p0.lam]))[0])
+        move = (1 + e) * (p1.nsr / p0.nsr - 1)
+        z = {write.draw(p0.lam, p1.lam): p1.alpha * math.sqrt(2 * e * p0.nsr * (p0.nsr - p1.nsr))} if e > 0 else {}
+        write.row(p1, {i: p1.alpha / p0.alpha * (1 + move)}, {i: -p1.alpha * move}, z)

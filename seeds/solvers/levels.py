@@ -1,0 +1,135 @@
+"""The noise levels of a run: a grid, cut at its start and stop, and rounded to what a network knows."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from seeds.plan import Point
+from seeds.schedules import Schedule
+
+Round = Callable[[np.ndarray], np.ndarray]
+Place = int | tuple[str, float] | None
+"""A grid index, or a level ("nsr", v) or ("lam", v)."""
+
+SAME = 1e-12
+"""Levels whose nsr differ by less than this fraction are one level."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The noise levels of a run, noisiest first, none of them clean.
+
+    Attributes:
+        schedule: alpha, sigma, lam of t and back.
+        points: (N + 1) levels; the first may be SNR 0 (alpha = 0).
+        round_nsr: the levels a network can really be asked, as a rounding of nsr; None if it can be asked anywhere.
+        total: levels of the whole grid, before `start` and `stop` cut it (EDM's num_steps: what S_churn is shared among).
+    """
+
+    schedule: Schedule
+    points: tuple[Point, ...]
+    round_nsr: Round | None = None
+    total: int = 0
+
+    @property
+    def steps(self) -> Iterator[tuple[Point, Point]]:
+        """Neighbouring levels (noisier, cleaner)."""
+        return zip(self.points[:-1], self.points[1:], strict=True)
+
+    @property
+    def lam(self) -> np.ndarray:
+        """(N + 1,) half log-SNR of the levels."""
+        return np.array([point.lam for point in self.points])
+
+    def after_first(self) -> "Levels":
+        """The levels without the first, once the step that leaves it is written."""
+        return replace(self, points=self.points[1:])
+
+    def at_lam(self, lam: np.ndarray) -> list[Point]:
+        """Points of the schedule at (M,) values of lam, rounded to levels that the network knows."""
+        if self.round_nsr is not None:
+            lam = _lam_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))
+        return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
+
+
+def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:
+    """The schedule's Points at (M,) times."""
+    columns = (np.asarray(values, dtype=np.float64).tolist() for values in (t, schedule.alpha(t), schedule.sigma(t)))
+    return [Point(*values) for values in zip(*columns, strict=True)]
+
+
+def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Place = None, round_nsr: Round | None = None) -> Levels:
+    """The levels of a run from a grid without a clean end.
+
+    Args:
+        t: (N + 1,) times of the schedule, falling, used bit for bit.
+        start, stop: where to begin and to end: an index of `t`, or a level, which is inserted exactly. None: the grid's own ends.
+        round_nsr: rounds noise levels to those the network knows; equal neighbours are merged and a level rounded to 0, the clean end, is left out.
+    Raises: ValueError if start or stop is not in the grid, or start is not noisier than stop.
+    """
+    points = points_at(schedule, t)
+    first, last = (_index("start", start, len(t)), _index("stop", stop, len(t)))
+    kept = points[first : None if last is None else last + 1]
+    if isinstance(start, tuple):
+        kept = _insert(schedule, kept, "start", start, lambda point, level: point.nsr < level.nsr, at_front=True)
+    if isinstance(stop, tuple):
+        kept = _insert(schedule, kept, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
+    if stop is not None and (len(kept) < 2 or not kept[-1].nsr < kept[0].nsr):
+        raise ValueError(
+            f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise falls from start to stop."
+        )
+    if round_nsr is not None:
+        kept = _merge(schedule, kept, round_nsr)
+    return Levels(schedule, tuple(kept), round_nsr, len(t))
+
+
+def _index(name: str, place: Place, count: int) -> int | None:
+    if place is None or isinstance(place, tuple):
+        if isinstance(place, tuple) and (len(place) != 2 or place[0] not in ("nsr", "lam")):
+            raise ValueError(f"`{name}` as a level is ('nsr', value) or ('lam', value), but is {place!r}.")
+        return None
+    if not 0 <= place < count:
+        raise ValueError(f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}.")
+    return place
+
+
+def _insert(
+    schedule: Schedule, points: list[Point], name: str, place: tuple[str, float], keeps: Callable[[Point, Point], bool], at_front: bool
+) -> list[Point]:
+    kind, value = place
+    lam = -math.log(value) if kind == "nsr" and value > 0 else float(value)
+    if (kind == "nsr" and not value > 0) or not math.isfinite(lam):
+        raise ValueError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
+    (level,) = points_at(schedule, np.atleast_1d(schedule.t_of_lam(np.array([lam]))))
+    same = [point for point in points if math.isclose(point.nsr, level.nsr, rel_tol=SAME)]
+    level = same[0] if same else level
+    rest = [point for point in points if point not in same and keeps(point, level)]
+    return [level, *rest] if at_front else [*rest, level]
+
+
+def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
+    return np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
+
+
+def _lam_of_nsr(nsr: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return -np.log(nsr)
+
+
+def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Point]:
+    nsr = np.array([point.nsr for point in points])
+    finite = np.isfinite(nsr)
+    known = nsr.copy()
+    known[finite] = _rounded(round_nsr, nsr[finite])
+    moved = points_at(schedule, np.asarray(schedule.t_of_lam(_lam_of_nsr(np.where(known > 0, known, 1.0)))))
+    merged: list[Point] = []
+    for point, new, old_nsr, new_nsr in zip(points, moved, nsr, known, strict=True):
+        if new_nsr > 0 and not (merged and math.isclose(new_nsr, merged[-1].nsr, rel_tol=SAME)):
+            merged.append(point if new_nsr == old_nsr else new)
+    if not merged:
+        raise ValueError(
+            "`round_nsr` sends every level of the grid to 0, the clean end: the network knows no level as low as these. Raise `nsr_max`."
+        )
+    return merged

@@ -1,0 +1,83 @@
+"""The writer: what a solver builder hands its coefficients to, call by call, and what makes a plan of them."""
+
+import math
+from collections.abc import Mapping
+
+from seeds.integrals import Eta
+from seeds.plan import CLEAN, Draw, Opening, Plan, Point, Row, Terms, terms
+from seeds.solvers.levels import Levels
+
+
+class Writer:
+    """Collects the rows of a plan. `at` is the level of the newest state, `calls` the index of the model call that is next.
+
+    A solver takes `write` and, step by step, says what to make of the states and answers so far:
+
+        i = write.calls
+        write.row(p1, x={i: a}, d={i: b})        # ask the model about the state at write.at; the new state, at level p1, is a x_i + b D_i
+    """
+
+    def __init__(self, solver: str, levels: Levels, *, s_noise: float = 1.0):
+        self.solver, self.levels, self.s_noise = solver, levels, s_noise
+        self.at = levels.points[0]
+        self.rows: list[Row] = []
+        self.draws: list[Draw] = []
+        self.opening = Opening()
+
+    @property
+    def calls(self) -> int:
+        return len(self.rows)
+
+    def draw(self, lam0: float, lam1: float, stream: str = "path") -> int:
+        """A new standard normal draw for the stretch of path lam0 -> lam1; returns its index."""
+        self.draws.append(Draw(lam0, lam1, stream))
+        return len(self.draws) - 1
+
+    def row(
+        self,
+        to: Point,
+        x: Mapping[int, float] | None = None,
+        d: Mapping[int, float] | None = None,
+        z: Mapping[int, float] | None = None,
+        *,
+        completes: bool = True,
+    ) -> None:
+        """Asks the model about the newest state and makes the next one, at level `to`; `s_noise` scales the noise."""
+        noise = terms((j, self.s_noise * weight) for j, weight in (z or {}).items())
+        self.rows.append(Row(self.at, terms((x or {}).items()), terms((d or {}).items()), noise, completes))
+        self.at = to
+
+    def renoise(self, to: Point) -> None:
+        """Moves the newest state back to a noisier level with fresh noise (churn): x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z."""
+        here = self.at
+        scale = to.alpha / here.alpha
+        weight = self.s_noise * to.alpha * math.sqrt(to.nsr**2 - here.nsr**2)
+        z = (self.draw(to.lam, here.lam, "churn"), weight)
+
+        def scaled(pairs: Terms) -> Terms:
+            return tuple((j, scale * value) for j, value in pairs)
+
+        if self.rows:
+            last = self.rows[-1]
+            self.rows[-1] = Row(last.at, scaled(last.x), scaled(last.d), (*scaled(last.z), z), last.completes)
+        else:
+            self.opening = Opening(scale * self.opening.scale, (*scaled(self.opening.z), z))
+        self.at = to
+
+    def leave_snr_zero(self, to: Point, eta: Eta) -> None:
+        """The step from alpha = 0, in closed form:  x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z,  E = int eta dlam."""
+        kept = math.exp(-eta.total(to.lam))
+        i, x, z = self.calls, {}, {}
+        if kept > 0:
+            x = {i: to.sigma / self.at.sigma * kept}
+        if kept < 1:
+            z = {self.draw(-math.inf, to.lam): to.sigma * math.sqrt((1 - kept) * (1 + kept))}
+        self.row(to, x, {i: to.alpha}, z)
+
+    def denoise(self) -> None:
+        """The last row: returns x = D. One call, counted."""
+        self.row(CLEAN, d={self.calls: 1.0})
+
+    def plan(self) -> Plan:
+        """The plan written so far."""
+        return Plan(self.solver, self.levels.points[0], tuple(self.rows), self.at, tuple(self.draws), self.opening)

@@ -1,0 +1,200 @@
+r"""The only loop over model calls in the package: a Stepper runs any plan, one call at a time. It never sees a schedule.
+
+    stepper = Stepper(plan, x, noise)
+    while not stepper.done:
+        stepper.advance(model(stepper.x, stepper.at))
+
+Coefficients are Python floats, states keep the dtype and the device of `x`; nothing waits for the device, and nothing depends on the data.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seeds.plan import Plan, Point, Terms
+
+Noise = Callable[[int], Tensor]
+
+
+def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Writes sum_i weights[i] * tensors[i] into `out` and returns it: one pass per term, no temporary. `out` may be none of the tensors."""
+    if not tensors:
+        return out.zero_()
+    torch.mul(tensors[0], weights[0], out=out)
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        out.add_(tensor, alpha=weight)
+    return out
+
+
+class Stepper:
+    """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
+
+    A Stepper is the only mutable thing of a run. It keeps a tensor only as long as a later row reads it, and makes new states in buffers it has finished
+    with: clone `x` to keep it, or pass reuse=False. A `denoised` tensor must stay as it is until the Stepper has dropped it.
+
+    Args:
+        plan: what to run.
+        x: (B, *shape) the state at `plan.start`; never written to.
+        noise: draw index -> standard normal tensor like x; a pure function, asked once for each draw.
+        reuse: make new states in freed buffers.
+    Attributes:
+        i: model calls made so far.
+    Raises:
+        ValueError: a denoised value does not have the shape of x, or was written over an earlier one.
+    """
+
+    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True):
+        self.plan, self.i, self._noise, self._reuse = plan, 0, noise, reuse
+        self._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
+        self._held: dict[tuple[str, int], Tensor] = {}
+        self._pool: list[Tensor] = []
+        self._like = (x.shape, x.dtype, x.device)
+        scale, z = plan.opening
+        self._ours: set[int] = set()
+        self._set_state(0, self._combine([x], [scale], (("z", z),)))
+        self._drop(-1)
+
+    @property
+    def done(self) -> bool:
+        """All model calls are made."""
+        return self.i == self.plan.nfe
+
+    @property
+    def x(self) -> Tensor:
+        """The newest state: what to ask the model about or, when done, the result."""
+        return self._held["x", self.i]
+
+    @property
+    def at(self) -> Point:
+        """The level of `x`."""
+        return self.plan.end if self.done else self.plan.rows[self.i].at
+
+    @property
+    def completed(self) -> bool:
+        """`x` is the end of a step (or the start), not a stage inside one."""
+        return self.i == 0 or self.plan.rows[self.i - 1].completes
+
+    @property
+    def held(self) -> int:
+        """State-sized tensors kept now: states, answers and draws that a later row reads, and freed buffers."""
+        return len(self._held) + len(self._pool)
+
+    def replace(self, x: Tensor) -> None:
+        """Puts another tensor in the place of the newest state, as a projection does."""
+        self._check(x, "The replacement of the state")
+        self._set_state(self.i, (x, False))
+
+    def advance(self, denoised: Tensor) -> None:
+        """Takes the model's answer about `x` at `at` and makes the next state."""
+        if self.done:
+            raise ValueError(f"The plan's {self.plan.nfe} model calls are all made; `x` is the result. Make a new Stepper for another run.")
+        self._check(denoised, "The denoised value")
+        row, i = self.plan.rows[self.i], self.i
+        self._held["d", i] = self._guard(denoised)
+        self._set_state(i + 1, self._combine([], [], (("x", row.x), ("d", row.d), ("z", row.z))))
+        self.i += 1
+        self._drop(i)
+
+    def _combine(self, tensors: list[Tensor], weights: list[float], parts: Sequence[tuple[str, Terms]]) -> tuple[Tensor, bool]:
+        """The linear combination, and whether its tensor is ours to write to."""
+        for part, pairs in parts:
+            for j, weight in pairs:
+                if part == "z" and ("z", j) not in self._held:
+                    self._held["z", j] = self._noise(j)
+                tensors.append(self._held[part, j])
+                weights.append(weight)
+        if weights == [1.0]:  # the state given, or the final denoise: x = D
+            return tensors[0], False
+        shape, dtype, device = self._like
+        out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
+        return combine(out, tensors, weights), True
+
+    def _set_state(self, i: int, made: tuple[Tensor, bool]) -> None:
+        self._held["x", i], ours = made
+        (self._ours.add if ours else self._ours.discard)(i)
+
+    def _drop(self, i: int) -> None:
+        """Forgets what no row after i reads; the newest state stays."""
+        for part, j in [key for key in self._held if self._last_reader.get(key, -1) <= i and key != ("x", self.i)]:
+            tensor = self._held.pop((part, j))
+            if part == "x" and j in self._ours and self._reuse:
+                self._pool.append(tensor)
+
+    def _check(self, value: Tensor, what: str) -> None:
+        shape, dtype, device = self._like
+        if value.shape != shape:
+            raise ValueError(
+                f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. A denoiser returns D(x, at) in the shape of x."
+            )
+        if value.dtype != dtype or value.device != device:
+            raise ValueError(
+                f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer back to the state's with `.to(x)`."
+            )
+
+    def _guard(self, denoised: Tensor) -> Tensor:
+        """A model may answer with the tensor it was asked about (then a copy is kept), but not write over an earlier answer."""
+        if denoised is self.x or denoised.untyped_storage()._cdata == self.x.untyped_storage()._cdata:
+            return denoised.clone()
+        for (part, j), held in self._held.items():
+            if part == "d" and held.untyped_storage()._cdata == denoised.untyped_storage()._cdata:
+                raise ValueError(
+                    f"The denoiser returned the same memory at calls {j} and {self.i}: its first answer is overwritten while {self.plan.solver} "
+                    "still needs it. Return a new tensor, as `denoised.clone()`."
+                )
+        return denoised
+
+    def _key(self) -> str:
+        shape, dtype, _ = self._like
+        return hashlib.sha256(f"{self.plan.digest} {tuple(shape)} {dtype}".encode()).hexdigest()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the run as it stands to a safetensors file, atomically; `load` goes on from there, bit for bit."""
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        tensors = {
+            f"{kind}.{j}": tensor.detach().to("cpu", copy=True).contiguous() for (kind, j), tensor in self._held.items() if kind != "z"
+        }
+        save_file(tensors, part, metadata={"i": str(self.i), "config": self._key(), "plan": self.plan.to_json()})
+        os.replace(part, path)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, plan: Plan, noise: Noise, *, device: torch.device | str = "cpu", reuse: bool = True
+    ) -> "Stepper":
+        """The run that `save` wrote, ready to go on.
+
+        Raises: ValueError if the file was written by another plan, shape or dtype.
+        """
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if "config" not in metadata:
+                raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
+            held = {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
+        i = int(metadata["i"])
+        stepper = cls.__new__(cls)
+        stepper.plan, stepper.i, stepper._noise, stepper._reuse = plan, i, noise, reuse
+        stepper._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
+        stepper._held, stepper._pool, stepper._ours = held, [], {j for part, j in held if part == "x"}
+        newest = held["x", i]
+        stepper._like = (newest.shape, newest.dtype, newest.device)
+        if metadata["config"] != stepper._key():
+            raise ValueError(
+                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {stepper._key()[:12]}): solver, steps, "
+                "schedule, shape and dtype must all be the same. Resume with the plan that began it, or start anew."
+            )
+        return stepper
+
+
+@torch.no_grad()
+def run(plan: Plan, denoise: Callable[[Tensor, Point], Tensor], x: Tensor, noise: Noise) -> Tensor:
+    """Runs a whole plan and returns the state at `plan.end`."""
+    stepper = Stepper(plan, x, noise)
+    while not stepper.done:
+        stepper.advance(denoise(stepper.x, stepper.at))
+    return stepper.x

@@ -1,0 +1,77 @@
+"""The architecture is a test: an import goes strictly down a floor, or stays inside its own folder; host-side files know no torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import seeds
+
+ROOT = Path(seeds.__file__).parent
+FLOOR = {
+    "integrals": 0, "schedules": 0, "tableaus": 0, "plan": 0, "noise": 0, "distributed": 0, "networks": 0,
+    "grids": 1, "predictions": 1, "stepper": 1, "metrics": 1,
+    "solvers": 2, "preconditioners": 2,
+    "denoisers": 3, "exact": 3,
+    "sampling": 4, "checkpoints": 4,
+    "runs": 5, "integrations": 5, "report": 5,
+    "__init__": 5, "cli": 6, "__main__": 7,
+}  # fmt: skip
+HOST = {"integrals", "schedules", "tableaus", "plan", "grids", "predictions", "solvers"}
+RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> list[tuple[int, str]]:
+    """(line, module) of every import, `from seeds import x` counted as seeds.x."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: imports are absolute"
+            names = [f"seeds.{alias.name}" for alias in node.names] if node.module == "seeds" else [node.module]
+            found += [(node.lineno, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_down(file):
+    here = room(file)
+    assert here in FLOOR, f"{file.name} has no floor: give it one here and in the design"
+    for line, name in imports(file):
+        top, _, rest = name.partition(".")
+        if top == "seeds":
+            other = rest.partition(".")[0]
+            if other not in FLOOR:  # a public name of seeds itself, which lives in __init__
+                other = "__init__"
+            assert other == here or FLOOR[other] < FLOOR[here], (
+                f"{file}:{line}: {here} (floor {FLOOR[here]}) may not import {other} (floor {FLOOR[other]})"
+            )
+        assert top != "torch" or here not in HOST, f"{file}:{line}: {here} is host-side: NumPy only"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_unsafe_and_no_global_randomness(file):
+    text = file.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            call = f"{node.value.id}.{node.attr}"
+            assert call not in {"torch.load", "pickle.load", "pickle.loads", "torch.manual_seed", "random.seed"}, (
+                f"{file}:{node.lineno}: {call}"
+            )
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RANDOM:
+            keywords = {keyword.arg for keyword in node.keywords}
+            assert "generator" in keywords, f"{file}:{node.lineno}: {node.func.attr} without a generator reads the global state"
+    assert "np.random.seed" not in text
+
+
+def test_the_floor_test_looks_at_files_and_finds_faults(tmp_path):
+    assert len(FILES) > 12 and {"plan", "stepper", "sampling"} <= {room(file) for file in FILES}
+    bad = tmp_path / "plan.py"
+    bad.write_text("from seeds import sampling\nimport torch\n")
+    assert [name for _, name in imports(bad)] == ["seeds.sampling", "torch"]

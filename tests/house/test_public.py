@@ -1,0 +1,45 @@
+"""What users touch is documented, typed and importable quickly."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seeds
+
+ROOT = Path(seeds.__file__).parent
+
+
+@pytest.mark.parametrize("name", seeds.__all__)
+def test_public_names_have_docstrings(name):
+    thing = getattr(seeds, name)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert inspect.getdoc(thing), f"seeds.{name} has no docstring"
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_modules_say_what_they_are(file):
+    tree = ast.parse(file.read_text())
+    if tree.body:
+        assert ast.get_docstring(tree), f"{file} has no docstring"
+
+
+@pytest.mark.parametrize("name", ["plan", "sample", "iterate", "wrap", "guide", "threshold", "check_model"])
+def test_front_door_functions_are_annotated(name):
+    signature = inspect.signature(getattr(seeds, name))
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(it.annotation is not inspect.Parameter.empty for it in signature.parameters.values())
+
+
+def test_importing_needs_no_networks_metrics_or_command_line():
+    heavy = ("seeds.networks", "seeds.metrics", "seeds.checkpoints", "seeds.cli", "click", "PIL", "scipy", "matplotlib")
+    code = f"import sys, seeds; print([m for m in sys.modules if m.startswith({heavy})])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_there_are_about_25_public_names():
+    assert 20 <= len(seeds.__all__) <= 32
+    assert all(hasattr(seeds, name) for name in seeds.__all__)

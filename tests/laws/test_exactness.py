@@ -1,0 +1,68 @@
+"""What an exponential integrator solves exactly, it solves exactly: to 1e-12, for random positions and random eta."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from laws import EXPONENTIAL, ids, linear_rows, path_error, polynomial_error
+
+import seeds
+from seeds.predictions import PREDICTIONS
+from seeds.solvers import SOLVERS
+from seeds.stepper import run
+
+GRID = np.array([7.0, 2.5, 1.1, 0.3, 0.02])
+TABLE = [(-math.inf, 0.0), (-1.2, 1.7), (0.31, 0.4)]
+
+
+def draw_case(solver: str, rng: np.random.Generator) -> dict:
+    """A random case of the solver: positions where it has any, and a random eta or eta table."""
+    case = {}
+    if "r" in SOLVERS[solver].options:
+        case["variant"] = str(rng.choice(["2a", "2b"] if solver.endswith("2") else ["3a", "3b"]))
+        r = np.sort(rng.uniform(0.05, 1.0, 2))
+        case["r"] = float(r[0]) if solver.endswith("2") else (float(r[0]), float(r[1]))
+    return case
+
+
+EXPONENTIAL_NAMES = [name for name, solver in SOLVERS.items() if solver.interpolates]
+DRAWN = [
+    (name, draw_case(name, rng), form, 0.0 if SOLVERS[name].eta == 0 else eta)
+    for name in EXPONENTIAL_NAMES
+    for form in PREDICTIONS
+    for rng in [np.random.default_rng([len(name), len(form), EXPONENTIAL_NAMES.index(name)])]
+    for eta in (float(rng.uniform(0.05, 3)), TABLE)
+]
+
+
+@pytest.mark.parametrize(("solver", "case", "prediction", "eta"), DRAWN, ids=ids)
+def test_stages_lie_on_one_brownian_path(solver, case, prediction, eta):
+    plan = seeds.plan(solver, sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case)
+    assert path_error(plan, prediction, eta) < 1e-12
+
+
+@pytest.mark.parametrize(("solver", "case", "prediction", "eta"), DRAWN, ids=ids)
+def test_constant_and_linear_quantities_are_integrated_exactly(solver, case, prediction, eta):
+    plan = seeds.plan(solver, sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case)
+    assert polynomial_error(plan, prediction, eta, degree=0) < 1e-12
+    assert polynomial_error(plan, prediction, eta, degree=1, rows=linear_rows(solver, case)) < 1e-12
+
+
+@pytest.mark.parametrize(("solver", "case"), EXPONENTIAL, ids=ids)
+def test_the_linear_law_has_rows_to_look_at(solver, case):
+    """A law that looks at no row cannot fail: every table but those of phi_1 alone has rows that take part."""
+    rows = [linear_rows(solver, case)(i) for i in range(len(SOLVERS[solver].tableau(**case).c))]
+    assert any(rows) == (solver[-1] in "34" or case.get("variant") == "2b")
+
+
+@pytest.mark.parametrize(("prediction", "std"), [("edm_raw", 0.5), ("v", 1.0)])
+@pytest.mark.parametrize("solver", EXPONENTIAL_NAMES)
+def test_data_of_matching_std_is_sampled_exactly_in_one_step(solver, prediction, std):
+    """Raw F on data of standard deviation sd, and v on standard deviation 1, vanish: any step is exact."""
+    plan = seeds.plan(solver, sigmas=[80.0, 0.002], schedule="edm", prediction=prediction, final="none")
+    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
+    start = math.sqrt(std**2 + 80.0**2)
+
+    last = run(plan, lambda x, at: x * std**2 / (std**2 + at.nsr**2), start * unit[0], lambda j: unit[1 + j])
+    assert last.square().sum().item() == pytest.approx(std**2 + 0.002**2, rel=1e-12)

@@ -1,0 +1,302 @@
+import hashlib
+import json
+import sys
+import types
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from seeds.cli.metrics import fid, is_, kid, ref
+from seeds.metrics.checks import MetricError
+from seeds.metrics.features import Recipe, from_callable, from_module, from_torchscript
+from seeds.metrics.frechet import frechet_distance
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
+
+HASH = "0123456789abcdef" * 4
+RNG = np.random.default_rng(5)
+IMAGES = RNG.integers(0, 256, (60, 8, 8, 3), np.uint8)
+
+
+class Detector(torch.nn.Module):
+    """The calls of the published detector, in small."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = torch.nn.Conv2d(3, 5, 2, bias=False)
+        self.mix.weight.data = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0)) / 50
+
+    def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
+        features = self.mix(img.to(torch.float32)).amax((2, 3))
+        if return_features:
+            return features
+        if not no_output_bias:
+            features = features + 100 * torch.arange(5)
+        return features.softmax(1)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    path = tmp_path_factory.mktemp("detector") / "small-detector.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Detector()).save(str(path))
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def features_of(images):
+    with torch.no_grad():
+        return Detector()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), return_features=True).numpy()
+
+
+def test_torchscript_detector(detector):
+    extractor = from_torchscript(*detector)
+    assert extractor.recipe == Recipe("small-detector", detector[1], "none", "rgb")
+    assert np.allclose(extractor(IMAGES), features_of(IMAGES), rtol=1e-6) and extractor(IMAGES).dtype == np.float32
+    biased = torch.from_numpy(features_of(IMAGES)).softmax(1).numpy()
+    assert np.allclose(extractor.probabilities(IMAGES), biased, rtol=1e-5)
+    grey = IMAGES[..., :1]
+    assert np.array_equal(extractor(grey), extractor(np.repeat(grey, 3, axis=3)))
+
+
+def test_torchscript_refusals(detector, tmp_path):
+    path, sha256 = detector
+    with pytest.raises(MetricError, match=f"`sha256` of .*small-detector.pt is {sha256}; none was given"):
+        from_torchscript(path, None)
+    with pytest.raises(MetricError, match=f"is {sha256}; you gave {HASH}"):
+        from_torchscript(path, HASH)
+    with pytest.raises(MetricError, match=r"absent.pt cannot be read: No such file or directory"):
+        from_torchscript(tmp_path / "absent.pt", HASH)
+    (tmp_path / "fake.pt").write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(MetricError, match=r"is no TorchScript file. Pickled networks are not read"):
+        from_torchscript(tmp_path / "fake.pt", hashlib.sha256(b"\x80\x04cos\nsystem\n").hexdigest())
+
+
+class Classifier(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dropout, self.head = torch.nn.Dropout(0.5), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        assert x.dtype == torch.float32 and x.shape[1:] == (1, 8, 8) and x.min() >= -1 and x.max() <= 1
+        features = self.dropout(torch.nn.functional.avg_pool2d(x, 4).flatten(1))
+        return features, self.head(features)
+
+
+def test_module_sees_images_in_minus_one_to_one_and_eval_mode():
+    module = Classifier()
+    extractor, grey = from_module(module, "tiny"), IMAGES[..., :1]
+    expected = (grey[..., 0] / 127.5 - 1).reshape(-1, 2, 4, 2, 4).mean((2, 4)).reshape(-1, 4)
+    assert np.allclose(extractor(grey), expected, atol=1e-6)
+    assert np.allclose(extractor.probabilities(grey).sum(1), 1, atol=1e-6)
+    other = Classifier()
+    other.load_state_dict(module.state_dict())
+    assert from_module(other, "tiny").recipe == extractor.recipe
+    other.head.bias.data[0] += 1e-3
+    assert from_module(other, "tiny").recipe != extractor.recipe
+    with pytest.raises(MetricError, match=r"`images` have 3 channels; tiny \(channels 'grey'\) takes 1"):
+        extractor(IMAGES)
+
+
+def test_callables_resizing_and_channels():
+    seen = []
+    flat = from_callable(lambda x: seen.append(x) or x.flatten(1).numpy(), "pixels", HASH, resize="pillow-bicubic-5", channels="rgb")
+    features = flat(IMAGES[:2, :, :6])
+    assert seen[0].shape == (2, 3, 5, 5) and seen[0].dtype == torch.uint8 and features.shape == (2, 75)
+    pillow = np.asarray(Image.fromarray(IMAGES[1, :, :6]).resize((5, 5), Image.Resampling.BICUBIC))
+    assert np.array_equal(seen[0][1].numpy().transpose(1, 2, 0), pillow)
+    two = from_callable(lambda x: x.flatten(1), "pixels", HASH)
+    assert two(IMAGES[..., :2]).shape == (60, 128)
+    with pytest.raises(MetricError, match="pixels gives no class probabilities"):
+        two.probabilities(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "images,match",
+    [
+        (IMAGES / 255, r"must be a uint8 array \(B, H, W, C\), but is float64 \(60, 8, 8, 3\)"),
+        (IMAGES[0], r"but is uint8 \(8, 8, 3\)"),
+        (torch.zeros(2, 3, 8, 8), "but is torch.float32"),
+        ([1, 2], "but is list"),
+    ],
+)
+def test_images_are_uint8_arrays(images, match):
+    with pytest.raises(MetricError, match=match):
+        from_callable(lambda x: x.flatten(1), "pixels", HASH)(images)
+
+
+def test_features_must_be_a_matrix():
+    with pytest.raises(MetricError, match=r"pixels gave shape \(60, 3, 8, 8\), not .*Pool or flatten"):
+        from_callable(lambda x: x, "pixels", HASH)(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "change,match",
+    [
+        ({"name": ""}, "`name` is empty"),
+        ({"sha256": HASH.upper()}, "not 64 lower-case hex digits"),
+        ({"sha256": "abc"}, "`sha256` is 'abc'"),
+        ({"resize": "bicubic"}, "`resize` is 'bicubic'; it is 'none' or 'pillow-FILTER-SIZE'"),
+        ({"channels": "bgr"}, "`channels` is 'bgr'; it is one of as-is, grey, rgb"),
+    ],
+)
+def test_recipes_are_explicit(change, match):
+    with pytest.raises(MetricError, match=match):
+        Recipe(**({"name": "pixels", "sha256": HASH} | change))
+
+
+def test_statistics_keep_all_that_makes_them_comparable(tmp_path):
+    recipe, path = Recipe("pixels", HASH, "pillow-bicubic-5", "rgb"), tmp_path / "ref.npz"
+    features = RNG.standard_normal((20, 3)).astype(np.float32)
+    save_statistics(path, Statistics(features.mean(0), np.cov(features, rowvar=False), 20, recipe, "float32", "train", features))
+    back = load_statistics(path)
+    assert (back.n, back.recipe, back.dtype, back.source) == (20, recipe, "float32", "train")
+    assert np.array_equal(back.features, features) and np.array_equal(back.sigma, np.cov(features, rowvar=False))
+    with np.load(path, allow_pickle=False) as file:
+        assert {"mu", "sigma", "n", "dtype", "name", "sha256", "resize", "channels"} <= set(file.files)
+    check_comparable(recipe, 3, back)
+    for field, value in (("name", "other"), ("sha256", HASH[::-1]), ("resize", "none"), ("channels", "as-is")):
+        with pytest.raises(MetricError, match=f"made by other features .{field} .* there, .* here.*nothing was compared"):
+            check_comparable(Recipe(**(vars(recipe) | {field: value})), 3, back)
+    with pytest.raises(MetricError, match="gives d = 4 features, the reference has d = 3"):
+        check_comparable(recipe, 4, back)
+
+
+@pytest.mark.parametrize("extra", [{}, {"mu_s": np.zeros(2), "sigma_s": np.eye(2), "arr_0": IMAGES[:2]}], ids=["edm", "adm"])
+def test_reads_the_files_of_edm_and_adm(tmp_path, extra):
+    np.savez(tmp_path / "ref.npz", mu=np.ones(3), sigma=2 * np.eye(3), **extra)
+    reference = load_statistics(tmp_path / "ref.npz")
+    assert (reference.n, reference.recipe) == (None, None)
+    assert np.array_equal(reference.mu, np.ones(3)) and np.array_equal(reference.sigma, 2 * np.eye(3))
+    with pytest.warns(UserWarning, match="does not say which features made it.*only d = 3 could be checked"):
+        check_comparable(Recipe("pixels", HASH), 3, reference)
+
+
+def test_statistics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    statistics = Statistics(np.ones(3), np.eye(3), 9, Recipe("pixels", HASH))
+    save_statistics(tmp_path / "ref.npz", statistics)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: No space left on device. Nothing was left"):
+        save_statistics(tmp_path / "ref.npz", statistics)
+    assert [file.name for file in tmp_path.iterdir()] == ["ref.npz"] and load_statistics(tmp_path / "ref.npz").n == 9
+    with pytest.raises(MetricError, match=r"cannot be written to .*No such file or directory"):
+        save_statistics(tmp_path / "absent" / "ref.npz", statistics)
+    with pytest.raises(MetricError, match="`statistics` has no recipe"):
+        save_statistics(tmp_path / "b.npz", Statistics(np.ones(3), np.eye(3)))
+
+
+def test_damaged_references_are_named(tmp_path):
+    path = tmp_path / "ref.npz"
+
+    def refused(match):
+        with pytest.raises(MetricError, match=match):
+            load_statistics(path)
+
+    refused("ref.npz does not exist. `seeds ref` makes one")
+    np.savez(path, mu=np.ones(30), sigma=np.eye(30))
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:10], b"", b"hello", whole[:500] + b"\xff" * 8 + whole[508:]):
+        path.write_bytes(damaged)
+        refused("ref.npz cannot be read: .*damaged or no statistics file")
+    for arrays, match in (
+        ({"mu": np.ones(3)}, "it holds mu, but no `sigma`"),
+        ({"arr_0": IMAGES}, "it holds arr_0, but no `mu`, `sigma`"),
+        ({"mu": np.array([{}]), "sigma": np.eye(1)}, "Object arrays cannot be loaded when allow_pickle=False"),
+        ({"mu": np.ones(3), "sigma": np.eye(2)}, r"mu \(3,\) and sigma \(2, 2\); they must be finite"),
+        ({"mu": np.array([np.nan]), "sigma": np.eye(1)}, "they must be finite"),
+        ({"mu": np.ones(3), "sigma": np.eye(3), "features": np.ones((5, 2))}, r"features \(5, 2\) beside mu \(3,\)"),
+    ):
+        np.savez(path, **arrays)
+        refused(match)
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_commands(tmp_path, detector):
+    path, sha256 = detector
+    extract = ("--features", path, "--sha256", sha256, "--batch", 7)
+    np.savez(tmp_path / "train.npz", arr_0=IMAGES)
+    images = tmp_path / "images.zip"
+    with zipfile.ZipFile(images, "w") as archive:
+        for i, image in enumerate(IMAGES[:40] // 2):
+            with archive.open(f"{i:06d}.png", "w") as file:
+                Image.fromarray(image).save(file, "PNG")
+    features, reference = features_of(IMAGES[:40] // 2), features_of(IMAGES)
+
+    made = run(ref, "--images", tmp_path / "train.npz", *extract, "--keep-features", "--out", tmp_path / "ref.npz")
+    assert made.exit_code == 0 and "60 images, d = 5, small-detector (sha256" in made.output
+    assert load_statistics(tmp_path / "ref.npz").source == "train.npz"
+
+    result = json.loads(run(fid, images, "--ref", tmp_path / "ref.npz", *extract, "--units", 5, "--json").output)
+    gaussians = []
+    for rows in (features.astype(np.float64), reference.astype(np.float64)):
+        gaussians += [rows.mean(0), np.cov(rows, rowvar=False)]
+    assert result["value"] == pytest.approx(frechet_distance(*gaussians), rel=1e-5)
+    assert result["n"] == 40 and len(result["parts"]) == 5 and result["features"]["sha256"] == sha256 and result["reference_n"] == 60
+
+    text = run(kid, images, "--ref", tmp_path / "ref.npz", *extract, "--num", 30).output
+    assert float(text.split()[2]) == pytest.approx(kernel_distance(features[:30], reference).value, rel=1e-4)
+    assert text.startswith("kernel distance") and text.endswith("(30 images; 95 %, jackknife over 10 units)\n")
+    subsets = json.loads(run(kid, images, "--ref", tmp_path / "ref.npz", *extract, "--subsets", "--json").output)
+    assert subsets["value"] == pytest.approx(kernel_distance(features, reference, across=False).value, rel=1e-4)
+
+    one = json.loads(run(is_, images, *extract, "--splits", 1, "--json").output)
+    probabilities = from_torchscript(path, sha256).probabilities(IMAGES[:40] // 2)
+    assert one["value"] == pytest.approx(inception_score(probabilities, 1).value, rel=1e-5) and one["low"] is None
+
+
+def test_bundled_classifier_by_name(tmp_path, monkeypatch):
+    class CheckpointError(ValueError):
+        pass
+
+    def info(name):
+        if name == "absent":
+            raise CheckpointError("no bundled model of that name")
+        return {"name": name, "kind": "features" if name == "tiny" else "mixture"}
+
+    checkpoints = types.ModuleType("seeds.checkpoints")
+    module = Classifier()
+    checkpoints.__dict__.update(CheckpointError=CheckpointError, info=info, load=lambda name: module)
+    monkeypatch.setitem(sys.modules, "seeds.checkpoints", checkpoints)
+    np.savez(tmp_path / "images.npz", arr_0=IMAGES[..., 0])
+    made = run(ref, "--images", tmp_path / "images.npz", "--features", "tiny", "--out", tmp_path / "ref.npz")
+    assert made.exit_code == 0 and load_statistics(tmp_path / "ref.npz").recipe == from_module(module, "tiny").recipe
+    for name, match in (
+        ("absent", "`--features` absent: no bundled model"),
+        ("mix", "of kind 'mixture', no feature network"),
+    ):
+        assert match in run(is_, tmp_path / "images.npz", "--features", name).stderr
+
+
+def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
+    path, sha256 = detector
+    extract = ("--features", path, "--sha256", sha256)
+    np.savez(tmp_path / "images.npz", arr_0=IMAGES)
+    np.savez(tmp_path / "edm.npz", mu=np.zeros(5), sigma=np.eye(5))
+    told = run(fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract)
+    assert told.exit_code == 0 and told.stderr.startswith("Warning: The reference does not say which features made it")
+    for arguments, match in (
+        ((fid, tmp_path / "none", "--ref", tmp_path / "edm.npz", *extract), "none does not exist"),
+        ((fid, tmp_path / "images.npz", "--ref", tmp_path / "none.npz", *extract), "none.npz does not exist"),
+        ((fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", "--features", path), "none was given"),
+        ((fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--num", 9), "N = 9 is too small for 10 units"),
+        ((kid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract), "seeds ref --keep-features"),
+        ((is_, tmp_path / "images.npz", *extract, "--num", 3), "`splits` is 10"),
+        ((ref, "--images", tmp_path / "images.npz", *extract, "--out", tmp_path / "no" / "ref.npz"), "cannot be written"),
+    ):
+        failed = run(*arguments)
+        assert failed.exit_code == 1 and failed.stderr.startswith("Error: ") and match in failed.stderr
+        assert failed.stderr.count("\n") == 1 and not failed.stdout
+    assert run(fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--units", 1).exit_code == 2

@@ -1,0 +1,171 @@
+import gzip
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seeds.metrics.checks import MetricError
+from seeds.metrics.images import open_images, to_uint8
+
+GREY = np.random.default_rng(0).integers(0, 256, (7, 6, 5), np.uint8)
+RGB = np.random.default_rng(1).integers(0, 256, (7, 6, 5, 3), np.uint8)
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_folder(path, images):
+    for i, image in enumerate(images):
+        file = path / f"{i // 3:06d}" / f"{i:06d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    (path / "notes.txt").write_text("no image")
+    return path
+
+
+def write_zip(path, images):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("dataset.json", "{}")
+        for i in reversed(range(len(images))):
+            archive.writestr(f"{i:06d}.png", png(images[i]))
+    return path
+
+
+def write_npz(path, images):
+    np.savez_compressed(path, arr_0=images, arr_1=np.arange(3))
+    return path
+
+
+def write_idx(path, images):
+    data = struct.pack(">HBB3I", 0, 8, 3, *images.shape) + images.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+WRITERS = {"folder": (write_folder, "images"), "zip": (write_zip, "a.zip"), "npz": (write_npz, "a.npz")}
+IDX = {"idx": (write_idx, "t10k-images-idx3-ubyte"), "idx.gz": (write_idx, "t10k-images-idx3-ubyte.gz")}
+
+
+@pytest.mark.parametrize("kind,images", [*((k, i) for k in WRITERS for i in (GREY, RGB)), *((k, GREY) for k in IDX)])
+@pytest.mark.parametrize("size", [1, 3, 7, 64])
+def test_every_kind_gives_the_same_arrays_in_order(tmp_path, kind, images, size):
+    write, name = (WRITERS | IDX)[kind]
+    source = open_images(write(tmp_path / name, images))
+    batches = list(source.batches(size))
+    assert source.count == 7 and [len(b) for b in batches] == [min(size, 7 - i) for i in range(0, 7, size)]
+    assert np.array_equal(np.concatenate(batches), images.reshape(7, 6, 5, -1)) and batches[0].dtype == np.uint8
+    assert np.array_equal(np.concatenate(list(source.batches(size, num=4))), images.reshape(7, 6, 5, -1)[:4])
+
+
+def test_uint8_rule():
+    x = torch.tensor([-2.0, -1.0, 0.0, 0.999, 1.0, 2.0]).reshape(1, 1, 2, 3)
+    assert to_uint8(x)[0, :, :, 0].tolist() == [[0, 0, 128], [255, 255, 255]]
+    levels = torch.arange(256, dtype=torch.float32).reshape(1, 1, 16, 16)
+    assert to_uint8(levels / 127.5 - 1).reshape(-1).tolist() == list(range(256))
+
+
+def refused(path, match, num=None):
+    with pytest.raises(MetricError, match=match) as caught:
+        list(open_images(path).batches(2, num))
+    assert "\n" not in str(caught.value)
+
+
+def test_corrupt_png_is_named(tmp_path):
+    path = write_folder(tmp_path / "images", RGB)
+    bad = path / "000001" / "000004.png"
+    whole = bytearray(bad.read_bytes())
+    for damage in (whole[:60], whole[: len(whole) - 30], b"", b"not a png", bytes(whole[:70]) + b"\xff\xff\xff" + bytes(whole[73:])):
+        bad.write_bytes(damage)
+        refused(path, "000001/000004.png cannot be read: .*Replace it or take it away")
+    assert np.array_equal(np.concatenate(list(open_images(path).batches(2, num=4))), RGB[:4])
+
+
+def test_damaged_archives_are_named(tmp_path):
+    for write, name in (WRITERS["zip"], WRITERS["npz"]):
+        path = write(tmp_path / name, RGB)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        refused(path, f"{name}.* cannot be read: File is not a zip file")
+        path.write_bytes(whole[:90] + bytes(b ^ 255 for b in whole[90:120]) + whole[120:])
+        refused(path, f"{name}.* cannot be read")
+    path = write_npz(tmp_path / "flipped.npz", RGB)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("arr_0.npy", npy(RGB))
+    whole = bytearray(path.read_bytes())
+    whole[300] ^= 1
+    path.write_bytes(whole)
+    refused(path, "flipped.npz.* cannot be read: Bad CRC-32")
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def test_gzip_checksum_is_read(tmp_path):
+    path = write_idx(tmp_path / "idx.gz", GREY)
+    whole = bytearray(path.read_bytes())
+    whole[-6] ^= 1
+    path.write_bytes(whole)
+    refused(path, "idx.gz cannot be read: CRC check failed")
+
+
+@pytest.mark.parametrize("name", ["idx", "idx.gz"])
+def test_cut_idx_is_named(tmp_path, name):
+    path = write_idx(tmp_path / name, GREY)
+    path.write_bytes(path.read_bytes()[:-40])
+    refused(path, f"{name}, image [0-9] cannot be read")
+    path.write_bytes(path.read_bytes()[:14])
+    refused(path, f"{name}.* cannot be read")
+
+
+@pytest.mark.parametrize(
+    "members,match",
+    [
+        ({"arr_0.npy": npy(RGB.astype(np.float32))}, r"`arr_0` is float32 .* must be uint8 \(N, H, W, C\)"),
+        ({"arr_0.npy": npy(GREY[0])}, r"`arr_0` is uint8 \(6, 5\)"),
+        ({"arr_0.npy": npy(np.array([{}], object))}, "`arr_0` is object"),
+        ({"arr_0.npy": npy(RGB)[:200]}, "image 0 cannot be read: it ends there, 7 images were promised"),
+        ({"arr_0.npy": npy(RGB[:0])}, "holds no images"),
+        ({"mu.npy": npy(np.zeros(3)), "sigma.npy": npy(np.eye(3))}, "holds mu.npy, sigma.npy, but no `arr_0`"),
+        ({"readme.txt": b""}, "holds no images"),
+    ],
+)
+def test_zips_and_npzs_without_images(tmp_path, members, match):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    refused(tmp_path / "a.npz", match)
+
+
+def test_what_is_no_image_set(tmp_path):
+    refused(tmp_path / "absent", "absent does not exist")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "empty holds no images: no file in it has an ending that Pillow knows")
+    (tmp_path / "text").write_text("hello")
+    refused(tmp_path / "text", "give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file")
+    labels = tmp_path / "labels"
+    labels.write_bytes(struct.pack(">HBBI", 0, 8, 1, 3) + b"abc")
+    refused(labels, "its IDX header says 1 dimensions.*labels are 1")
+
+
+def test_mixed_sets_and_modes(tmp_path):
+    path = write_folder(tmp_path / "mixed", RGB)
+    (path / "zz.png").write_bytes(png(GREY[0]))
+    refused(path, r"zz.png has shape \(6, 5, 1\) \(H, W, C\), those before it \(6, 5, 3\)")
+    (path / "zz.png").write_bytes(png(np.zeros((6, 5, 4), np.uint8)))
+    refused(path, r"zz.png cannot be read: its mode is RGBA, only L \(grey\) and RGB are taken")
+    refused(path, r"`num` = 9 images in batches of 2 were asked of .*mixed, which holds 8", num=9)
+
+
+def test_a_huge_image_is_refused_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    refused(write_folder(tmp_path / "images", RGB), "000000.png cannot be read: .*decompression bomb")

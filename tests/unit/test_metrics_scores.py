@@ -1,0 +1,173 @@
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from seeds.metrics import kernel
+from seeds.metrics import precision_recall as module
+from seeds.metrics.checks import MetricError
+from seeds.metrics.estimate import jackknife, over_parts, t_quantile
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.precision_recall import precision_recall
+
+EDM = np.load(Path(__file__).parents[1] / "data" / "edm" / "fid_is.npz", allow_pickle=False)
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, 99])
+def test_t_quantile(freedom):
+    assert t_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
+    assert t_quantile(freedom, 0.5) == pytest.approx(scipy.stats.t.ppf(0.75, freedom), rel=1e-9)
+
+
+def test_jackknife_of_a_mean_is_the_standard_error():
+    data = RNG.standard_normal(20)
+    estimate = jackknife("mean", lambda g: data.mean() if g is None else np.delete(data, g).mean(), 20, 20)
+    assert estimate.error == pytest.approx(data.std(ddof=1) / math.sqrt(20))
+    assert estimate.high - estimate.value == pytest.approx(scipy.stats.t.ppf(0.975, 19) * estimate.error)
+
+
+def test_disjoint_seed_ranges():
+    estimate = over_parts("fid", [2.0, 2.2, 2.1], 150_000)
+    assert estimate.value == pytest.approx(2.1) and estimate.error == pytest.approx(0.1 / math.sqrt(3))
+    assert estimate.high == pytest.approx(2.1 + 4.302653 * 0.1 / math.sqrt(3), rel=1e-6) and "3 disjoint seed ranges" in str(estimate)
+    assert math.isnan(over_parts("fid", [2.0], 50_000).low)
+    with pytest.raises(MetricError, match="`values` must be finite"):
+        over_parts("fid", [2.0, math.nan], 100)
+
+
+@pytest.mark.parametrize("splits", [1, 5, 10])
+def test_inception_score_of_the_edm_fixtures(splits):
+    estimate = inception_score(EDM["probs"], splits)
+    assert (estimate.value, estimate.spread) == pytest.approx(tuple(EDM[f"is_splits{splits}"]), rel=1e-9)
+    assert math.isnan(estimate.error) == (splits == 1)
+
+
+def test_inception_score_takes_zero_ln_zero_as_zero():
+    assert inception_score(np.tile(np.eye(4), (3, 1)), 3).value == pytest.approx(4.0, rel=1e-14)
+    assert inception_score(np.tile([0.5, 0.5, 0.0], (6, 1)), 2).value == 1.0
+
+
+@pytest.mark.parametrize(
+    "probabilities,splits,match",
+    [
+        (np.full((5, 2), 0.5), 6, "`splits` is 6, but must lie between 1 and N = 5"),
+        (np.full((5, 2), 0.5), 0, "`splits` is 0"),
+        ([[0.5, 0.5], [2.0, 3.0]], 1, "row 1 is no distribution: sum 5.* Apply a softmax"),
+        ([[0.5, 0.5], [1.5, -0.5]], 1, "row 1 is no distribution: sum 1, least -0.5"),
+        ([[0.5, 0.5], [np.nan, 0.5]], 1, "`probabilities` holds a NaN or an infinity, first in row 1"),
+        (np.empty((0, 2)), 1, "N = 0 rows"),
+    ],
+)
+def test_inception_score_refusals(probabilities, splits, match):
+    with pytest.raises(MetricError, match=match):
+        inception_score(probabilities, splits)
+
+
+def direct_kernel_distance(x, y):
+    def k(a, b):
+        return (sum(p * q for p, q in zip(a, b, strict=True)) / len(a) + 1) ** 3
+
+    def within(s):
+        return sum(k(a, b) for a, b in itertools.permutations(s, 2)) / (len(s) * (len(s) - 1))
+
+    return within(x) + within(y) - 2 * sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
+
+
+def test_kernel_distance_is_the_direct_formula():
+    x, y = RNG.standard_normal((23, 5)), RNG.standard_normal((31, 5)) + 0.3
+    estimate = kernel_distance(x, y, units=4)
+    assert estimate.value == pytest.approx(direct_kernel_distance(x.tolist(), y.tolist()), rel=1e-12)
+    keep_x, keep_y = (np.arange(n) % 4 != 1 for n in (23, 31))
+    assert estimate.parts[1] == pytest.approx(direct_kernel_distance(x[keep_x].tolist(), y[keep_y].tolist()), rel=1e-12)
+
+
+def test_kernel_distance_over_disjoint_subsets():
+    x, y = RNG.standard_normal((24, 5)), RNG.standard_normal((32, 5)) + 0.3
+    estimate, parts = kernel_distance(x, y, units=4, across=False), [direct_kernel_distance(x[g::4], y[g::4]) for g in range(4)]
+    assert estimate.parts == pytest.approx(parts, rel=1e-12) and estimate.value == pytest.approx(np.mean(parts))
+    assert estimate.error == pytest.approx(np.std(parts, ddof=1) / 2) and "4 disjoint subsets" in estimate.method
+
+
+def test_kernel_matrix_in_blocks_is_the_whole_one(monkeypatch):
+    x, y = RNG.standard_normal((130, 2)), RNG.standard_normal((150, 2)) + 1
+    whole = kernel_distance(x, y, units=3).parts
+    monkeypatch.setattr(kernel, "_ROWS", 11)
+    assert kernel_distance(x, y, units=3).parts == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_kernel_distance_is_unbiased_and_its_error_is_the_spread(across):
+    rng = np.random.default_rng(11)
+    estimates = [kernel_distance(rng.standard_normal((120, 3)), rng.standard_normal((160, 3)) + 0.5, across=across) for _ in range(200)]
+    values, errors = np.array([e.value for e in estimates]), np.array([e.error for e in estimates])
+    x, y = np.zeros(3), np.full(3, 0.5)
+    third = {0: lambda m: 1, 1: lambda m: m, 2: lambda m: np.eye(3) + np.outer(m, m)}
+    third[3] = lambda m: (
+        np.einsum("i,j,k->ijk", m, m, m)
+        + np.einsum("ij,k->ijk", np.eye(3), m)
+        + np.einsum("ik,j->ijk", np.eye(3), m)
+        + np.einsum("jk,i->ijk", np.eye(3), m)
+    )
+    exact = sum(math.comb(3, p) * 3.0**-p * np.sum((third[p](x) - third[p](y)) ** 2) for p in range(4))
+    assert abs(values.mean() - exact) < 4 * values.std() / math.sqrt(200)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(), rel=0.2)
+
+
+def line(*points):
+    return np.array(points, dtype=float)[:, None]
+
+
+def test_precision_and_recall_of_known_sets():
+    reference = line(*range(10), *range(100, 110))
+    images = line(*np.arange(0.25, 10), 5.5, 5.6, 9.9, 9.95, 60, 60.25, 98.5, 98.75, 120, 120.5)
+    result = precision_recall(images, reference, k=1, units=2)
+    assert result.precision.value == 14 / 20  # all below 10: within 1 of a reference point
+    assert result.recall.value == 10 / 20  # 0 ... 9; the balls around 98.75 and 120 reach 0.25 and 0.5
+    assert precision_recall(images, reference, k=2, units=2).precision.value == 16 / 20  # the ball around 100 reaches 2
+
+
+def test_precision_and_recall_of_copies_subsets_and_strangers():
+    reference = RNG.standard_normal((60, 65))
+    copies = precision_recall(reference, reference)
+    assert copies.precision.value == copies.recall.value == 1.0
+    twins = np.repeat(reference, 2, axis=0)
+    assert precision_recall(twins, twins[::-1], k=1).precision.value == 1.0  # balls of radius 0
+    two_modes = np.concatenate([reference, reference + 100])
+    one_mode = precision_recall(twins[RNG.permutation(120)], two_modes, units=5)
+    assert one_mode.precision.value == 1.0 and one_mode.recall.value == 0.5
+    stranger = precision_recall(reference + 1000, reference)
+    assert stranger.precision.value == stranger.recall.value == 0.0
+
+
+def test_precision_in_blocks_and_without_a_unit(monkeypatch):
+    x, y = RNG.standard_normal((50, 3)), RNG.standard_normal((70, 3)) + 0.7
+    whole = precision_recall(x, y, units=5)
+    monkeypatch.setattr(module, "_ROWS", 13)
+    assert precision_recall(x, y, units=5) == whole
+    left = precision_recall(x[np.arange(50) % 5 != 2], y[np.arange(70) % 5 != 2], units=5)
+    assert (whole.precision.parts[2], whole.recall.parts[2]) == (left.precision.value, left.recall.value)
+
+
+@pytest.mark.parametrize("metric", [kernel_distance, precision_recall])
+def test_pairs_of_sets_are_checked(metric):
+    good = RNG.standard_normal((40, 4))
+    with pytest.raises(MetricError, match="`features` has d = 3 and `reference` d = 4: they come from different extractors"):
+        metric(good[:, :3], good)
+    with pytest.raises(MetricError, match="`reference` holds a NaN or an infinity, first in row 2"):
+        metric(good, np.where(np.arange(40)[:, None] == 2, np.nan, good))
+    with pytest.raises(MetricError, match="`features` has N = 1 rows; this needs at least 2"):
+        metric(good[:1], good)
+    with pytest.raises(MetricError, match="N = 9 is too small for 10 units"):
+        metric(good[:9], good)
+    with pytest.raises(MetricError, match="`units` is 1; an interval needs at least 2"):
+        metric(good, good, units=1)
+
+
+def test_too_few_neighbours():
+    with pytest.raises(MetricError, match="`k` is 30, but must be at least 1 and below 30"):
+        precision_recall(RNG.standard_normal((40, 2)), RNG.standard_normal((40, 2)), k=30, units=4)

@@ -1,0 +1,317 @@
+"""The front door: seeds and batches, starts and stops, image-to-image, inpainting, labels, callbacks, and errors that say the way out."""
+
+import math
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import seeds
+from seeds.noise import gaussian
+
+SHAPE = (1, 4, 4)
+
+
+def model(x, at, labels=None):
+    """The exact denoiser of data N(0.2, 0.3^2), or N(label, 0.3^2)."""
+    mean = 0.2 if labels is None else labels.view(-1, 1, 1, 1).to(x.dtype)
+    share = at.alpha * 0.09 / (at.alpha**2 * 0.09 + at.sigma**2)
+    return mean + share * (x - at.alpha * mean)
+
+
+def draw(seed, **options):
+    options = {"solver": "seeds-2", "steps": 4, "schedule": "vp", **options}
+    return seeds.sample(model, SHAPE, seed=seed, **options)
+
+
+@pytest.mark.parametrize("solver", seeds.SOLVERS)
+@pytest.mark.parametrize("noise", ["gaussian", "two-point"])
+def test_a_sample_depends_on_its_own_seed_alone(solver, noise):
+    options = {"solver": solver, "noise": noise, **(seeds.SOLVERS[solver].churn or {})}
+    whole = draw([3, 9, 1 << 63, 5], **options)
+    assert torch.equal(whole, draw([3, 9, 1 << 63, 5], batch=3, **options))
+    assert torch.equal(whole.flip(0), draw([5, 1 << 63, 9, 3], **options))
+    for k, seed in enumerate([3, 9, 1 << 63, 5]):
+        assert torch.equal(whole[k : k + 1], draw(seed, **options))
+    assert len({row.numpy().tobytes() for row in whole}) == 4
+
+
+def test_noise_handed_to_the_model_is_bit_equal_in_any_split():
+    """With a model that ignores x the state is noise and numbers alone."""
+
+    def states(seed, **options):
+        seen = []
+        seeds.sample(
+            lambda x, at: torch.zeros_like(x),
+            SHAPE,
+            seed=seed,
+            steps=3,
+            schedule="edm",
+            callback=lambda call: seen.append(call.x),
+            **options,
+        )
+        return seen
+
+    whole = states([11, 12, 13])
+    for k, seed in enumerate([11, 12, 13]):
+        for a, b in zip(whole, states([seed]), strict=True):
+            assert torch.equal(a[k : k + 1], b)
+
+
+def test_seeds_that_differ_above_2_to_the_63_differ():
+    assert not torch.equal(draw(1), draw(1 + (1 << 63)))
+    assert not torch.equal(draw((1 << 64) - 1), draw((1 << 64) - 2))
+
+
+def test_no_global_random_state_is_read_or_changed():
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    first = draw([1, 2])
+    after = torch.random.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+    assert torch.equal(before[0], after[0]) and np.array_equal(before[1], after[1]) and before[2] == after[2]
+    torch.manual_seed(2), np.random.seed(2)  # noqa: NPY002
+    assert torch.equal(first, draw([1, 2]))
+
+
+def test_run_a_b_a_gives_a_again_and_threads_do_not_meet():
+    first = draw([1, 2])
+    seeds.sample(model, (3, 8, 8), seed=[5], steps=3, schedule="vp")
+    assert torch.equal(first, draw([1, 2]))
+    found: list = [None] * 8
+
+    def work(k):
+        found[k] = draw([1, 2])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    assert all(torch.equal(one, first) for one in found)
+
+
+def test_exact_statistics_of_a_gaussian():
+    """2,000 samples of 16 numbers: mean 0.2 and variance 0.09 within four standard errors (steps enough for the solver's error to be below them)."""
+    found = draw(range(2000), steps=100, variant="2b", grid="uniform_lam")
+    n = found.numel()
+    assert abs(found.mean().item() - 0.2) < 4 * 0.3 / math.sqrt(n)
+    assert abs(found.var().item() / 0.09 - 1) < 4 * math.sqrt(2 / n) + 2e-3
+
+
+def test_the_initial_state_and_image_to_image():
+    def first(**options):
+        return next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=5, schedule="vp", **options))
+
+    start = seeds.plan("seeds-3", steps=5, schedule="vp").start
+    torch.testing.assert_close(first().x, start.sigma * gaussian([7, 8], -1, SHAPE))
+    clean = torch.full((2, *SHAPE), 0.5)
+    call = first(data=clean, start=("nsr", 0.7))
+    assert call.point.nsr == pytest.approx(0.7, rel=1e-12)
+    torch.testing.assert_close(call.x, call.point.alpha * clean + call.point.sigma * gaussian([7, 8], -1, SHAPE))
+    assert torch.equal(first(data=clean[0], start=("nsr", 0.7)).x, call.x)
+    given = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(first(x=given, start=2).x, given)
+    assert first(x=given, start=2).point == seeds.plan("seeds-1", steps=5, schedule="vp").rows[2].at
+
+
+@pytest.mark.parametrize("solver", ["seeds-1", "seeds-2", "seeds-3", "rk-2"])
+@pytest.mark.parametrize("steps", [4, 5])
+def test_stopping_and_going_on_keeps_the_levels(solver, steps):
+    """Odd or even, stop and start by index or by level: the two parts visit the levels of the whole."""
+    whole = seeds.plan(solver, steps=steps, schedule="edm")
+    part = seeds.plan(solver, steps=steps, schedule="edm", stop=2)
+    rest = seeds.plan(solver, steps=steps, schedule="edm", start=2)
+    assert part.end == rest.start and [row.at for row in (*part.rows, *rest.rows)] == [row.at for row in whole.rows]
+    exact = seeds.plan(solver, steps=steps, schedule="edm", stop=("nsr", 1.234))
+    assert exact.end.nsr == pytest.approx(1.234, rel=1e-14) and not any(row.at.sigma == 0 for row in exact.rows)
+    assert seeds.plan(solver, steps=steps, schedule="edm", start=("lam", 0.0)).start.nsr == 1.0
+    assert seeds.plan(solver, steps=steps, schedule="edm", start=("nsr", whole.rows[0].at.nsr)).rows == whole.rows
+
+
+def test_the_users_own_levels_are_used_bit_for_bit():
+    t = np.array([0.9, 0.55, 0.3, 0.1])
+    plan = seeds.plan("seeds-1", grid=t, schedule="vp")
+    assert [row.at.t for row in plan.rows] == t.tolist() and plan.nfe == 4
+    sigmas = [14.6, 3.1, 0.5, 0.0]
+    plan = seeds.plan("seeds-1", sigmas=sigmas, schedule="edm", steps=2)
+    assert [row.at.sigma for row in plan.rows] == sigmas[:-1] and plan.end.sigma == 0
+    assert seeds.plan("seeds-1", grid=np.array([1.0, 0.5, 0.0]), schedule="flow").nfe == 2
+    assert seeds.plan("seeds-2", sigmas=[3.0, 0.0], schedule="edm").nfe == 1
+
+
+def test_inpainting_has_the_exact_law_on_the_known_region():
+    known, mask = torch.full(SHAPE, 0.9), torch.zeros(SHAPE)
+    mask[..., 2:] = 1
+    points = []
+
+    def project(x, point, draw):
+        points.append(point)
+        noised = point.alpha * known + point.sigma * draw
+        return mask * x + (1 - mask) * noised
+
+    many = seeds.sample(model, SHAPE, seed=range(500), solver="seeds-3", steps=5, schedule="vp", project=project)
+    assert torch.equal(many[..., :2], known[..., :2].expand_as(many[..., :2])), "exact at the end"
+    plan = seeds.plan("seeds-3", steps=5, schedule="vp")
+    ends = [at for row, at in zip(plan.rows, plan.points()[1:], strict=True) if row.completes]
+    assert points == ends, "after each completed step, never on stages"
+
+    seen = []
+    seeds.sample(
+        model,
+        SHAPE,
+        seed=range(500),
+        solver="seeds-3",
+        steps=5,
+        schedule="vp",
+        project=project,
+        callback=lambda call: seen.append((call.point, call.x[..., :2])),
+    )
+    for point, x in seen[3::3]:
+        n = x.numel()
+        assert abs(x.mean().item() - 0.9 * point.alpha) < 4 * point.sigma / math.sqrt(n)
+        assert abs(x.var().item() / point.sigma**2 - 1) < 4 * math.sqrt(2 / n)
+
+
+def test_iterate_counts_calls_and_leaving_makes_no_further_one():
+    calls = []
+
+    def counting(x, at):
+        calls.append(at)
+        return model(x, at)
+
+    threads = threading.active_count()
+    for item in seeds.iterate(counting, SHAPE, seed=[1, 2], solver="seeds-2", steps=4, schedule="vp"):
+        assert item.nfe == len(calls) == item.i + 1 and item.point == calls[-1]
+        if item.nfe == 3:
+            break
+    assert len(calls) == 3
+    del item
+    assert threading.active_count() == threads
+    items = list(seeds.iterate(model, SHAPE, seed=[1, 2], solver="seeds-2", steps=4, schedule="vp"))
+    assert len(items) == 9 and torch.equal(items[-1].denoised, draw([1, 2]))
+    replay = list(seeds.iterate(model, SHAPE, seed=[1, 2], solver="seeds-2", steps=4, schedule="vp"))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(items, replay, strict=True)), "items may be kept"
+
+
+def test_a_callers_noise_is_asked_with_its_stretch_of_path_and_replays():
+    asked = []
+
+    def noise(j, lam0, lam1, shape):
+        asked.append((j, lam0, lam1))
+        return gaussian([1, 2], j, shape[1:])
+
+    found = draw([1, 2], noise=noise)
+    plan = seeds.plan("seeds-2", steps=4, schedule="vp")
+    assert torch.equal(found, draw([1, 2])) and asked[0] == (-1, plan.start.lam, plan.start.lam)
+    assert asked[1:] == [(j, *plan.draws[j][:2]) for j in range(len(plan.draws))]
+
+
+def test_labels_reach_the_model_and_are_cut_with_the_batch():
+    found = draw([1, 2, 3], labels=[-1, 0, 1], batch=2, steps=30)
+    assert [round(row.mean().item()) for row in found] == [-1, 0, 1]
+    assert torch.equal(draw([1, 2], labels=1), draw([1, 2], labels=torch.tensor([1, 1])))
+
+
+def test_a_plan_made_before_is_the_same_run():
+    plan = seeds.plan("seeds-3", steps=4, schedule="vp")
+    assert torch.equal(seeds.sample(model, SHAPE, seed=1, plan=plan), draw(1, solver="seeds-3"))
+
+
+def test_rounding_asks_the_network_only_where_it_knows():
+    known = np.geomspace(100.0, 0.005, 30)
+
+    def rounding(nsr):
+        return known[np.abs(np.log(known)[:, None] - np.log(nsr)).argmin(0)]
+
+    for solver in ("seeds-1", "seeds-2", "seeds-3", "erk-3", "rk-2", "rk-1", "euler-maruyama"):
+        for steps in (5, 18, 40):
+            plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=rounding, **(seeds.SOLVERS[solver].churn or {}))
+            asked = np.array([row.at.nsr for row in plan.rows])
+            assert np.abs(np.log(asked[:, None] / known)).min(1).max() < 1e-12
+            levels = [row.at.nsr for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]
+            assert len(set(levels)) == len(levels), "equal neighbours are merged"
+    with pytest.raises(ValueError, match=r"seeds-4 has its stages at .* Use seeds-2 or seeds-3"):
+        seeds.plan("seeds-4", steps=5, schedule="edm", round_nsr=rounding)
+
+
+def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
+    """EDM's iDDPM table rounds 0.002 to 0: that level is the clean end, reached by the final denoise."""
+    plan = seeds.plan("seeds-1", sigmas=[1.0, 0.5, 0.002], schedule="edm", round_nsr=lambda nsr: np.where(nsr < 0.01, 0.0, nsr))
+    assert [row.at.nsr for row in plan.rows] == [1.0, 0.5]
+
+
+def test_a_denoisers_own_schedule_range_and_rounding_are_used():
+    wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.01, 40.0))
+    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3)]
+    assert points[0].nsr == 40.0 and points[-1].nsr == 0.01
+    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3, nsr_max=20.0)]
+    assert points[0].nsr == 20.0
+
+
+def test_nan_is_found_once_and_named():
+    with pytest.raises(FloatingPointError, match=r"samples of 1 of 3 seeds \(5\) are NaN or inf.*check_model"):
+        seeds.sample(
+            lambda x, at: torch.where(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1) > 0, torch.nan, x),
+            SHAPE,
+            seed=[4, 5, 6],
+            steps=2,
+            schedule="vp",
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_state_keeps_its_dtype_and_sees_the_same_noise(dtype):
+    found = draw([1, 2], dtype=dtype)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), draw([1, 2]), rtol=0.1, atol=0.1)
+
+
+def test_eta_tables_and_callables_end_as_numbers():
+    table = seeds.plan("seeds-2", steps=6, schedule="edm", eta=[(-math.inf, 0.0), (0.0, 1.0)])
+    assert 0 < len(table.draws) < 12 and all(draw.lam1 > 0 for draw in table.draws)
+    called = seeds.plan("seeds-2", steps=6, schedule="edm", eta=lambda lam: 1.0)
+    for a, b in zip(called.rows, seeds.plan("seeds-2", steps=6, schedule="edm").rows, strict=True):
+        assert np.allclose(a.d, b.d, rtol=1e-12, atol=1e-15) and np.allclose(a.z, b.z, rtol=1e-12, atol=1e-15)
+    assert seeds.Plan.from_json(called.to_json()) == called
+
+
+WRONG = [
+    ({"solver": "seed-3"}, r"There is no solver 'seed-3'. Did you mean 'seeds-3'"),
+    ({"solver": "erk-2", "eta": 1.0}, r"`eta` = .* makes noise, but erk-2 solves the ODE.*Use seeds-2"),
+    ({"solver": "rk-2", "eta": 0.5}, r"rk-2 solves the ODE.*S_churn"),
+    ({"solver": "rk-2", "prediction": "noise"}, "means nothing to rk-2"),
+    ({"eta": -1.0}, "`eta` must be a number from 0"),
+    ({"eta": [(0.0, 1.0)]}, "`eta` as a table must start at lam_from = -inf"),
+    ({"steps": 0}, "`steps` = 0 must be a whole number, at least 1"),
+    ({"steps": None}, "`steps` is missing"),
+    ({"grid": "karas"}, "Did you mean 'karras'"),
+    ({"schedule": "edn"}, "Did you mean 'edm'"),
+    ({"schedule": None}, "`schedule` is missing, and the denoiser has none"),
+    ({"prediction": "eps"}, "There is no prediction 'eps'"),
+    ({"final": "stop"}, "`final` must be 'denoise' or 'none'"),
+    ({"grid": np.array([0.1, 0.5]), "steps": None}, r"t\[0\] = 0.1 is followed by t\[1\] = 0.5.*pass t\[::-1\]"),
+    ({"sigmas": [1.0, 2.0], "steps": None}, r"sigmas\[0\] = 1 is followed by sigmas\[1\] = 2"),
+    ({"sigmas": [2.0, 1.0], "steps": 7}, "`steps` = 7, but the grid given has 2 levels"),
+    ({"sigmas": [2.0, 0.0], "steps": None, "final": "none"}, "clean level, which only final=\"denoise\" reaches"),
+    ({"start": 9}, "`start` = 9 is not in the grid"),
+    ({"start": ("sigma", 1.0)}, r"`start` as a level is \('nsr', value\)"),
+    ({"start": ("nsr", 0.1), "stop": ("nsr", 3.0)}, "`start`.*lies behind `stop`"),
+    ({"r": 1.5}, r"`r` of a two-stage method must be in \(0, 1\], but is 1.5"),
+    ({"variant": "2c"}, "`variant` must be one of 2a, 2b"),
+    ({"rho": 0.0}, "`rho` = 0.0 must be a finite number above 0"),
+    ({"S_churn": 3.0}, "`S_churn` = 3.0 is no option of seeds-2"),
+    ({"s_noise": -1.0}, "`s_noise` must be a finite number >= 0"),
+    ({"noise": "pink"}, "There is no noise 'pink'"),
+    ({"seed": -1}, "`seed` = -1 must be at least 0"),
+    ({"seed": []}, "`seed` is empty"),
+    ({"batch": 0}, "`batch` must be at least 1"),
+    ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, 4\)"),
+    ({"x": torch.zeros(1, 1, 4, 4), "data": torch.zeros(SHAPE)}, "exclude each other"),
+    ({"labels": [1, 2]}, "`labels` has 2 entries for 1 seeds"),
+    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `steps` is given too"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "words"), WRONG, ids=[str(list(options)) + str(k) for k, (options, _) in enumerate(WRONG)])
+def test_bad_input_gets_one_clear_sentence(options, words):
+    with pytest.raises(ValueError, match=words):
+        draw(**{"seed": 1, **options})

@@ -1,0 +1,169 @@
+"""The loop: resumable to the bit at every call of every solver, thread-safe, careful with memory, compilable."""
+
+import threading
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import seeds
+from seeds.solvers import SOLVERS
+from seeds.stepper import Stepper, combine, run
+
+SHAPE = (3, 2, 4, 4)
+
+
+def model(x, at):
+    return torch.tanh(x / (at.alpha + at.sigma)) * 0.7
+
+
+def noise(j):
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1000 + j))
+
+
+def plan_of(solver, steps=3, **options):
+    churn = SOLVERS[solver].churn or {}
+    return seeds.plan(solver, steps=steps, schedule="vp", **churn, **options)
+
+
+def whole(plan, start):
+    return run(plan, model, start, noise)
+
+
+@pytest.mark.parametrize("prediction", ["data", "v"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_run_in_two_parts_equals_one_run_to_the_bit(solver, prediction, tmp_path):
+    plan = plan_of(solver, prediction=prediction if SOLVERS[solver].interpolates else "data")
+    start = noise(-1)
+    once = whole(plan, start)
+    for k in range(plan.nfe + 1):
+        first = Stepper(plan, start, noise)
+        for _ in range(k):
+            first.advance(model(first.x, first.at))
+        first.save(tmp_path / "half.safetensors")
+        second = Stepper.load(tmp_path / "half.safetensors", plan, noise)
+        assert second.i == k
+        while not second.done:
+            second.advance(model(second.x, second.at))
+        assert torch.equal(second.x, once), f"split after call {k}"
+
+
+def test_another_run_is_refused(tmp_path):
+    stepper = Stepper(plan_of("seeds-2"), noise(-1), noise)
+    stepper.save(tmp_path / "run.safetensors")
+    with pytest.raises(ValueError, match=r"was written by another run.*Resume with the plan that began it"):
+        Stepper.load(tmp_path / "run.safetensors", plan_of("seeds-2", steps=4), noise)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    save_file({"w": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="holds no run"):
+        Stepper.load(tmp_path / "weights.safetensors", plan_of("seeds-1"), noise)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_reused_buffers_change_nothing(solver):
+    plan, start = plan_of(solver), noise(-1)
+    kept = start.clone()
+    fresh = Stepper(plan, start, noise, reuse=False)
+    while not fresh.done:
+        fresh.advance(model(fresh.x, fresh.at))
+    assert torch.equal(whole(plan, start), fresh.x)
+    assert torch.equal(start, kept), "the caller's state was written to"
+
+
+def test_eight_threads_share_a_plan():
+    plan = plan_of("seeds-3", steps=8)
+    alone = whole(plan, noise(-1))
+    found: list = [None] * 8
+
+    def work(k):
+        found[k] = whole(plan, noise(-1))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(one, alone) for one in found)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_states_alive_at_the_peak(solver):
+    """State-sized tensors held: at most the newest state, the step's start, one answer per stage, the draws of a step, and one free buffer."""
+    plan, most = plan_of(solver, steps=6), 0
+    stepper = Stepper(plan, noise(-1), noise)
+    while not stepper.done:
+        stepper.advance(model(stepper.x, stepper.at))
+        most = max(most, stepper.held)
+    limit = {"1": 3, "2": 5, "3": 7, "4": 8, "a": 3}[solver[-1]]
+    assert most <= limit
+
+
+def test_a_model_that_returns_its_input_is_safe():
+    plan, start = plan_of("seeds-3", steps=4), noise(-1)
+    assert torch.equal(run(plan, lambda x, at: x, start, noise), run(plan, lambda x, at: x.clone(), start, noise))
+    assert torch.equal(run(plan, lambda x, at: x.view(-1).view(SHAPE), start, noise), run(plan, lambda x, at: x.clone(), start, noise))
+
+
+def test_a_model_that_writes_over_its_answers_is_caught():
+    buffer = torch.empty(SHAPE)
+    with pytest.raises(ValueError, match=r"same memory at calls 0 and 1.*denoised\.clone\(\)"):
+        run(plan_of("seeds-3"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)
+    run(plan_of("seeds-1"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)  # no earlier answer is needed: fine
+
+
+def test_answers_of_the_wrong_kind_are_named():
+    with pytest.raises(ValueError, match=r"The denoised value has shape \(2, 2\), but the state has \(3, 2, 4, 4\)"):
+        run(plan_of("seeds-1"), lambda x, at: torch.zeros(2, 2), noise(-1), noise)
+    with pytest.raises(ValueError, match=r"is torch.float64 on cpu, but the state is torch.float32.*\.to\(x\)"):
+        run(plan_of("seeds-1"), lambda x, at: x.double(), noise(-1), noise)
+    done = Stepper(plan_of("seeds-1", steps=1, final="none"), noise(-1), noise)
+    done.advance(done.x)
+    with pytest.raises(ValueError, match="model calls are all made"):
+        done.advance(done.x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_dtype_of_the_state_is_kept(dtype):
+    found = run(plan_of("seeds-2"), lambda x, at: x * 0.5, noise(-1).to(dtype), lambda j: noise(j).to(dtype))
+    assert found.dtype == dtype
+
+
+def test_a_step_compiles_as_one_graph_without_recompiling():
+    """Coefficients differ at every step; the graph must not."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(combine, fullgraph=True, backend=counter, dynamic=None)
+    tensors = [noise(j) for j in range(3)]
+    for weights in ([0.3, 0.5, -2.0], [0.7, 0.25, 1.5], [0.9, 0.1, 0.3], [1.1, -0.1, 0.2], [1.3, 0.7, 0.9]):
+        out = compiled(torch.empty(SHAPE), tensors, weights)
+        torch.testing.assert_close(out, sum(w * t for w, t in zip(weights, tensors, strict=True)))
+    assert counter.frame_count <= 2, f"{counter.frame_count} graphs for five steps"
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device that has no float64, as MPS, and counts the questions that would wait for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            assert out.dtype != torch.float64, f"{func} made a float64 tensor"
+        self.waits += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return out
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_loop_makes_no_float64_tensor_and_never_waits_for_the_device(solver):
+    plan = plan_of(solver)
+    draws = {j: noise(j) for j in range(-1, len(plan.draws))}
+    with NoFloat64() as watched:
+        run(plan, model, draws[-1], draws.__getitem__)
+    assert watched.waits == 0
