@@ -108,8 +108,10 @@ class Plan:
         if not math.isfinite(self.opening.scale):
             raise ValueError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
         for i, row in enumerate(self.rows):
-            if row.at.sigma <= 0:
-                raise ValueError(f"Row {i} asks the model at sigma = {row.at.sigma}; a model can only be asked where sigma > 0.")
+            if not (0 < row.at.sigma < math.inf and 0 <= row.at.alpha < math.inf):
+                raise ValueError(
+                    f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be asked where alpha >= 0 and sigma > 0."
+                )
             self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
 
     @staticmethod
