@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py [--rounds 7]
 
-The model is free (it returns a tensor made before), the noise is given, the state is 64 x 3 x 64 x 64 float32, one thread, warm. The unit is `x.add_(1)` on that
-state, so that a pass reads and writes it once; ratios of one run are quoted, since machines are noisy. Prints JSON.
+The model is free (it returns a tensor made before), the noise is given, the state is 64 x 3 x 64 x 64 float32, one thread, warm. The unit is
+`x.add_(1)` on that state: a pass reads and writes it once. Ratios of one run are quoted, since machines are noisy. Prints JSON.
 """
 
 import argparse
@@ -90,7 +90,11 @@ def main() -> None:
             if turn:  # the first round warms up
                 found[name].append(passes)
     memory = {f"seeds-{k}": seeds.plan(f"seeds-{k}", steps=STEPS, schedule="vp").memory for k in (1, 2, 3, 4)}
-    print(json.dumps({"passes_per_call": {name: round(statistics.median(v), 1) for name, v in found.items()}, "tensors_at_peak": memory}, indent=2))
+    print(
+        json.dumps(
+            {"passes_per_call": {name: round(statistics.median(v), 1) for name, v in found.items()}, "tensors_at_peak": memory}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ class Preconditioned(nn.Module):
         nsr_range: noise levels the network was trained on, the preconditioner's own by default; None where it has no bounds.
         schedule: default schedule for sampling; None: the variance-exploding EDM one, sigma = t, alpha = 1.
 
-    Attributes read by the front door: schedule, shape, classes, nsr_range, round_nsr, name.
+    Attributes read by the front door: schedule, shape, classes, nsr_range, round_nsr, name. The network itself is `model`:
+    `denoiser.model.compile(fullgraph=True)` compiles it, `denoiser.to(memory_format=torch.channels_last)` changes its layout.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class Preconditioned(nn.Module):
 
     def denoise(self, y: Tensor, sigma: Any, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
         """The same in EDM's own terms, for training: y = data + sigma eps (B, *shape), one sigma or one per image (B,), on any device."""
-        sigma = torch.as_tensor(sigma, device=y.device).to(self._work).reshape(-1, *[1] * len(self.shape))
+        sigma = torch.as_tensor(sigma, dtype=self._work).to(y.device).reshape(-1, *[1] * len(self.shape))
         c_skip, c_out, c_in, c_noise = self.preconditioner.coefficients(sigma)
         return self._estimate(y, c_skip, c_out, c_in, c_noise.flatten(), labels, augment_labels)
 

@@ -409,8 +409,11 @@ def _shape(shape: Sequence[int]) -> tuple[int, ...]:
 def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:
     if device is not None:
         return torch.device(device)
-    if given is not None:
-        return given.device
+    return device_of(denoiser) if given is None else given.device
+
+
+def device_of(denoiser: Any) -> torch.device:
+    """Where a denoiser is: with its parameters, on its own `device`, or on the CPU."""
     parameters = getattr(denoiser, "parameters", None)
     first = next(iter(parameters()), None) if callable(parameters) else None
     return first.device if isinstance(first, Tensor) else torch.device(getattr(denoiser, "device", None) or "cpu")

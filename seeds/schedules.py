@@ -365,9 +365,8 @@ class Rescaled(Schedule):
         return np.ones_like(nsr)[()] if self.scaling == "none" else 1 / np.hypot(1.0, nsr)
 
     def sigma(self, t: Values) -> Any:
-        if self.scaling == "none":
-            return _finite_nsr(self, self.nsr(t))[()]
-        return np.exp(-np.logaddexp(0.0, 2 * self.lam(t)) / 2)
+        nsr = self.nsr(t)
+        return _finite_nsr(self, nsr)[()] if self.scaling == "none" else 1 / np.hypot(1.0, _ratio(1.0, nsr))
 
     def lam(self, t: Values) -> Any:
         return self.base.lam(t)

@@ -75,7 +75,7 @@ def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.req
 def _store(answer: Any, part: Path, url: str, max_bytes: int, progress: bool) -> None:
     stated = answer.headers.get("Content-Length")
     size = int(stated) if stated and stated.isdecimal() else None
-    too_large = CheckpointError(f"{url} is larger than the limit of {max_bytes:,} bytes. Raise it with --max-size if you expect that.")
+    too_large = CheckpointError(f"{url} is larger than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that.")
     if size is not None and size > max_bytes:
         raise too_large
     done = 0

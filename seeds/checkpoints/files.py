@@ -16,7 +16,6 @@ from urllib.request import OpenerDirector
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from seeds import schedules
@@ -27,9 +26,12 @@ from seeds.checkpoints.models import Config, build, fill
 from seeds.preconditioners import Preconditioned
 
 MAX_BYTES = 4 << 30
+_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
+    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
+    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
 }
 
 
@@ -63,8 +65,10 @@ def _load(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     module, builder = KINDS[kind]
     try:
         return operator.attrgetter(builder)(importlib.import_module(module))(tensors, metadata), tensors, metadata
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path} cannot be used: its metadata or weights lack {error}.") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be used: {str(error).rstrip('.')}.") from error
 
 
 def save(
@@ -85,7 +89,6 @@ def save(
         raise CheckpointError("This denoiser does not know its constructor's arguments; make it with `checkpoints.build`.")
     parameters = {name for name, _ in denoiser.named_parameters()}
     state = {name: t.detach().to("cpu", dtype if name in parameters else torch.float32) for name, t in denoiser.state_dict().items()}
-    state = {name: t.contiguous() for name, t in state.items()}
     metadata = {
         "format": "1",
         "kind": "network",
@@ -97,15 +100,15 @@ def save(
         "weights_sha256": hash_tensors(state),
         "about": _json(dict(about or {})),
     }
-    _write(path, _sorted_header(to_safetensors(state, metadata)))
+    _write(path, state, metadata)
 
 
 def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Preconditioned:
-    """The denoiser that `save` wrote."""
+    """The denoiser that `save` wrote, in the channels-last layout, which convolutions like best."""
     config = Config(metadata["class_name"], _unjson(metadata["kwargs"]), _unjson(metadata["attributes"]))
     facts = _unjson(metadata["schedule"])
-    schedule = schedules.SCHEDULES[facts.pop("name")](**facts)
-    return _assemble(config, tensors, schedule=schedule, name=metadata["name"])
+    schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
+    return _assemble(config, tensors, schedule=schedule, name=metadata["name"]).to(memory_format=torch.channels_last)
 
 
 def _assemble(config: Config, tensors: Mapping[str, Tensor], **options: Any) -> Preconditioned:
@@ -148,7 +151,9 @@ def convert(
         denoiser = read_pickle(data, name=Path(out).stem)
     except CheckpointError as error:
         raise CheckpointError(f"{path} cannot be converted: {error}.") from None
-    save(denoiser, out, about={"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)})
+    about = {"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)}
+    del data
+    save(denoiser, out, about=about)
     return info(out)
 
 
@@ -165,12 +170,12 @@ def info(source: str | os.PathLike[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"file": str(path), "kind": metadata["kind"], "name": metadata.get("name", path.stem)}
     if isinstance(model, Preconditioned):
         facts |= {"class": metadata["class_name"], "arguments": _unjson(metadata["kwargs"])}
-        facts |= {"noise levels (nsr)": model.nsr_range, "schedule": repr(model.schedule)}
+        facts |= {"nsr_range": model.nsr_range, "schedule": repr(model.schedule)}
     parameters = (
         sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else sum(t.numel() for t in tensors.values())
     )
     facts |= {"parameters": parameters, "image": getattr(model, "shape", None), "classes": getattr(model, "classes", None)}
-    facts |= {"about": _unjson(metadata.get("about", "{}")), "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    facts |= {"about": _unjson(metadata.get("about", "{}")), "file_sha256": _hash_file(path)}
     if "weights_sha256" in metadata:
         agrees = metadata["weights_sha256"] == hash_tensors(tensors)
         facts["weights_sha256"] = metadata["weights_sha256"] + ("" if agrees else " (WRONG: the weights have changed since)")
@@ -182,7 +187,15 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -216,17 +229,32 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         size = path.stat().st_size
         if size > max_bytes:
             raise CheckpointError(
-                f"{path} has {size:,} bytes, more than the limit of {max_bytes:,}. Raise it with --max-size if you expect that."
+                f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that."
             )
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes safetensors, atomically: header length (8 bytes, little endian), header (JSON, padded to 8), data, widest dtypes first.
+
+    The library's own writer puts the metadata in an order that differs from run to run, and needs the weights in memory three times.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
+        with part.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                file.write(_bytes(tensors[name]))
         os.replace(part, path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from error
@@ -234,12 +262,8 @@ def _write(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _sorted_header(data: bytes) -> bytes:
-    """The same file with its header in one fixed order; the library's order of metadata differs from run to run."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + size :]
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _schedule_facts(schedule: Any) -> dict[str, Any]:
@@ -260,6 +284,11 @@ def _json(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True)
 
 
-def _unjson(text: str) -> Any:
-    value = json.loads(text)
+def _unjson(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("its metadata are damaged") from error
+    if not isinstance(value, dict):
+        raise CheckpointError("its metadata are damaged")
     return {key: math.inf if item == "inf" else item for key, item in value.items()}

@@ -69,7 +69,7 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
         preconditioner: Preconditioner = family(**{key: given[key] for key in constants}, **({"u": u} if u is not None else {}))
         network = _network(given, {key: config.kwargs[key] for key in options if key in config.kwargs}, isinstance(preconditioner, iDDPM))
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"no network can be built from its arguments: {error}") from error
+        raise CheckpointError(f"no network can be built from its arguments: {str(error).splitlines()[0]}") from error
     size = given["img_resolution"]
     denoiser = Preconditioned(
         network,
@@ -87,6 +87,8 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
 
 def _network(given: Mapping[str, Any], options: dict[str, Any], learned_variance: bool) -> nn.Module:
     channels, patch = given["img_channels"] * given["patch"] ** 2, given["patch"]
+    if given["img_resolution"] % patch:
+        raise ValueError(f"`img_resolution` = {given['img_resolution']} is not a multiple of `patch` = {patch}")
     options |= {"img_resolution": given["img_resolution"] // patch, "label_dim": given["label_dim"]}
     network = NETWORKS[given["model_type"]](in_channels=channels, out_channels=channels * (2 if learned_variance else 1), **options)
     return network if patch == 1 else Patched(network, patch)

@@ -71,7 +71,7 @@ class Machine:
             self._allowance[0] -= 1
             if self._allowance[0] < 0:
                 raise CheckpointError(f"it has more than {MAX_OPCODES:,} pickle opcodes, far more than any network needs")
-            code = self.take(1)[0]
+            code = self.byte()
             if code == _STOP:
                 break
             action = _ACTIONS.get(code)
@@ -94,6 +94,13 @@ class Machine:
         view = self.data[self.position : end]
         self.position = end
         return view
+
+    def byte(self) -> int:
+        """The next byte, as a number."""
+        if self.position >= len(self.data):
+            self.take(1)
+        self.position += 1
+        return self.data[self.position - 1]
 
     def number(self, form: str) -> Any:
         """The next number, in a `struct` format of one value."""
@@ -127,7 +134,7 @@ class Machine:
     # One method for each group of opcodes.
 
     def protocol(self) -> None:
-        version = self.number("B")
+        version = self.byte()
         if self.position != self._start + 2 or version not in _PROTOCOLS:
             raise CheckpointError(f"it declares pickle protocol {version} at byte {self.position - 2}; 2 to 5, at the start, are read")
 
@@ -148,7 +155,7 @@ class Machine:
             raise CheckpointError(f"the text before byte {self.position} is not UTF-8") from error
 
     def long(self) -> None:
-        self.push(int.from_bytes(self.take(self.number("B")), "little", signed=True))
+        self.push(int.from_bytes(self.take(self.byte()), "little", signed=True))
 
     def tuple_of(self, size: int) -> None:
         values = [self.pop() for _ in range(size)]
@@ -236,13 +243,13 @@ _ACTIONS: dict[int, Callable[[Machine], None]] = {
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
     ord("J"): lambda m: m.push(m.number("<i")),
-    ord("K"): lambda m: m.push(m.number("B")),
+    ord("K"): lambda m: m.push(m.byte()),
     ord("M"): lambda m: m.push(m.number("<H")),
     0x8A: Machine.long,
     ord("G"): lambda m: m.push(m.number(">d")),
     0x8C: lambda m: m.text("B"),
     ord("X"): lambda m: m.text("<I"),
-    ord("C"): lambda m: m.push(m.take(m.number("B"))),
+    ord("C"): lambda m: m.push(m.take(m.byte())),
     ord("B"): lambda m: m.push(m.take(m.number("<I"))),
     0x8E: lambda m: m.push(m.take(m.number("<Q"))),
     ord(")"): lambda m: m.push(()),
@@ -259,9 +266,9 @@ _ACTIONS: dict[int, Callable[[Machine], None]] = {
     0x8F: lambda m: m.push([]),  # a set; its order and uniqueness do not matter here
     0x90: lambda m: m._extend(m.pop_mark()),
     0x94: lambda m: m.put(len(m.memo)),
-    ord("q"): lambda m: m.put(m.number("B")),
+    ord("q"): lambda m: m.put(m.byte()),
     ord("r"): lambda m: m.put(m.number("<I")),
-    ord("h"): lambda m: m.get(m.number("B")),
+    ord("h"): lambda m: m.get(m.byte()),
     ord("j"): lambda m: m.get(m.number("<I")),
     ord("c"): lambda m: m.find(m.line(), m.line()),
     0x93: Machine.stack_global,

@@ -7,34 +7,43 @@ from collections.abc import Sequence
 import click
 
 import seeds
+from seeds.checkpoints import CheckpointError
+from seeds.cli import metrics
+from seeds.cli.convert import convert
+from seeds.cli.info import info
 from seeds.cli.plan import plan
 from seeds.cli.sample import sample
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(seeds.__version__, prog_name="seeds")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Fast, provably right stochastic sampling from diffusion models."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
-for command in (sample, plan):
+for command in (sample, plan, convert, info, *metrics.COMMANDS):
     commands.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
 
-    2: an argument is wrong, or a file that it names; 1: something failed on the way (disk, NaN, the model); 130: Ctrl-C. The message is one
+    2: an argument is wrong; 1: something failed (a file, the disk, NaN, the model); 130: Ctrl-C. The message is one
     sentence on stderr; with SEEDS_DEBUG=1 in the environment the traceback is shown instead.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return commands.main(given, prog_name="seeds", standalone_mode=False, obj=given) or 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "seeds"
+        return _say(f"{error.format_message()} Try {path} --help.", error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("Interrupted. Every file that is there is whole; a run is completed with --resume.", INTERRUPTED)
     except Exception as error:
@@ -45,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
+    if isinstance(error, CheckpointError | FloatingPointError):
+        return str(error), FAILURE
     if isinstance(error, ValueError):
         return str(error), USAGE
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
-    if isinstance(error, FloatingPointError):
-        return str(error), FAILURE
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first} (SEEDS_DEBUG=1 shows where.)", FAILURE
 

@@ -129,7 +129,7 @@ def _intervals(levels: int) -> int:
 def _betas(low: float, high: float) -> tuple[float, float]:
     """Of the VP schedule that has this range of levels; of Song's where none has."""
     betas = vp_betas(low, high)
-    return betas if betas[1] > 0 else (19.9, 0.1)
+    return betas if min(betas) > 0 else (19.9, 0.1)
 
 
 def _schedule(name: str, scaling: str, betas: tuple[float, float]) -> Schedule:

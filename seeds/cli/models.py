@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from seeds import checkpoints
+from seeds.sampling import device_of
+
 DEFAULT = "fashion-mixture"
 
 
@@ -36,8 +39,6 @@ def load_model(source: str, device: str | None = None) -> Model:
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
         denoiser, file = _made(source)
     else:
-        import seeds.checkpoints as checkpoints  # networks and their loaders, which a model of the user's own does not need
-
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
@@ -65,8 +66,7 @@ def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
     """The denoiser on the device asked for, and that device."""
     move = getattr(denoiser, "to", None)
     if device is None:
-        own = str(getattr(denoiser, "device", "cpu"))
-        device = "cuda" if move is not None and torch.cuda.is_available() else own
+        device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):

@@ -64,4 +64,4 @@ def sample(
         subdirs=subdirs,
     )
     record = runs.run(job, resume=resume, threads=threads, version=seeds.__version__, command=shlex.join(["seeds", *command]))
-    click.echo(f"{len(seed)} images ({record['drawn']} drawn now), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: {out}")
+    click.echo(f"{len(seed)} images ({record['drawn']} drawn last), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: {out}")

@@ -1,7 +1,7 @@
 """The exactness laws of an exponential solver, read off a plan: what is not the model is linear, so nothing is sampled and nothing is left to luck.
 
 With D = p y + q F (theory section 3) a right plan integrates a constant F exactly and gives F = 0 its exact covariances. Both errors are
-rounding, 1e-12 or less, or the plan is wrong. The step that leaves SNR 0 and the final denoise have formulas of their own and are left out.
+rounding, some 1e-15 for each step, or the plan is wrong. The step that leaves SNR 0 and the final denoise have formulas of their own and are left out.
 """
 
 import numpy as np

@@ -265,7 +265,6 @@ def test_storages_and_strides(kind, data, little):
         Call("torch_utils.persistence._reconstruct_persistent_obj", {"type": "class", "version": 7, "module_src": "", "class_name": "", "state": {}}),
         7,
     ],
-    ids=str,
 )  # fmt: skip
 def test_broken_tensors_and_objects(broken):
     with pytest.raises(CheckpointError):
@@ -297,7 +296,7 @@ def test_convert_checks_the_hash_the_size_and_the_name(tmp_path):
     before = out.read_bytes()
     for call, message in (
         (lambda: convert(source, out, sha256="0" * 64), f"has SHA-256 {right}, not {'0' * 64}"),
-        (lambda: convert(source, out, max_bytes=1000), "more than the limit of 1,000"),
+        (lambda: convert(source, out, max_bytes=1000), "more than `max_bytes` = 1,000 (--max-size)"),
         (lambda: convert(source, tmp_path / "out.pt"), "does not end in .safetensors"),
         (lambda: convert(tmp_path / "none.pkl", out), "No such file"),
         (lambda: convert(BAD[0], out), "cannot be converted"),
@@ -368,13 +367,13 @@ def test_convert_fetches_https_into_a_cache(tmp_path, monkeypatch, capfd):
         ("down", "only https addresses are, without a user name, redirects included"),
         ("local", "could not be fetched: .*not allowed"),
         ("loop", "could not be fetched: .*loop"),
-        ("large", "is larger than the limit of 1,000,000 bytes"),
+        ("large", "is larger than `max_bytes` = 1,000,000 "),
         ("cut", "was cut short: 40,3.. of 40,3.. bytes came"),
         ("gone", "could not be fetched: HTTP Error 404"),
     ):
         with pytest.raises(CheckpointError, match=message):
             convert(f"https://a.test/{name}.pkl", out, max_bytes=1_000_000, opener=opener, progress=False)
-    with pytest.raises(CheckpointError, match="is larger than the limit of 1,000 bytes"):
+    with pytest.raises(CheckpointError, match="is larger than `max_bytes` = 1,000 "):
         convert("https://a.test/silent.pkl", out, max_bytes=1000, opener=opener, progress=False)
     for url in ("http://a.test/net.pkl", "file:///etc/passwd", "ftp://a.test/x", "https://me:secret@a.test/x", "https:///x", "data://x"):
         with pytest.raises(CheckpointError, match="is not fetched: only https addresses are"):
@@ -417,7 +416,8 @@ def test_save_and_load(small, tmp_path):
     )
     save(small, path, about={"licence": "Apache-2.0"})
     back = load(path)
-    assert torch.equal(back(x, at, torch.tensor([0, 2])), small(x, at, torch.tensor([0, 2])).detach())
+    last = small.to(memory_format=torch.channels_last)
+    assert torch.equal(back(x, at, torch.tensor([0, 2])), last(x, at, torch.tensor([0, 2])).detach())
     assert (back.schedule, back.name, back.shape, back.classes) == (schedules.VP(beta_min=0.2), "small", (1, 16, 16), 3)
     assert back.preconditioner == small.preconditioner and not back.training
     first = path.read_bytes()
@@ -468,7 +468,8 @@ def test_save_refuses_what_it_cannot_describe(small, tmp_path):
         ({"class_name": "Evil"}, "class 'Evil' is not known"),
         ({"kwargs": "[" * 100_000}, "cannot be used"),
         ({"kwargs": "[]"}, "cannot be used"),
-        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "cannot be used"),
+        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "no network can be built"),
+        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 3}'}, "16 is not a multiple of `patch` = 3"),
         ({"kwargs": json.dumps(NET)}, "is missing"),
         ({"schedule": '{"name": "os.system"}'}, "cannot be used"),
         ({"schedule": '{"name": "vp", "beta_min": -1}'}, "cannot be used: `beta_min` = -1"),
@@ -481,6 +482,9 @@ def test_damaged_metadata(small, tmp_path, change, message):
     save_file(load_file(path), path, metadata | change)
     with pytest.raises(CheckpointError, match=message):
         load(path)
+    save_file(load_file(path), path, metadata | {"about": "7"})
+    with pytest.raises(CheckpointError, match="metadata are damaged"):
+        info(path)
 
 
 def test_other_files(tmp_path):

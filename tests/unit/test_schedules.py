@@ -6,11 +6,12 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule, schedule
+from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Rescaled, Schedule, schedule
 
 mp.mp.dps = 50
 ZERO_SNR = Discrete([0.9999, 0.9, 0.5, 0.1, 0.0])
 ALL = [VP(), VP(19.1, 0.2), VE(), EDM(), Cosine(), Flow(), Discrete.linear(), Discrete.cosine(), ZERO_SNR]
+ALL += [Rescaled(VP(), "none"), Rescaled(VE(), "vp"), Rescaled(EDM(), "vp"), Rescaled(Cosine(), "vp")]
 CONTINUOUS = [s for s in ALL if not isinstance(s, Discrete)]
 
 
@@ -38,7 +39,13 @@ EXACT = {  # type -> (alpha, sigma) in mpmath
     EDM: lambda s, t: (mp.mpf(1), mp.mpf(t)),
     Cosine: lambda s, t: (mp.cos(mp.pi / 2 * mp.mpf(t)), mp.sin(mp.pi / 2 * mp.mpf(t))),
     Flow: lambda s, t: (1 - mp.mpf(t), mp.mpf(t)),
+    Rescaled: lambda s, t: rescaled(s.scaling, *EXACT[type(s.base)](s.base, t)),
 }
+
+
+def rescaled(scaling, alpha, sigma):
+    scale = alpha if scaling == "none" else mp.sqrt(alpha**2 + sigma**2)
+    return alpha / scale, sigma / scale
 
 
 @pytest.mark.parametrize("s", CONTINUOUS, ids=names)
@@ -169,7 +176,9 @@ def test_errors_say_what_to_do(make, sentence):
 
 def test_lookup():
     assert schedule("vp") == VP() and schedule(own := Flow(t_min=0.01)) is own
-    assert {name for name in SCHEDULES if name != "discrete"} == {type(s).__name__.lower() for s in CONTINUOUS}
+    assert {name for name in SCHEDULES if name != "discrete"} == {
+        type(s).__name__.lower() for s in CONTINUOUS if not isinstance(s, Rescaled)
+    }
     with pytest.raises(TypeError, match="is a class: call it"):
         schedule(VP)
     with pytest.raises(TypeError, match="has no alpha, sigma"):
@@ -181,3 +190,11 @@ def test_schedules_are_frozen():
         assert isinstance(s, Schedule)
         with pytest.raises(dataclasses.FrozenInstanceError):
             s.alphas_cumprod = ()
+
+
+def test_rescaled_is_refused_where_it_means_nothing():
+    with pytest.raises(ValueError, match="'vp' or 'none'"):
+        Rescaled(VE(), "ve")
+    assert Rescaled(Flow(), "vp").sigma(1.0) == 1 and Rescaled(Flow(), "vp").alpha(1.0) == 0
+    with pytest.raises(ValueError, match="does not reach SNR 0"):
+        Rescaled(Flow(), "none").sigma(1.0)

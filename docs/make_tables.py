@@ -1,0 +1,94 @@
+"""Writes the tables of docs/ that come from the code, between their markers.
+
+    python docs/make_tables.py
+
+The tests hold the pages to what this makes.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import seeds
+from seeds.solvers import Solver
+
+HERE = Path(__file__).parent
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
+    """A Markdown table; `head` has its titles, with | between."""
+    titles = head.split("|")
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join("| " + " | ".join(cell.strip() for cell in line) + " |\n" for line in lines)
+
+
+def solvers() -> str:
+    """One line for each solver, as SOLVERS has it."""
+    head = "name|calls per step|options|ODE order|weak order|note"
+    return table(head, (_solver(solver) for solver in seeds.SOLVERS.values()))
+
+
+def _solver(solver: Solver) -> tuple[str, ...]:
+    calls = seeds.plan(solver.name, steps=2, schedule="edm", final="none").nfe // 2
+    options = ", ".join(f"`{name}`" for name in solver.options) or "-"
+    if solver.eta:
+        options = "`eta`" if options == "-" else f"`eta`, {options}"
+    return f"`{solver.name}`", str(calls), options, _order(solver, "ode"), _order(solver, "weak"), solver.note
+
+
+def _order(solver: Solver, kind: str) -> str:
+    """The order of the default, and of each tested case that has another."""
+    orders = {_case(case): getattr(solver.orders(**case), kind) for case in solver.cases}
+    usual = getattr(solver.orders(), kind)
+    others = "".join(f"; {order} at {case}" for case, order in orders.items() if order != usual)
+    return ("-" if usual is None else str(usual)) + others
+
+
+def _case(case: Any) -> str:
+    return ", ".join(f"`{name} = {_value(value)}`" for name, value in case.items() if name != "variant")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_value, value)) + ")"
+    return str(Fraction(value).limit_denominator(10)) if isinstance(value, float) else str(value)
+
+
+def schedules() -> str:
+    """The default ends of each schedule."""
+    return table("name|class|t, noisy end to clean end|nsr, noisy end to clean end", _schedules())
+
+
+def _schedules() -> Iterator[tuple[str, ...]]:
+    for name, kind in seeds.SCHEDULES.items():
+        own = seeds.Discrete.linear() if kind is seeds.Discrete else kind()
+        example = " (DDPM's table: `Discrete.linear()`)" if kind is seeds.Discrete else ""
+        t, nsr = (own.t_max, own.t_min), (own.nsr(own.t_max), own.nsr(own.t_min))
+        yield f"`{name}`", f"`{kind.__name__}`{example}", "{:g} to {:g}".format(*t), "{:.4g} to {:.4g}".format(*nsr)
+
+
+def grids() -> str:
+    """The ends of each grid on two schedules, by nsr."""
+    return table("grid|on EDM, 10 steps|on VP, 10 steps", _grids())
+
+
+def _grids() -> Iterator[tuple[str, ...]]:
+    for name, build in seeds.GRIDS.items():
+        ends = [schedule.nsr(build(schedule, 10)) for schedule in (seeds.EDM(), seeds.VP())]
+        yield f"`{name}`", *(f"{nsr[0]:.4g}, {nsr[1]:.3g} ... {nsr[-2]:.3g}, {nsr[-1]:.3g}" for nsr in ends)
+
+
+TABLES: dict[str, Callable[[], str]] = {"solvers": solvers, "schedules": schedules, "grids": grids}
+
+
+def renewed(page: str) -> str:
+    """The text of a page with its tables made anew."""
+    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
+
+
+if __name__ == "__main__":
+    for path in sorted(HERE.glob("*.md")):
+        path.write_text(renewed(path.read_text()))

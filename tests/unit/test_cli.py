@@ -1,0 +1,193 @@
+"""The command line: what it makes, and one clear sentence with an exit code for what it cannot."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+
+import seeds
+from seeds.cli import main
+from seeds.cli.options import arguments
+from seeds.plan import Plan
+from seeds.runs import Job, run
+
+PLAIN = ("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", "3")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("SEEDS_DEBUG", raising=False)
+
+    def run_command(*words):
+        code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run_command
+
+
+def images(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).rglob("[0-9]*.png")}
+
+
+def test_sample_makes_what_the_library_makes(call, tmp_path):
+    code, out, err = call(*PLAIN, "--seeds", "2,5-7", "--batch", "3")
+    assert code == 0 and err == "" and out.splitlines()[-1].startswith("4 images (4 drawn last), 7 NFE each, ")
+    assert out.endswith(": out\n") and {"grid.png", "run.json"} <= set(os.listdir("out"))
+    plan = seeds.plan("seeds-2", steps=3, schedule="edm")
+    run(Job(toy.plain(), plan, (2, 5, 6, 7), tmp_path / "own", batch=3), progress=False)
+    assert images("out") == images("own") and len(images("out")) == 4
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["command"] == f"seeds {' '.join(PLAIN)} --seeds 2,5-7 --batch 3"
+    assert record["job"]["version"] == seeds.__version__ and record["job"]["plan_sha256"] == plan.digest
+
+
+def test_options_reach_the_plan_and_the_run(call):
+    words = ["--solver", "seeds-3", "--variant", "3b", "--r", "0.4,0.7", "--eta", "\N{MINUS SIGN}inf:0,1.2:1.5", "--grid", "uniform_lam"]
+    words += ["--prediction", "v", "--schedule", "vp", "--nsr-min", 0.1, "--nsr-max", 20, "--final", "none", "--s-noise", 1.1, "--steps", 2]
+    code, _, err = call(
+        "sample", "--model", "toy:colour", "--seeds", "0-1", *words, "--noise", "two-point", "--class", 3, "--guidance", 1.5
+    )
+    assert code == 0, err
+    made = json.loads(Path("out/run.json").read_text())
+    wanted = seeds.plan(
+        "seeds-3", variant="3b", r=(0.4, 0.7), eta=[(-float("inf"), 0), (1.2, 1.5)], grid="uniform_lam", prediction="v", schedule="vp",
+        nsr_min=0.1, nsr_max=20, final="none", s_noise=1.1, steps=2,
+    )  # fmt: skip
+    assert Plan.from_json(made["plan"]) == wanted
+    assert made["job"] | {"noise": "two-point", "class": 3, "guidance": 1.5} == made["job"]
+
+
+def test_defaults_are_seeds_3_with_20_steps_on_the_model_s_own_levels(call):
+    assert call("sample", "--model", "toy:trained_from_1_to_10", "--seeds", "1")[0] == 0
+    plan = Plan.from_json(json.loads(Path("out/run.json").read_text())["plan"])
+    assert plan == seeds.plan("seeds-3", steps=20, schedule="edm", nsr_min=1.0, nsr_max=10.0)
+    assert arguments({"grid": (3.0, 2.0, 1.0)}) == {"grid": (3.0, 2.0, 1.0)}
+
+
+def test_sigmas_and_times_may_stand_for_a_grid(call):
+    assert "ends at t = 0" in call("plan", "--sigmas", "10,1,0.1,0")[1]
+    assert "5 model calls" in call("plan", "--solver", "seeds-1", "--grid", "5,4,3,2.5,.5")[1]
+
+
+def test_resume_completes_and_a_second_run_is_refused(call):
+    assert call(*PLAIN, "--seeds", "0-5", "--batch", "2")[0] == 0
+    whole = images("out")
+    Path("out/000003.png").unlink()
+    code, _, err = call(*PLAIN, "--seeds", "0-5", "--batch", "2")
+    assert code == 2 and "out holds a run (done). Complete it with --resume" in err
+    code, out, _ = call(*PLAIN, "--seeds", "0-5", "--batch", "2", "--resume")
+    assert code == 0 and "(2 drawn last)" in out and images("out") == whole
+
+
+def test_models_are_found_in_the_current_folder(call, tmp_path):
+    (tmp_path / "my_model.py").write_text("import toy\n\nclass house:\n    make = toy.colour\n")
+    assert call("sample", "--model", "my_model:house.make", "--seeds", "0", "--steps", "1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("sample --model toy:plain --seeds 5-1", 2, "the range 5-1 runs backwards"),
+        ("sample --model toy:plain --seeds=-4", 2, "no list of seeds"),
+        ("sample --model toy:plain --solver seed-3", 2, "There is no solver 'seed-3'. Did you mean 'seeds-3'"),
+        ("sample --model toy:plain --steps 0", 2, "`steps` = 0 must be a whole number, at least 1"),
+        ("sample --model toy:plain --grid 0.1,0.5,1", 2, "must fall strictly"),
+        ("sample --model toy:plain --grid karas", 2, "Did you mean 'karras'"),
+        ("sample --model toy:plain --grid 1,0.5,x", 2, "no number, nor numbers with commas"),
+        ("sample --model toy:plain --eta 1:x", 2, "nor a table of lam_from:value"),
+        ("sample --model toy:plain --eta -1", 2, "`eta` must be a number from 0"),
+        ("sample --model toy:plain --solver erk-2 --eta 1", 2, "Use seeds-2"),
+        ("sample --model toy:plain --schedule linear", 2, "There is no schedule 'linear'"),
+        ("sample --model toy:plain --noise white", 2, "There is no noise 'white'"),
+        ("sample --model toy:plain --class 3", 2, "has no classes"),
+        ("sample --model toy:plain --device cuda:99", 2, "is not to be had here. There is: "),
+        ("sample --model toy:plain --batch 0", 2, "Invalid value for '--batch'"),
+        ("sample --model toy:plain --dtype int8", 2, "Invalid value for '--dtype'"),
+        ("sample --model toy:plain --stepps 3", 2, "No such option '--stepps'"),
+        ("sample --model toy:nothing", 2, "has no nothing"),
+        ("sample --model nowhere:make", 2, "there is no module nowhere"),
+        ("sample --model no.where:make", 2, "there is no module no.where"),
+        ("sample --model nothing", 1, "There is no file nothing and no bundled model"),
+        ("sample --model toy:plain --disc vp", 2, "With seeds-3 give --grid instead"),
+        ("sample --model toy:plain --solver etd-serk --grid vp", 2, "`--grid` is of another spelling than `--solver etd-serk`"),
+        ("sample --model toy:plain --out run.txt/out", 1, "run.txt/out/run.json cannot be written: Not a directory"),
+        ("sample --model toy:nan --seeds 0-3", 1, "NaN or inf"),
+        ("sample --model toy:broken --seeds 0-3", 1, "RuntimeError: "),
+        ("plan --sigmas 1,2", 2, "must fall strictly"),
+        ("fly", 2, "No such command 'fly'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(call, words, code, sentence):
+    Path("run.txt").write_text("")
+    got, out, err = call(*words.split())
+    assert (got, out) == (code, "") and sentence in err
+    assert err.count("\n") == 1 and err.startswith("Error: ") and "Traceback" not in err
+    assert not images("out")
+
+
+def test_ctrl_c_leaves_whole_files_and_130(call):
+    words = ("--seeds", "0-3", "--batch", "1", "--solver", "seeds-1", "--steps", "1")
+    code, _, err = call("sample", "--model", "toy:interrupted", *words)
+    assert code == 130 and err.strip() == "Error: Interrupted. Every file that is there is whole; a run is completed with --resume."
+    assert sorted(images("out")) == ["000000.png", "000001.png"] and json.loads(Path("out/run.json").read_text())["status"] == "running"
+
+
+def test_the_traceback_is_there_for_those_who_ask(call, monkeypatch):
+    monkeypatch.setenv("SEEDS_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        call("sample", "--model", "toy:broken")
+
+
+def test_a_pickle_is_refused_with_the_command_to_paste(call):
+    Path("net.pkl").write_bytes(b"\x80\x04.")
+    code, _, err = call("sample", "--model", "net.pkl")
+    assert code == 1 and "seeds convert net.pkl net.safetensors" in err
+
+
+def test_plan_prints_the_table_and_its_laws(call):
+    code, out, _ = call("plan", "--solver", "seeds-3", "--steps", "5", "--prediction", "noise", "--schedule", "vp")
+    made = seeds.plan("seeds-3", steps=5, prediction="noise", schedule="vp")
+    assert code == 0 and out.startswith(made.table()) and "16 model calls, 15 draws" in out
+    errors = [float(line.split()[-1].rstrip(".")) for line in out.splitlines() if line.startswith("Law ")]
+    assert len(errors) == 2 and max(errors) < 1e-12 and "ODE 3, weak 2" in out
+    assert "broken by s_noise = 1.1" in call("plan", "--s-noise", "1.1")[1]
+
+
+def test_plan_without_laws_says_the_orders(call):
+    out = call("plan", "--solver", "rk-2", "--S_churn", "40")[1]
+    assert "41 model calls" in out and "ODE 2, weak 2" in out and "Law" not in out
+
+
+def test_plan_as_json_is_the_plan(call):
+    out = call("plan", "--json", "--model", "toy:trained_from_1_to_10", "--steps", "2")[1]
+    assert Plan.from_json(out) == seeds.plan("seeds-3", steps=2, schedule="edm", nsr_min=1.0, nsr_max=10.0)
+
+
+def test_the_authors_spelling_draws_what_ours_draws(call):
+    theirs = ["--solver", "etd-serk", "--order", 2, "--steps", 4, "--outdir", "theirs", "--seeds=1-3", "--noise_pred", "False"]
+    assert call("sample", "--network", "toy:plain", *theirs, "--disc", "edm", "--schedule", "linear", "--scaling", "none")[0] == 0
+    assert call("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", 3, "--out", "ours", "--seeds", "1-3")[0] == 0
+    assert images("theirs") == images("ours") and len(images("ours")) == 3
+
+
+def test_help_version_and_an_empty_line(call):
+    commands = ("sample", "plan", "convert", "info", "ref", "fid", "is", "kid")
+    code, out, _ = call()
+    assert code == 0 and all(f"\n  {name} " in out for name in commands)
+    assert call("--version")[1] == f"seeds, version {seeds.__version__}\n"
+    for command in commands:
+        code, out, _ = call(command, "--help")
+        assert code == 0 and out.startswith(f"Usage: seeds {command} ")
+
+
+def test_python_m_seeds():
+    ended = subprocess.run([sys.executable, "-m", "seeds", "sample", "--seeds", "5-1", "--model", "a:b"], capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stderr.startswith("Error: ") and "Traceback" not in ended.stderr

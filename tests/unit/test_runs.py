@@ -1,0 +1,251 @@
+"""A sampling job on disk: the same bytes in any number of pieces, files that are whole or absent, and a record that repeats it."""
+
+import errno
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy import Toy
+
+import seeds
+from seeds.noise import uniform_labels
+from seeds.plan import Plan
+from seeds.runs import Job, files, parse_seeds, run, show_seeds
+
+PLAN = seeds.plan("seeds-2", steps=2, schedule="edm")
+
+
+def job(out, denoiser=None, **changes):
+    return Job(denoiser or Toy(), PLAN, **{"seeds": (3, 8, 9, 1041, 5), "out": out, "batch": 2, **changes})
+
+
+def images(out):
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("[0-9]*.png")}
+
+
+def record(out):
+    return json.loads((out / "run.json").read_text())
+
+
+@pytest.mark.parametrize("text", ["0-3", "7", "1,2,5-10", " 3 - 4 , 9", "9,4-6,1", f"{2**64 - 2}-{2**64 - 1}"])
+def test_seeds_are_read_and_shown(text):
+    assert parse_seeds(show_seeds(parse_seeds(text))) == parse_seeds(text)
+
+
+def test_seeds_keep_their_order():
+    assert parse_seeds("1,2,5-10,0") == [1, 2, 5, 6, 7, 8, 9, 10, 0]
+    assert show_seeds([1, 2, 3, 7, 9, 10]) == "1-3,7,9-10"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("5-1", "runs backwards.*Write 1-5"),
+        ("", "no list of seeds"),
+        ("1,,2", "no list of seeds"),
+        ("-3", "no list of seeds"),
+        ("1--3", "no list of seeds"),
+        ("a", "no list of seeds"),
+        ("1.5", "no list of seeds"),
+        ("1-5,3", "3 more than once"),
+        (str(2**64), "below 2\\^64"),
+        ("0-99999999999", "more than 10,000,000"),
+    ],
+)
+def test_bad_seeds_are_refused(text, words):
+    with pytest.raises(ValueError, match=words):
+        parse_seeds(text)
+
+
+def test_files_are_named_by_their_seed():
+    assert [files.name_of(seed, False) for seed in (42, 1234567)] == ["000042.png", "1234567.png"]
+    assert files.name_of(51234, True) == "051000/051234.png"
+
+
+def test_pixels_are_clipped_and_truncated():
+    x = torch.tensor([-2.0, -1.0, -1.0 + 1 / 255, 0.0, 0.9999, 1.0, 7.0])
+    assert files.pixels(x.view(1, 1, 1, 7)).tolist() == [[[0, 0, 1, 128, 255, 255, 255]]]
+    assert files.pixels(torch.zeros(2, 3, 4, 5)).shape == (2, 4, 5, 3)
+
+
+def test_the_files_hold_the_samples(tmp_path):
+    found = run(job(tmp_path, subdirs=True), progress=False)
+    assert sorted(images(tmp_path)) == sorted([*(f"000000/{seed:06d}.png" for seed in (3, 5, 8, 9)), "001000/001041.png"])
+    for part in ([3, 8], [9, 1041], [5]):
+        x = seeds.sample(Toy(), Toy.shape, seed=part, plan=PLAN)
+        for seed, image in zip(part, x, strict=True):
+            wanted = np.clip(image[0].numpy() * 127.5 + 128, 0, 255).astype(np.uint8)
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / files.name_of(seed, True))), wanted)
+    assert np.asarray(Image.open(tmp_path / "grid.png")).shape == (2 * 6, 3 * 5)
+    assert found == record(tmp_path) and found["drawn"] == 5
+
+
+def test_the_record_repeats_the_run(tmp_path):
+    run(job(tmp_path), version="1.2", command="seeds sample", progress=False)
+    found = record(tmp_path)
+    assert Plan.from_json(found["plan"]) == PLAN and found["status"] == "done" and found["command"] == "seeds sample"
+    assert found["job"] | {"seeds": "3,8-9,1041,5", "batch": 2, "nfe": 5, "plan_sha256": PLAN.digest, "version": "1.2"} == found["job"]
+    assert found["environment"]["numpy"] == np.__version__ and found["seconds"] > 0
+    lines = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(images(tmp_path).items()))
+    assert found["files"] == {"count": 5, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+
+
+def test_a_class_is_drawn_for_each_seed_unless_one_is_asked_for(tmp_path):
+    free, fixed = Toy(classes=10), Toy(classes=10)
+    run(job(tmp_path / "free", free, batch=5), progress=False)
+    run(job(tmp_path / "fixed", fixed, batch=5, label=7), progress=False)
+    assert all(torch.equal(labels, uniform_labels((3, 8, 9, 1041, 5), 10)) for labels in free.labels)
+    assert all(labels.tolist() == [7] * 5 for labels in fixed.labels)
+
+
+def test_guidance_asks_with_and_without_the_class(tmp_path):
+    model = Toy(classes=10)
+    run(job(tmp_path, model, batch=5, guidance=2.0), progress=False)
+    assert [labels is None for labels in model.labels] == [True, False] * PLAN.nfe
+
+
+@pytest.mark.parametrize("stop", range(1, 4))
+def test_a_stopped_run_is_completed_with_the_same_bytes(tmp_path, stop):
+    run(job(tmp_path / "whole"), progress=False)
+
+    def halt(call, x):
+        if call == stop * PLAN.nfe:  # in the last call of a unit
+            raise KeyboardInterrupt
+        return x
+
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run(job(out, Toy(halt)), progress=False)
+    assert len(images(out)) == 2 * (stop - 1) and record(out)["status"] == "running"
+    model = Toy()
+    found = run(job(out, model), resume=True, progress=False)
+    assert images(out) == images(tmp_path / "whole") and model.calls == (4 - stop) * PLAN.nfe
+    assert found["files"] == record(tmp_path / "whole")["files"] and found["drawn"] == 5 - 2 * (stop - 1)
+
+
+def test_a_unit_with_a_missing_file_is_drawn_whole_and_a_finished_run_not_at_all(tmp_path):
+    run(job(tmp_path), progress=False)
+    before = images(tmp_path)
+    (tmp_path / "000008.png").unlink()
+    asked = []
+    run(job(tmp_path, Toy(lambda call, x: asked.append(len(x)) or x)), resume=True, progress=False)
+    assert images(tmp_path) == before and asked == [2] * PLAN.nfe
+    model = Toy()
+    done = record(tmp_path)
+    assert run(job(tmp_path, model), resume=True, progress=False) == done and model.calls == 0
+
+
+def test_a_folder_with_a_run_is_not_written_to_unasked(tmp_path):
+    run(job(tmp_path), progress=False)
+    with pytest.raises(ValueError, match=r"holds a run \(done\)\. Complete it with --resume, or choose another folder"):
+        run(job(tmp_path), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch": 3}, "batch 2, now 3"),
+        ({"seeds": (3, 8)}, "seeds '3,8-9,1041,5', now '3,8'"),
+        ({"plan": seeds.plan("seeds-2", steps=3, schedule="edm")}, "nfe 5, now 7; plan_sha256"),
+        ({"noise": "two-point"}, "noise 'gaussian', now 'two-point'"),
+        ({"model_hash": "abc"}, "model_sha256 '', now 'abc'"),
+        ({"dtype": "float64", "subdirs": True}, "dtype 'float32', now 'float64'; subdirs False, now True"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path, changes, words):
+    run(job(tmp_path), progress=False)
+    with pytest.raises(ValueError, match=words):
+        run(replace(job(tmp_path), **changes), resume=True, progress=False)
+
+
+def test_images_of_no_run_are_not_overwritten(tmp_path):
+    (tmp_path / "001041.png").write_bytes(b"precious")
+    with pytest.raises(ValueError, match=r"001041.png is there already, and is of no run"):
+        run(job(tmp_path), resume=True, progress=False)
+    assert (tmp_path / "001041.png").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"status": "done"}', '{"status": "done", "job": 3}', "\x00"])
+def test_a_record_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json is not the record of a run"):
+        run(job(tmp_path), resume=True, progress=False)
+
+
+def test_threads_are_those_of_the_run_resumed_and_given_back(tmp_path):
+    mine, seen = torch.get_num_threads(), []
+    other = mine + 1
+    model = Toy(lambda call, x: seen.append(torch.get_num_threads()) or x)
+    run(job(tmp_path, model), threads=other, progress=False)
+    (tmp_path / "000005.png").unlink()
+    run(job(tmp_path, model), resume=True, progress=False)
+    assert set(seen) == {other} and torch.get_num_threads() == mine
+    with pytest.raises(ValueError, match=f"threads {other}, now {other + 1}"):
+        run(job(tmp_path), resume=True, threads=other + 1, progress=False)
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    run(job(tmp_path / "whole"), progress=False)
+    out, write, room = tmp_path / "full", Path.write_bytes, [4]
+
+    def write_some(path, data):
+        room[0] -= 1
+        if room[0] < 0:
+            write(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_some)
+        with pytest.raises(OSError, match=r"001041.png cannot be written: No space left on device. .* with --resume makes the rest"):
+            run(job(out), progress=False)
+    assert sorted(path.name for path in out.iterdir()) == ["000003.png", "000008.png", "000009.png", "run.json"]
+    run(job(out), resume=True, progress=False)
+    assert images(out) == images(tmp_path / "whole")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/out/run.json cannot be written: Not a directory"):
+        run(job(tmp_path / "file" / "out"), progress=False)
+
+
+def test_nan_spares_the_units_before_it(tmp_path):
+    model = Toy(lambda call, x: x * np.nan if call > PLAN.nfe else x)
+    with pytest.raises(FloatingPointError, match="NaN or inf"):
+        run(job(tmp_path, model), progress=False)
+    assert set(images(tmp_path)) == {"000003.png", "000008.png"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "attributes", "words"),
+    [
+        ({}, {"shape": (2,)}, r"`shape` is \(2,\), but PNG"),
+        ({}, {"shape": (4, 8, 8)}, "PNG files hold"),
+        ({"label": 3}, {}, "has no classes. Leave it out"),
+        ({"label": 10}, {"classes": 10}, "has classes 0 to 9"),
+        ({"guidance": 2.0}, {}, "no classes"),
+        ({"batch": 0}, {}, "`batch` must be at least 1"),
+        ({"dtype": "float16"}, {}, "`dtype` must be float32 or float64"),
+        ({"dtype": "float64", "device": "cuda"}, {}, "on the CPU only"),
+        ({"seeds": (1, 2, 1)}, {}, "1 more than once"),
+        ({"seeds": (-1,)}, {}, "`seed` = -1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, changes, attributes, words):
+    with pytest.raises(ValueError, match=words):
+        job(tmp_path, Toy(**attributes), **changes)
+
+
+def test_sigkill_at_random_moments_and_resume_give_the_bytes_of_an_unbroken_run():
+    script = Path(__file__).parents[2] / "benchmarks" / "kill.py"
+    ended = subprocess.run([sys.executable, script, "--times", "3"], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "3 kills" in ended.stdout and "41 files: 0 faults" in ended.stdout
