@@ -199,19 +199,20 @@ class Plan:
         """
         try:
             it: dict[str, Any] = json.loads(text)
-            return cls(
-                solver=str(it["solver"]),
-                start=_point(it["start"]),
-                opening=Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
-                rows=tuple(
+            parts: dict[str, Any] = {
+                "solver": str(it["solver"]),
+                "start": _point(it["start"]),
+                "opening": Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
+                "rows": tuple(
                     Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
                     for row in it["rows"]
                 ),
-                end=_point(it["end"]),
-                draws=tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
-            )
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+                "end": _point(it["end"]),
+                "draws": tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
+            }
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error
+        return cls(**parts)
 
 
 def _finite(lam: float) -> float | str:

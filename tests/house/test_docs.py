@@ -151,7 +151,9 @@ def test_shell_lines_are_understood():
             raise AssertionError(f"{page.name}, block at line {number}: {line!r}: {error}") from error
 
 
-@pytest.mark.parametrize("wrong", ["seeds smaple", "seeds sample --setps 5", "seeds plan --steps five", "python benchmarks/none.py", "rm -r x"])
+@pytest.mark.parametrize(
+    "wrong", ["seeds smaple", "seeds sample --setps 5", "seeds plan --steps five", "python benchmarks/none.py", "rm -r x"]
+)
 def test_a_wrong_line_is_caught(wrong):
     with pytest.raises((click.ClickException, AssertionError)):
         parse(wrong)
