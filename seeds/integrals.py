@@ -85,7 +85,7 @@ class Eta:
                     f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. The paper's SDE has eta = 1."
                 ) from None
             froms = [lam for lam, _ in table]
-            if not froms or froms[0] != -math.inf or any(b <= a for a, b in pairwise(froms)):
+            if not froms or froms[0] != -math.inf or not all(a < b for a, b in pairwise(froms)):
                 raise ValueError(
                     f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in [(-inf, 0), (1.2, 1)]."
                 )

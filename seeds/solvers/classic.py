@@ -9,7 +9,7 @@ import numpy as np
 from seeds.integrals import Eta
 from seeds.plan import Point
 from seeds.schedules import Discrete
-from seeds.solvers.levels import Levels
+from seeds.solvers.levels import SAME, Levels
 from seeds.solvers.writer import Writer
 
 
@@ -28,16 +28,16 @@ def in_nsr(levels: Levels, at: Point) -> Slope:
 
 
 def in_t(levels: Levels, at: Point) -> Slope:
-    """dx/dt = (alpha'/alpha + nsr'/nsr) x - alpha nsr'/nsr D in the time of the schedule.
+    """dx/dt = sigma'/sigma x - alpha nsr'/nsr D in the time of the schedule.
 
     Its derivatives are those in lam by central differences of order 4, since a schedule has a t for every lam, but not a lam for every t near its ends.
     """
-    step = 1e-3
+    step = 4e-3
     t = np.asarray(levels.schedule.t_of_lam(at.lam + step * np.array([-2.0, -1.0, 1.0, 2.0])))
     stencil = np.array([1.0, -8.0, 8.0, -1.0]) / (12 * step)
     growth = -1 / float(stencil @ t)  # d log nsr / dt
-    log_alpha = -growth * float(stencil @ np.log(levels.schedule.alpha(t)))
-    return Slope(at.t, 1.0, log_alpha + growth, -at.alpha * growth)
+    log_sigma = -growth * float(stencil @ np.log(levels.schedule.sigma(t)))
+    return Slope(at.t, 1.0, log_sigma, -at.alpha * growth)
 
 
 VARIABLES: dict[str, Callable[[Levels, Point], Slope]] = {"nsr": in_nsr, "t": in_t}
@@ -59,7 +59,7 @@ class Churn(NamedTuple):
         gamma = min(self.S_churn / levels.total, math.sqrt(2) - 1)
         if gamma > 0 and self.S_min <= nsr <= self.S_max:
             (lifted,) = levels.at_lam(np.array([-math.log(nsr * (1 + gamma))]))
-            if lifted.nsr > nsr:
+            if lifted.nsr > nsr * (1 + SAME):  # a network may know no level above
                 write.renoise(lifted)
 
 

@@ -50,9 +50,9 @@ class Levels:
 
     def at_lam(self, lam: np.ndarray) -> list[Point]:
         """Points of the schedule at (M,) values of lam, rounded to levels that the network knows."""
-        if self.round_nsr is not None:
-            lam = _lam_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))
-        return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
+        if self.round_nsr is None:
+            return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
+        return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))))
 
 
 def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:
@@ -134,17 +134,12 @@ def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
     return known
 
 
-def _lam_of_nsr(nsr: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return -np.log(nsr)
-
-
 def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Point]:
     nsr = np.array([point.nsr for point in points])
     finite = np.isfinite(nsr)
     known = nsr.copy()
     known[finite] = _rounded(round_nsr, nsr[finite])
-    moved = points_at(schedule, np.asarray(schedule.t_of_lam(_lam_of_nsr(np.where(known > 0, known, 1.0)))))
+    moved = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(known > 0, known, 1.0))))
     merged: list[Point] = []
     for point, new, old_nsr, new_nsr in zip(points, moved, nsr, known, strict=True):
         if new_nsr > 0 and not (merged and math.isclose(new_nsr, merged[-1].nsr, rel_tol=SAME)):
