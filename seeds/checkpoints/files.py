@@ -29,7 +29,6 @@ MAX_BYTES = 4 << 30
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
-    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
     "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
 }
