@@ -79,13 +79,13 @@ def plan(
         )
 
     levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
-    write = Writer(solver, levels, s_noise=s_noise)
+    write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
     form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
     method.build(write, levels, prediction=form, eta=stochastic, **options)
-    if final == "denoise" and stop is None:
+    if write.final:
         write.denoise()
     return write.plan()
 
