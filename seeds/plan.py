@@ -108,8 +108,10 @@ class Plan:
         if not math.isfinite(self.opening.scale):
             raise ValueError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
         for i, row in enumerate(self.rows):
-            if row.at.sigma <= 0:
-                raise ValueError(f"Row {i} asks the model at sigma = {row.at.sigma}; a model can only be asked where sigma > 0.")
+            if not (0 < row.at.sigma < math.inf and 0 <= row.at.alpha < math.inf):
+                raise ValueError(
+                    f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be asked where alpha >= 0 and sigma > 0."
+                )
             self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
 
     @staticmethod
@@ -197,19 +199,20 @@ class Plan:
         """
         try:
             it: dict[str, Any] = json.loads(text)
-            return cls(
-                solver=str(it["solver"]),
-                start=_point(it["start"]),
-                opening=Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
-                rows=tuple(
+            parts: dict[str, Any] = {
+                "solver": str(it["solver"]),
+                "start": _point(it["start"]),
+                "opening": Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
+                "rows": tuple(
                     Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
                     for row in it["rows"]
                 ),
-                end=_point(it["end"]),
-                draws=tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
-            )
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+                "end": _point(it["end"]),
+                "draws": tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
+            }
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error
+        return cls(**parts)
 
 
 def _finite(lam: float) -> float | str:
