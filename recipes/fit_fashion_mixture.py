@@ -54,7 +54,8 @@ def component(data: Tensor, share: Tensor, rank: int):
         axes = vector[:, -r:]
     top = value[-r:].clamp_min(0).float()
     if r < rank:
-        axes = torch.cat([axes, torch.zeros(data.shape[1], rank - r)], 1); top = torch.cat([top, torch.zeros(rank - r)])
+        axes = torch.cat([axes, torch.zeros(data.shape[1], rank - r)], 1)
+        top = torch.cat([top, torch.zeros(rank - r)])
     psi = (rows.square().sum() - top.sum()) / (data.shape[1] - rank)
     return mean, psi, axes.T, top
 
@@ -71,11 +72,14 @@ def fit(data, K, rank, rng, iters=30, anneal=0, verbose=False, floor=1e-5):
         w = share.sum(0) / len(data)
         m = GaussianMixture(mean, psi.sqrt(), factors=factors, weights=w.clamp_min(1e-9))
         from collections import namedtuple
+
         flat, law, prior = m._prepare(data, None, 1.0)
         g = prior + law.log_likelihood(flat, law.project(flat, 1.0), 1.0, 0.0)
         ll = g.logsumexp(1).double().mean().item()
         hist.append(ll)
         share = torch.softmax(beta * g, 1)
-        if verbose: print(it, beta, ll, psi.sqrt().min().item(), psi.sqrt().max().item(), w.min().item(), flush=True)
-        if it > anneal + 2 and ll - hist[-2] < 0.05: break
+        if verbose:
+            print(it, beta, ll, psi.sqrt().min().item(), psi.sqrt().max().item(), w.min().item(), flush=True)
+        if it > anneal + 2 and ll - hist[-2] < 0.05:
+            break
     return mean, psi, axes, top, w, hist
