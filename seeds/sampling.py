@@ -184,7 +184,7 @@ class Call(NamedTuple):
 def iterate(denoiser: Denoiser, shape: Sequence[int], **arguments: Any) -> Iterator[Call]:
     """The run of `sample`, one item per model call; leaving the loop makes no further call. Takes the arguments of `sample`, for one batch.
 
-    The tensors of an item are its own: they may be kept. The generator returns the result.
+    The tensors of an item may be kept, but not written to: the run still reads them. The generator returns the result.
     """
     it = _Run(denoiser, shape, **arguments)
     return it.calls(it.seeds, slice(None))

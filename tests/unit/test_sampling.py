@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seeds
-from seeds.noise import gaussian
+from seeds.noise import CHURN, gaussian
 
 SHAPE = (1, 4, 4)
 
@@ -287,6 +287,18 @@ def test_a_denoisers_own_schedule_range_and_rounding_are_used():
     assert points[0].nsr == 40.0 and points[-1].nsr == 0.01
     points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3, nsr_max=20.0)]
     assert points[0].nsr == 20.0
+    wide = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(1e-5, 1e5), round_nsr=np.ceil)
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3)]
+    assert points[0].nsr == 80.0 and all(point.nsr == round(point.nsr) for point in points) and points[-1].nsr == 1
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3, round_nsr=None)]
+    assert points[-1].nsr == 0.002
+
+
+def test_churn_has_a_stream_of_its_own():
+    call = next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=5, schedule="vp", solver="rk-1", S_churn=2.0))
+    opening, start = seeds.plan("rk-1", steps=5, schedule="vp", S_churn=2.0).opening, seeds.VP().sigma(1.0)
+    state = opening.scale * start * gaussian([7, 8], -1, SHAPE) + opening.z[0][1] * gaussian([7, 8], 0, SHAPE, CHURN)
+    torch.testing.assert_close(call.x, state)
 
 
 def test_nan_is_found_once_and_named():
