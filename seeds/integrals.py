@@ -63,7 +63,8 @@ class Eta:
     """Stochasticity eta(lam) >= 0: 0 is the probability-flow ODE, 1 the reverse-time SDE of the paper.
 
     Args:
-        value: a number, a table [(lam_from, eta), ...] (piecewise constant, first lam_from = -inf, rising) or a callable of lam.
+        value: a number, a table [(lam_from, eta), ...] (piecewise constant, first lam_from = -inf, rising) or a callable of lam, smooth: where it jumps
+            the integrals are only as good as a panel of 20 points; a table is split at its jumps.
     Raises:
         ValueError: a value is negative, not finite or above 1000, or the table does not start at -inf or does not rise.
     """
@@ -76,12 +77,15 @@ class Eta:
         value = self.value
         if callable(value):
             table: tuple[tuple[float, float], ...] = ()
-        elif isinstance(value, (int, float)):
-            table = ((-math.inf, float(value)),)
         else:
-            table = tuple((float(lam), float(eta)) for lam, eta in value)
+            try:
+                table = ((-math.inf, float(value)),) if np.ndim(value) == 0 else tuple((float(lam), float(eta)) for lam, eta in value)  # type: ignore[arg-type, union-attr]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. The paper's SDE has eta = 1."
+                ) from None
             froms = [lam for lam, _ in table]
-            if not froms or froms[0] != -math.inf or any(b <= a for a, b in pairwise(froms)):
+            if not froms or froms[0] != -math.inf or not all(a < b for a, b in pairwise(froms)):
                 raise ValueError(
                     f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in [(-inf, 0), (1.2, 1)]."
                 )
@@ -120,7 +124,7 @@ class Eta:
         """
         if callable(self.value):
             lam0 = lam1 - reach
-            if self(np.array([lam0]))[0] > 0:
+            if float(self.value(lam0)) > 0:  # however large
                 return math.inf
             panels = Panels(self, np.array([lam0]), np.array([reach]))
             return float(panels.sum(panels.eta)[0])

@@ -76,6 +76,13 @@ class Opening(NamedTuple):
     z: Terms = ()
 
 
+class Before(NamedTuple):
+    """What the part of the run before the start has used up: so many draws and model calls. A run cut at a level goes on with fresh noise."""
+
+    draws: int = 0
+    calls: int = 0
+
+
 def terms(weights: Iterable[tuple[int, float]]) -> Terms:
     """Collects (index, coefficient) pairs: equal indices are added, zeros dropped, indices sorted."""
     total: dict[int, float] = {}
@@ -100,6 +107,7 @@ class Plan:
     """The level of the state returned."""
     draws: tuple[Draw, ...] = ()
     opening: Opening = field(default_factory=Opening)
+    before: Before = field(default_factory=Before)
 
     def __post_init__(self):
         if not self.rows:
@@ -108,8 +116,10 @@ class Plan:
         if not math.isfinite(self.opening.scale):
             raise ValueError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
         for i, row in enumerate(self.rows):
-            if row.at.sigma <= 0:
-                raise ValueError(f"Row {i} asks the model at sigma = {row.at.sigma}; a model can only be asked where sigma > 0.")
+            if not (0 < row.at.sigma < math.inf and 0 <= row.at.alpha < math.inf):
+                raise ValueError(
+                    f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be asked where alpha >= 0 and sigma > 0."
+                )
             self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
 
     @staticmethod
@@ -184,6 +194,7 @@ class Plan:
                 "opening": self.opening,
                 "rows": [row._asdict() for row in self.rows],
                 "end": self.end,
+                "before": self.before,
                 "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
             },
             allow_nan=False,
@@ -197,19 +208,20 @@ class Plan:
         """
         try:
             it: dict[str, Any] = json.loads(text)
-            return cls(
-                solver=str(it["solver"]),
-                start=_point(it["start"]),
-                opening=Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
-                rows=tuple(
+            parts: dict[str, Any] = {
+                "solver": str(it["solver"]),
+                "start": _point(it["start"]),
+                "opening": Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
+                "rows": tuple(
                     Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
                     for row in it["rows"]
                 ),
-                end=_point(it["end"]),
-                draws=tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
-            )
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+                "end": _point(it["end"]),
+                "draws": tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
+            }
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error
+        return cls(**parts)
 
 
 def _finite(lam: float) -> float | str:

@@ -1,7 +1,9 @@
 """The front door: `plan`, `sample`, `iterate`. Glue between the parts, no arithmetic of its own."""
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ from seeds import grids, schedules
 from seeds import noise as noises
 from seeds.denoisers import Denoiser, ask
 from seeds.integrals import Eta, EtaLike
-from seeds.plan import Plan, Point
+from seeds.plan import Before, Plan, Point
 from seeds.predictions import PREDICTIONS
 from seeds.schedules import Schedule, lookup
 from seeds.solvers import Solver, Writer, find_solver
@@ -78,15 +80,29 @@ def plan(
         )
 
     levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
-    write = Writer(solver, levels, s_noise=s_noise)
+    before = Before()
+    if start is not None and levels.points[0].nsr < path.nsr(times[0]):
+        given = {
+            "steps": steps,
+            "schedule": path,
+            "grid": grid,
+            "sigmas": sigmas,
+            "prediction": prediction,
+            "eta": eta,
+            "s_noise": s_noise,
+            "sd": sd,
+        }
+        earlier = plan(solver, **given, stop=start, round_nsr=round_nsr, **shaping, **options)
+        before = Before(len(earlier.draws), earlier.nfe)
+    write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
     form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
     method.build(write, levels, prediction=form, eta=stochastic, **options)
-    if final == "denoise" and stop is None:
+    if write.final:
         write.denoise()
-    return write.plan()
+    return replace(write.plan(), before=before)
 
 
 def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:
@@ -126,23 +142,33 @@ def _check_options(method: Solver, options: dict[str, Any]) -> None:
 
 def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
     """The grid's times without a clean end, and whether it had one."""
-    clean = False
+    if sigmas is not None and not (isinstance(grid, str) and grid == "karras"):
+        raise ValueError("`grid` and `sigmas` both say where to stop: give one of them.")
+    if sigmas is None and isinstance(grid, str):
+        return grids.grid(grid, path, steps, **shaping), False
+    name, given = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
+    levels = _row(name, given)
+    clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
+    levels = levels[:-1] if clean else levels
+    if clean and len(levels) == 1:
+        if steps not in (None, 0):
+            raise ValueError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
+        return levels if sigmas is None else np.atleast_1d(path.t_of_nsr(levels)), clean
     if sigmas is not None:
-        if not isinstance(grid, str) or grid != "karras":
-            raise ValueError("`grid` and `sigmas` both say where to stop: give one of them.")
-        nsr = np.array(sigmas, dtype=np.float64)
-        clean = nsr.ndim == 1 and len(nsr) > 1 and nsr[-1] == 0
-        nsr = nsr[:-1] if clean else nsr
-        if len(nsr) > 1:
-            grids.check_falling("sigmas", nsr)
-        grid = np.atleast_1d(path.t_of_nsr(nsr))
-    elif not isinstance(grid, str):
-        grid = np.array(grid, dtype=np.float64)
-        clean = grid.ndim == 1 and len(grid) > 1 and path.sigma(grid[-1]) == 0
-        grid = grid[:-1] if clean else grid
-    if clean and len(grid) == 1:
-        return grid, clean
-    return grids.grid(grid, path, steps, **shaping), clean
+        grids.check_falling("sigmas", levels)
+        levels = np.asarray(path.t_of_nsr(levels))
+    return grids.grid(levels, path, steps, **shaping), clean
+
+
+def _row(name: str, values: Any) -> np.ndarray:
+    """A list, an array or a tensor as a row of float64 numbers."""
+    try:
+        row = np.array(np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64))
+    except (TypeError, ValueError):
+        row = np.zeros(0)
+    if row.ndim != 1 or len(row) < 2:
+        raise ValueError(f"`{name}` must be a row of at least 2 numbers, noisiest first, but is {values!r}.")
+    return row
 
 
 class Call(NamedTuple):
@@ -158,7 +184,7 @@ class Call(NamedTuple):
 def iterate(denoiser: Denoiser, shape: Sequence[int], **arguments: Any) -> Iterator[Call]:
     """The run of `sample`, one item per model call; leaving the loop makes no further call. Takes the arguments of `sample`, for one batch.
 
-    The tensors of an item are its own: they may be kept. The generator returns the result.
+    The tensors of an item may be kept, but not written to: the run still reads them. The generator returns the result.
     """
     it = _Run(denoiser, shape, **arguments)
     return it.calls(it.seeds, slice(None))
@@ -191,7 +217,8 @@ def sample(
         data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`).
         labels: an int, (B,) class indices or (B, K) rows, handed to the denoiser.
         noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape with the batch; draw -1 is
-            the initial one, draws from len(plan.draws) on are for `project`.
+            the initial one, -2 - k is for `project` after model call k. A run that begins at `start` numbers its draws and calls as the whole
+            run does, so that two parts of a run use the noise of the whole.
         project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard normal tensor like x.
             For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
         dtype, device: of the state; default float32 and the denoiser's own device.
@@ -201,8 +228,8 @@ def sample(
         FloatingPointError: the model produced NaN or inf (looked for once, after the loop).
     """
     it = _Run(denoiser, shape, seed=seed, **arguments)
-    if batch is not None and batch < 1:
-        raise ValueError(f"`batch` must be at least 1, but is {batch}.")
+    if batch is not None and not (isinstance(batch, (int, np.integer)) and batch >= 1):
+        raise ValueError(f"`batch` must be a whole number, at least 1, but is {batch!r}.")
     size = batch or len(it.seeds)
     parts = [slice(k, min(k + size, len(it.seeds))) for k in range(0, len(it.seeds), size)]
     done = []
@@ -250,11 +277,16 @@ class _Run:
         device: torch.device | str | None = None,
         **options: Any,
     ):
-        self.denoiser, self.shape, self.project, self.dtype = denoiser, tuple(int(n) for n in shape), project, dtype
+        self.denoiser, self.shape, self.project, self.dtype = denoiser, _shape(shape), project, dtype
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's.")
         self.seeds = noises.seed_list(seed)
         if not self.seeds:
             raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
+        x, data = (None if value is None else torch.as_tensor(value) for value in (x, data))
         self.device = _device(denoiser, device, x if x is not None else data)
+        if plan is not None and not isinstance(plan, Plan):
+            raise ValueError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
         self.plan = plan if plan is not None else plan_for(denoiser, solver, steps=steps, schedule=schedule, **options)
         if plan is not None and (steps is not None or schedule is not None or options):
             given = [name for name, value in (("steps", steps), ("schedule", schedule)) if value is not None] + list(options)
@@ -271,6 +303,10 @@ class _Run:
     def _rows(self, name: str, value: Tensor | None) -> Tensor | None:
         if value is None:
             return None
+        if not value.is_floating_point():
+            raise ValueError(
+                f"`{name}` is {value.dtype}: give floating point numbers in the scale of the model's data, as images / 127.5 - 1."
+            )
         if value.shape == self.shape and name == "data":
             value = value.expand(len(self.seeds), *self.shape)
         if value.shape != (len(self.seeds), *self.shape):
@@ -282,14 +318,15 @@ class _Run:
     def _labels(self, labels: Any) -> Tensor | None:
         if labels is None:
             return None
-        rows = torch.as_tensor(labels, device=self.device)
+        rows = torch.as_tensor(labels)
+        rows = rows.to(torch.float32 if rows.is_floating_point() else torch.int64)
         rows = rows.expand(len(self.seeds)) if rows.ndim == 0 else rows
         if len(rows) != len(self.seeds):
             raise ValueError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
         classes = getattr(self.denoiser, "classes", 0)
         if classes and rows.ndim == 1 and not ((rows >= 0) & (rows < classes)).all():
             raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
-        return rows
+        return rows.to(self.device)
 
     @torch.no_grad()  # while it runs, not while the caller holds an item: torch knows generators
     def calls(self, seeds: Sequence[int], part: slice, keep: bool = True):
@@ -297,29 +334,39 @@ class _Run:
         plan, shape = self.plan, (len(seeds), *self.shape)
         labels = None if self.labels is None else self.labels[part]
         with self._noise(seeds, shape) as draw:
-            stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
+            stepper = Stepper(plan, self._start(part, draw), draw, reuse=not keep)
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
                 denoised = ask(self.denoiser, x, at, labels)
                 stepper.advance(denoised)
                 if self.project is not None and stepper.completed:
-                    stepper.replace(self.project(stepper.x, stepper.at, draw(len(plan.draws) + steps)))
-                    steps += 1
+                    stepper.replace(self.project(stepper.x, stepper.at, draw(-2 - i)))
                 yield Call(i, at, x, denoised, i + 1)
             return stepper.x
 
     def _noise(self, seeds: Sequence[int], shape: tuple[int, ...]) -> "noises.Ahead":
         """Draws of one batch, made ahead of need; those of a caller's own function are made when they are needed, in the caller's thread."""
-        draws, after = self.plan.draws, len(self.plan.draws)
+        plan = self.plan
 
         def own(j: int) -> Tensor:
-            stream = noises.CHURN if j >= after or (j >= 0 and draws[j].stream == "churn") else noises.PATH
-            return self.noise(seeds, j, shape[1:], stream)
+            if j < -1:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
+                return noises.gaussian(seeds, -1 - j + plan.before.calls, shape[1:], noises.INITIAL)
+            if j == -1:
+                return self.noise(seeds, -1, shape[1:])
+            stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
+            return self.noise(seeds, j + plan.before.draws, shape[1:], stream)
 
         def given(j: int) -> Tensor:
-            level = self.plan.start.lam
-            lam0, lam1 = (level, level) if not 0 <= j < after else draws[j][:2]
-            return self.noise(j, lam0, lam1, shape)
+            if j >= 0:
+                number, (lam0, lam1, _) = j + plan.before.draws, plan.draws[j]
+            else:
+                number = j if j == -1 else j - plan.before.calls
+                lam0 = lam1 = plan.start.lam if j == -1 else plan.points()[-1 - j].lam
+            made = self.noise(number, lam0, lam1, shape)
+            if not isinstance(made, Tensor) or made.shape != shape:
+                what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"type {type(made).__name__}"
+                raise ValueError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
+            return made
 
         order = [] if self.given_noise else self._order()
         return noises.Ahead(given if self.given_noise else own, order, device=self.device, dtype=self.dtype)
@@ -327,14 +374,11 @@ class _Run:
     def _order(self) -> list[int]:
         """The draws in the order of need: the initial one, then the plan's; a projection's own each after its step."""
         order = [] if self.x is not None else [-1]
-        plan, steps = self.plan, 0
-        opening = {j for j, _ in plan.opening.z}
-        order += sorted(opening)
-        for row in plan.rows:
+        order += [j for j, _ in self.plan.opening.z]
+        for i, row in enumerate(self.plan.rows):
             order += [j for j, _ in row.z if j not in order]
             if self.project is not None and row.completes:
-                order.append(len(plan.draws) + steps)
-                steps += 1
+                order.append(-2 - i)
         return order
 
     def _start(self, part: slice, draw: Callable[[int], Tensor]) -> Tensor:
@@ -367,6 +411,16 @@ def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, f
         return {}
     low, high = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
     return ({"nsr_min": known[0]} if known[0] > low else {}) | ({"nsr_max": known[1]} if known[1] < high else {})
+
+
+def _shape(shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        sizes = (-1,)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"`shape` must be the sizes of one sample, without the batch, as (3, 32, 32), but is {shape!r}.")
+    return sizes
 
 
 def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:

@@ -313,14 +313,16 @@ class Discrete(Schedule):
         if np.any(lam > first + slack) or np.any(lam < last - slack):
             raise ValueError(
                 f"This table has lam from {last:.6g} to {first:.6g} (nsr {np.exp(-first):.6g} to {np.exp(-last):.6g}), "
-                f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table."
+                f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table, "
+                "and churn off above it (S_max), or pass round_nsr=schedule.round_nsr."
             )
         lam = np.clip(lam, last, first)
         i = np.clip(np.searchsorted(-self._table_lam, -lam, side="right") - 1, 0, len(self._table_lam) - 2)
         lam0, lam1 = self._table_lam[i], self._table_lam[i + 1]
         fall = lam0 - lam
         with np.errstate(invalid="ignore"):  # inf - inf in the branch not taken
-            return (i + np.where(np.isfinite(lam1), fall / (lam0 - lam1), -np.expm1(-fall)))[()]
+            t = i + np.where(np.isfinite(lam1), fall / (lam0 - lam1), -np.expm1(-fall))
+        return np.where(np.abs(t - np.rint(t)) < 1e-10, np.rint(t), t)[()]  # a level of the table is its whole step, without rounding
 
     def indices(self, t: Values) -> Any:
         """The nearest whole step of each t, as int64; what a network trained on this table takes as its time."""

@@ -45,6 +45,11 @@ def combine_in_tiles(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[f
     return out
 
 
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to, as far as torch counts."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class Stepper:
     """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
 
@@ -100,7 +105,7 @@ class Stepper:
 
     def replace(self, x: Tensor) -> None:
         """Puts another tensor in the place of the newest state, as a projection does."""
-        self._check(x, "The replacement of the state")
+        self._check(x, "The replacement of the state", "A projection returns the new state in the shape of x.")
         self._set_state(self.i, (x, False))
 
     def advance(self, denoised: Tensor) -> None:
@@ -130,6 +135,7 @@ class Stepper:
 
     def _set_state(self, i: int, made: tuple[Tensor, bool]) -> None:
         self._held["x", i], ours = made
+        self._asked = _version(made[0])
         (self._ours.add if ours else self._ours.discard)(i)
 
     def _drop(self, i: int) -> None:
@@ -139,19 +145,24 @@ class Stepper:
             if part == "x" and j in self._ours and self._reuse:
                 self._pool.append(tensor)
 
-    def _check(self, value: Tensor, what: str) -> None:
+    def _check(self, value: Tensor, what: str, way: str = "A denoiser returns D(x, at) in the shape of x.") -> None:
         shape, dtype, device = self._like
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{what} is a {type(value).__name__}, not a tensor. {way}")
         if value.shape != shape:
-            raise ValueError(
-                f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. A denoiser returns D(x, at) in the shape of x."
-            )
+            raise ValueError(f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. {way}")
         if value.dtype != dtype or value.device != device:
             raise ValueError(
                 f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer back to the state's with `.to(x)`."
             )
 
     def _guard(self, denoised: Tensor) -> Tensor:
-        """A model may answer with the tensor it was asked about (then a copy is kept), but not write over an earlier answer."""
+        """A model may answer with the tensor it was asked about (then a copy is kept), but not write into it, nor over an earlier answer."""
+        if _version(self.x) != self._asked:
+            raise ValueError(
+                f"The state was written to at call {self.i}, between `x` and `advance`: {self.plan.solver} still needs it as it was. "
+                "Work on a copy, as `x = x.clone()`, where the model changes its input in place."
+            )
         if denoised is self.x or denoised.untyped_storage()._cdata == self.x.untyped_storage()._cdata:
             return denoised.clone()
         for (part, j), held in self._held.items():
@@ -195,6 +206,7 @@ class Stepper:
         stepper._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
         stepper._held, stepper._pool, stepper._ours = held, [], {j for part, j in held if part == "x"}
         newest = held["x", i]
+        stepper._asked = _version(newest)
         stepper._like = (newest.shape, newest.dtype, newest.device)
         if metadata["config"] != stepper._key():
             raise ValueError(

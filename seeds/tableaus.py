@@ -79,7 +79,7 @@ def order_2(variant: str = "2a", r: float = 1 / 2) -> Tableau:
     2a: the step has weights (1 - 1/(2r), 1/(2r)) on phi_1; 2b: it interpolates through {0, r} (r = 1 is the exponential Heun method).
     Source: Gonzalez et al. 2023 (arXiv:2305.14267), SEEDS-2; Hochbruck and Ostermann 2005 (doi:10.1137/040611434), (5.3) and (5.4).
     """
-    if not 0 < r <= 1:
+    if np.ndim(r) != 0 or isinstance(r, str) or not 0 < r <= 1:
         raise ValueError(f"`r` of a two-stage method must be in (0, 1], but is {r}. The paper uses 1/2.")
     steps = {"2a": ({(1, 1.0): 1 - 1 / (2 * r)}, {(1, 1.0): 1 / (2 * r)}), "2b": interpolate(1.0, (0.0, r))}
     return Tableau(variant, (0.0, r), (interpolate(r, (0.0,)), _choose(steps, variant)), Orders(2, 2))
@@ -92,7 +92,7 @@ def order_3(variant: str = "3a", r: tuple[float, float] = (1 / 3, 2 / 3)) -> Tab
     Source: Gonzalez et al. 2023 (arXiv:2305.14267), SEEDS-3; Hochbruck and Ostermann 2005, (5.8). Differs from the authors' code in data mode: there
         phi_2 of the second stage is formed at a mixture of r1 h and r2 h, does not vanish as h -> 0, and leaves weak order 1.
     """
-    r1, r2 = r
+    r1, r2 = r if np.shape(r) == (2,) else (math.nan, math.nan)
     if not 0 < r1 < r2 <= 1:
         raise ValueError(f"`r` of a three-stage method must be (r1, r2) with 0 < r1 < r2 <= 1, but is {r}. The paper uses (1/3, 2/3).")
     through_r2 = interpolate(1.0, (0.0, r2))

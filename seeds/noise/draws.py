@@ -96,7 +96,8 @@ def seed_list(seed: Seeds) -> list[int]:
 
     Raises: ValueError if one is out of range, TypeError if one is not an integer.
     """
-    seeds = [_whole("seed", s) for s in (seed if isinstance(seed, Iterable) else [seed])]
+    single = not isinstance(seed, Iterable) or getattr(seed, "ndim", 1) == 0  # an int, or an array or a tensor that holds one
+    seeds = [_whole("seed", s) for s in ([seed] if single else seed)]  # type: ignore[union-attr]
     for s in seeds:
         if not 0 <= s < 1 << 64:
             raise ValueError(f"`seed` = {s} must be at least 0 and below 2^64.")

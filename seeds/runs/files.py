@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+GRID_SIZE = 896
+"""Pixels that the grid of a run is enlarged to, at most."""
+
 
 @contextmanager
 def explained(path: Path, verb: str) -> Iterator[None]:
@@ -61,14 +64,16 @@ def png(image: np.ndarray) -> bytes:
 
 
 def grid(paths: Sequence[Path]) -> bytes:
-    """The images of these files side by side, in rows of a square, as a PNG file."""
+    """The images of these files side by side, in rows of a square, as a PNG file; small ones enlarged by a whole number, so that one can see them."""
     images = []
     for path in paths:
         with Image.open(path) as image:
             images.append(np.asarray(image))
     columns = int(np.ceil(np.sqrt(len(images))))
     images += [np.zeros_like(images[0])] * (-len(images) % columns)
-    return png(np.concatenate([np.concatenate(images[at : at + columns], axis=1) for at in range(0, len(images), columns)]))
+    whole = np.concatenate([np.concatenate(images[at : at + columns], axis=1) for at in range(0, len(images), columns)])
+    times = max(1, GRID_SIZE // max(whole.shape[:2]))
+    return png(whole.repeat(times, axis=0).repeat(times, axis=1))
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:

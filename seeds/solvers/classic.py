@@ -8,7 +8,8 @@ import numpy as np
 
 from seeds.integrals import Eta
 from seeds.plan import Point
-from seeds.solvers.levels import Levels
+from seeds.schedules import Discrete
+from seeds.solvers.levels import SAME, Levels
 from seeds.solvers.writer import Writer
 
 
@@ -27,13 +28,16 @@ def in_nsr(levels: Levels, at: Point) -> Slope:
 
 
 def in_t(levels: Levels, at: Point) -> Slope:
-    """dx/dt = (alpha'/alpha + nsr'/nsr) x - alpha nsr'/nsr D in the time of the schedule, its derivatives by central differences of order 4."""
-    step = 1e-3 * at.t
-    around = at.t + step * np.array([-2.0, -1.0, 1.0, 2.0])
+    """dx/dt = sigma'/sigma x - alpha nsr'/nsr D in the time of the schedule.
+
+    Its derivatives are those in lam by central differences of order 4, since a schedule has a t for every lam, but not a lam for every t near its ends.
+    """
+    step = 4e-3
+    t = np.asarray(levels.schedule.t_of_lam(at.lam + step * np.array([-2.0, -1.0, 1.0, 2.0])))
     stencil = np.array([1.0, -8.0, 8.0, -1.0]) / (12 * step)
-    log_alpha, log_nsr = np.log(levels.schedule.alpha(around)), -np.asarray(levels.schedule.lam(around))
-    growth = float(stencil @ log_nsr)
-    return Slope(at.t, 1.0, float(stencil @ log_alpha) + growth, -at.alpha * growth)
+    growth = -1 / float(stencil @ t)  # d log nsr / dt
+    log_sigma = -growth * float(stencil @ np.log(levels.schedule.sigma(t)))
+    return Slope(at.t, 1.0, log_sigma, -at.alpha * growth)
 
 
 VARIABLES: dict[str, Callable[[Levels, Point], Slope]] = {"nsr": in_nsr, "t": in_t}
@@ -55,7 +59,7 @@ class Churn(NamedTuple):
         gamma = min(self.S_churn / levels.total, math.sqrt(2) - 1)
         if gamma > 0 and self.S_min <= nsr <= self.S_max:
             (lifted,) = levels.at_lam(np.array([-math.log(nsr * (1 + gamma))]))
-            if lifted.nsr > nsr:
+            if lifted.nsr > nsr * (1 + SAME):  # a network may know no level above
                 write.renoise(lifted)
 
 
@@ -73,17 +77,21 @@ def runge_kutta(
     """Writes Runge-Kutta steps for the probability-flow ODE: Euler (one stage), or two stages at 0 and r with weights (1 - 1/(2r), 1/(2r)).
 
     r = 1 is Heun's method, 1/2 the midpoint rule, 2/3 Ralston's. `variable` "nsr" steps y = x / alpha in nsr, as EDM does; "t" steps x in the time of
-    the schedule. Churn is applied before each step, before the first call and before the final denoise alike.
+    the schedule, which must be smooth. Churn is applied before each step, before the first call and before the final denoise alike.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), Algorithms 1 and 2.
     Raises: ValueError if r is not in (0, 1], a churn number is negative, or `variable` is unknown.
     """
-    if not 0 < r <= 1:
+    if np.ndim(r) != 0 or not 0 < r <= 1:
         raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
     if not (S_churn >= 0 and S_min >= 0 and S_max >= 0):
         raise ValueError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {S_churn}, {S_min}, {S_max}.")
     if variable not in VARIABLES:
         raise ValueError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
+    if variable == "t" and isinstance(levels.schedule, Discrete):
+        raise ValueError(
+            "`variable` = 't' follows the slope of the schedule, but a table has none at its levels. Leave it out, or use schedule='vp'."
+        )
     churn, slope_at = Churn(S_churn, S_min, S_max), VARIABLES[variable]
     for p1 in levels.points[1:]:
         churn.before(write, levels)
@@ -108,7 +116,8 @@ def runge_kutta(
             {i: k1.scale / k0.scale * (1 + w_0 * k0.a), i + 1: k1.scale / kr.scale * w_r * kr.a},
             {i: k1.scale * w_0 * k0.b, i + 1: k1.scale * w_r * kr.b},
         )
-    churn.before(write, levels)
+    if write.final:
+        churn.before(write, levels)
 
 
 def _lam_of(levels: Levels, variable: str, s: float) -> float:

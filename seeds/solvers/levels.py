@@ -1,6 +1,7 @@
 """The noise levels of a run: a grid, cut at its start and stop, and rounded to what a network knows."""
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -49,9 +50,9 @@ class Levels:
 
     def at_lam(self, lam: np.ndarray) -> list[Point]:
         """Points of the schedule at (M,) values of lam, rounded to levels that the network knows."""
-        if self.round_nsr is not None:
-            lam = _lam_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))
-        return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
+        if self.round_nsr is None:
+            return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
+        return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))))
 
 
 def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:
@@ -90,6 +91,10 @@ def _index(name: str, place: Place, count: int) -> int | None:
         if isinstance(place, tuple) and (len(place) != 2 or place[0] not in ("nsr", "lam")):
             raise ValueError(f"`{name}` as a level is ('nsr', value) or ('lam', value), but is {place!r}.")
         return None
+    try:
+        place = operator.index(place)
+    except TypeError:
+        raise ValueError(f"`{name}` is a grid index, or a level ('nsr', value) or ('lam', value), but is {place!r}.") from None
     if not 0 <= place < count:
         raise ValueError(f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}.")
     return place
@@ -98,7 +103,7 @@ def _index(name: str, place: Place, count: int) -> int | None:
 def _insert(
     schedule: Schedule, points: list[Point], name: str, place: tuple[str, float], keeps: Callable[[Point, Point], bool], at_front: bool
 ) -> list[Point]:
-    kind, value = place
+    kind, value = place[0], _number(name, place)
     lam = -math.log(value) if kind == "nsr" and value > 0 else float(value)
     if (kind == "nsr" and not value > 0) or not math.isfinite(lam):
         raise ValueError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
@@ -109,13 +114,24 @@ def _insert(
     return [level, *rest] if at_front else [*rest, level]
 
 
+def _number(name: str, place: tuple[str, float]) -> float:
+    try:
+        return float(place[1])
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` = {place!r} is not a noise level: its value must be a number.") from None
+
+
 def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
-    return np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
-
-
-def _lam_of_nsr(nsr: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return -np.log(nsr)
+    """round_nsr(nsr), once it is found to be a rounding: (M,) levels from (M,) levels, at least 0, in the same order."""
+    known = np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
+    if known.shape != nsr.shape or not (known >= 0).all():
+        raise ValueError(
+            f"`round_nsr` made {known.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, each a number that is at least 0."
+        )
+    rising = known[np.argsort(nsr, kind="stable")]
+    if (rising[1:] < rising[:-1]).any():
+        raise ValueError(f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their order.")
+    return known
 
 
 def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Point]:
@@ -123,7 +139,7 @@ def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Po
     finite = np.isfinite(nsr)
     known = nsr.copy()
     known[finite] = _rounded(round_nsr, nsr[finite])
-    moved = points_at(schedule, np.asarray(schedule.t_of_lam(_lam_of_nsr(np.where(known > 0, known, 1.0)))))
+    moved = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(known > 0, known, 1.0))))
     merged: list[Point] = []
     for point, new, old_nsr, new_nsr in zip(points, moved, nsr, known, strict=True):
         if new_nsr > 0 and not (merged and math.isclose(new_nsr, merged[-1].nsr, rel_tol=SAME)):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seeds
-from seeds.noise import gaussian
+from seeds.noise import CHURN, gaussian
 
 SHAPE = (1, 4, 4)
 
@@ -125,6 +125,38 @@ def test_stopping_and_going_on_keeps_the_levels(solver, steps):
     assert exact.end.nsr == pytest.approx(1.234, rel=1e-14) and not any(row.at.sigma == 0 for row in exact.rows)
     assert seeds.plan(solver, steps=steps, schedule="edm", start=("lam", 0.0)).start.nsr == 1.0
     assert seeds.plan(solver, steps=steps, schedule="edm", start=("nsr", whole.rows[0].at.nsr)).rows == whole.rows
+
+
+@pytest.mark.parametrize("solver", seeds.SOLVERS)
+def test_two_parts_of_a_run_are_the_run_to_the_bit(solver):
+    """The second part goes on with the draws that the first has not used, a projection's included."""
+    options = {"solver": solver, "steps": 5, "schedule": "vp", **(seeds.SOLVERS[solver].churn or {})}
+
+    def project(x, point, draw):
+        return x + 0.01 * point.sigma * draw
+
+    for extra in ({},) if options.get("S_churn") else ({}, {"project": project}):  # a projection sees the lifted state where there is churn
+        whole = seeds.sample(model, SHAPE, seed=[3, 4], **options, **extra)
+        for k in range(1, 5):
+            half = seeds.sample(model, SHAPE, seed=[3, 4], stop=k, **options, **extra)
+            rest = seeds.sample(model, SHAPE, seed=[3, 4], x=half, start=k, **options, **extra)
+            if seeds.SOLVERS[solver].churn:  # in one run the lift is folded into the row before it: other roundings
+                torch.testing.assert_close(rest, whole)
+            else:
+                assert torch.equal(rest, whole)
+
+
+def test_parts_cut_at_an_inserted_level_use_each_draw_once():
+    asked = []
+
+    def noise(j, lam0, lam1, shape):
+        asked.append(j)
+        return gaussian([1], abs(j), shape[1:])
+
+    cut = ("nsr", 0.777)
+    half = draw(1, stop=cut, noise=noise)
+    draw(1, x=half, start=cut, noise=noise)
+    assert len(asked) == len(set(asked)) and sorted(asked) == list(range(-1, len(asked) - 1))
 
 
 def test_the_users_own_levels_are_used_bit_for_bit():
@@ -255,6 +287,18 @@ def test_a_denoisers_own_schedule_range_and_rounding_are_used():
     assert points[0].nsr == 40.0 and points[-1].nsr == 0.01
     points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3, nsr_max=20.0)]
     assert points[0].nsr == 20.0
+    wide = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(1e-5, 1e5), round_nsr=np.ceil)
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3)]
+    assert points[0].nsr == 80.0 and all(point.nsr == round(point.nsr) for point in points) and points[-1].nsr == 1
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3, round_nsr=None)]
+    assert points[-1].nsr == 0.002
+
+
+def test_churn_has_a_stream_of_its_own():
+    call = next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=5, schedule="vp", solver="rk-1", S_churn=2.0))
+    opening, start = seeds.plan("rk-1", steps=5, schedule="vp", S_churn=2.0).opening, seeds.VP().sigma(1.0)
+    state = opening.scale * start * gaussian([7, 8], -1, SHAPE) + opening.z[0][1] * gaussian([7, 8], 0, SHAPE, CHURN)
+    torch.testing.assert_close(call.x, state)
 
 
 def test_nan_is_found_once_and_named():
@@ -313,12 +357,69 @@ WRONG = [
     ({"noise": "pink"}, "There is no noise 'pink'"),
     ({"seed": -1}, "`seed` = -1 must be at least 0"),
     ({"seed": []}, "`seed` is empty"),
-    ({"batch": 0}, "`batch` must be at least 1"),
+    ({"batch": 0}, "`batch` must be a whole number, at least 1, but is 0"),
+    ({"batch": 2.0}, "`batch` must be a whole number, at least 1, but is 2.0"),
+    ({"eta": [1.0, 0.0]}, r"`eta` must be a number, a table \[\(lam_from, eta\), ...\] or a callable of lam, but is \[1.0, 0.0\]"),
+    ({"start": 1.5}, r"`start` is a grid index, or a level \('nsr', value\) or \('lam', value\), but is 1.5"),
+    ({"stop": ("nsr", "low")}, "`stop` = .* is not a noise level: its value must be a number"),
+    ({"solver": "seeds-3", "r": 0.5}, r"`r` of a three-stage method must be \(r1, r2\) with 0 < r1 < r2 <= 1, but is 0.5"),
+    ({"r": (0.3, 0.6)}, "`r` of a two-stage method must be in"),
+    ({"solver": "rk-2", "r": (0.3, 0.6)}, "`r` of rk-2 must be in"),
+    ({"sigmas": 3.0, "steps": None}, "`sigmas` must be a row of at least 2 numbers, noisiest first, but is 3.0"),
+    ({"sigmas": [3.0, 0.0], "steps": 5}, "`steps` = 5, but one level and the clean end make no step"),
+    ({"grid": ["a"], "steps": None}, "`grid` must be a row of at least 2 numbers"),
+    ({"round_nsr": lambda nsr: None}, "`round_nsr` made .* each a number that is at least 0"),
+    ({"round_nsr": lambda nsr: 1 / nsr}, "`round_nsr` made .* must not change their order"),
+    ({"solver": "rk-2", "variable": "t", "schedule": seeds.Discrete.linear()}, "`variable` = 't' follows the slope of the schedule, but a table has none"),
+    ({"solver": "rk-2", "S_churn": 40, "schedule": seeds.Discrete.linear()}, r"and churn off above it \(S_max\), or pass round_nsr"),
+    ({"dtype": torch.int64}, "`dtype` = torch.int64 must be a floating point dtype"),
+    ({"plan": "seeds-3", "steps": None, "schedule": None}, "`plan` must be a Plan, .* but is a str"),
+    ({"data": torch.zeros(SHAPE, dtype=torch.uint8)}, r"`data` is torch.uint8: give floating point numbers in the scale of the model's data"),
+    ({"noise": lambda j, lam0, lam1, shape: torch.zeros(3)}, r"`noise` returned shape \(3,\) for draw -1, but must .* \(1, 1, 4, 4\)"),
+    ({"noise": lambda j, lam0, lam1, shape: None}, "`noise` returned type NoneType for draw -1"),
+    ({"project": lambda x, point, draw: None}, "replacement of the state is a NoneType, not a tensor. A projection returns"),
     ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, 4\)"),
     ({"x": torch.zeros(1, 1, 4, 4), "data": torch.zeros(SHAPE)}, "exclude each other"),
     ({"labels": [1, 2]}, "`labels` has 2 entries for 1 seeds"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `steps` is given too"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [4, (2.5,), (-1, 2), "ab"])
+def test_a_wrong_shape_is_named(shape):
+    with pytest.raises(ValueError, match="`shape` must be the sizes of one sample, without the batch"):
+        seeds.sample(model, shape, seed=1, steps=2, schedule="vp")
+
+
+def test_numbers_may_come_from_numpy_and_torch():
+    assert (
+        torch.equal(draw(np.int64(3)), draw(3)) and torch.equal(draw(torch.tensor(3)), draw(3)) and torch.equal(draw(np.array(3)), draw(3))
+    )
+    assert torch.equal(draw(np.arange(2)), draw([0, 1])) and torch.equal(draw(torch.arange(2)), draw(range(2)))
+    assert torch.equal(draw([1, 2], labels=np.array([0, 1], np.int32)), draw([1, 2], labels=[0, 1]))
+    plan = seeds.plan("seeds-2", sigmas=[3.0, 1.0, 0.0], schedule="edm", eta=0.5)
+    assert seeds.plan("seeds-2", sigmas=torch.tensor([3.0, 1.0, 0.0]), schedule="edm", eta=np.float32(0.5), start=np.int64(0)) == plan
+    assert seeds.plan("seeds-2", grid=torch.tensor([3.0, 1.0, 0.0]), schedule="edm", eta=torch.tensor(0.5)) == plan
+    clean = np.full(SHAPE, 0.5, np.float32)
+    assert torch.equal(draw([1, 2], data=clean, start=2), draw([1, 2], data=torch.from_numpy(clean), start=2))
+
+
+def test_labels_are_handed_on_as_the_denoiser_is_promised_them():
+    seen = []
+
+    def labelled(x, at, labels):
+        seen.append(labels)
+        return x * 0.5
+
+    for labels in (np.array([1, 2], np.int32), 1, np.eye(2)):
+        seeds.sample(labelled, SHAPE, seed=[1, 2], solver="seeds-1", steps=1, schedule="vp", labels=labels)
+    assert [(it.dtype, tuple(it.shape)) for it in seen[::2]] == [(torch.int64, (2,)), (torch.int64, (2,)), (torch.float32, (2, 2))]
+
+
+def test_a_projections_own_noise_is_gaussian_whatever_the_solvers_is():
+    seen = []
+    draw([1, 2], noise="two-point", project=lambda x, point, own: seen.append(own) or x)
+    assert len(seen) == 5 and all(len(own.unique()) > 2 for own in seen)
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG, ids=[str(list(options)) + str(k) for k, (options, _) in enumerate(WRONG)])

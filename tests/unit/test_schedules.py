@@ -117,7 +117,7 @@ def test_the_clean_end_is_exact(s):
 def test_a_table_is_bit_exact_at_whole_steps(s):
     table, i = np.array(s.alphas_cumprod), np.arange(len(s.alphas_cumprod))
     assert (s.alpha(i) == np.sqrt(table)).all() and (s.sigma(i) == np.sqrt(1 - table)).all()
-    assert (s.indices(s.t_of_lam(s.lam(i))) == i).all()
+    assert (s.t_of_lam(s.lam(i)) == i).all() and (s.t_of_nsr(s.nsr(i)) == i).all()
     between = i[:-1] + 0.37
     np.testing.assert_allclose(s.alpha(between) ** 2 + s.sigma(between) ** 2, 1, rtol=1e-15)
 

@@ -124,9 +124,21 @@ def test_a_model_that_writes_over_its_answers_is_caught():
     run(plan_of("seeds-1"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)  # no earlier answer is needed: fine
 
 
+def test_a_model_that_writes_into_its_input_is_caught():
+    """The next state is made of it: the result would be wrong, and nothing would show."""
+    with pytest.raises(ValueError, match=r"The state was written to at call 0.*x\.clone\(\)"):
+        run(plan_of("seeds-3"), lambda x, at: x.mul_(0.5), noise(-1), noise)
+    with pytest.raises(ValueError, match="The state was written to at call 0"):
+        run(plan_of("erk-1"), lambda x, at: 0.5 * x.clamp_(-1, 1), noise(-1), noise)
+    with torch.inference_mode():  # where torch does not count
+        run(plan_of("seeds-2"), model, noise(-1), noise)
+
+
 def test_answers_of_the_wrong_kind_are_named():
     with pytest.raises(ValueError, match=r"The denoised value has shape \(2, 2\), but the state has \(3, 2, 4, 4\)"):
         run(plan_of("seeds-1"), lambda x, at: torch.zeros(2, 2), noise(-1), noise)
+    with pytest.raises(ValueError, match="The denoised value is a tuple, not a tensor"):
+        run(plan_of("seeds-1"), lambda x, at: (x,), noise(-1), noise)
     with pytest.raises(ValueError, match=r"is torch.float64 on cpu, but the state is torch.float32.*\.to\(x\)"):
         run(plan_of("seeds-1"), lambda x, at: x.double(), noise(-1), noise)
     done = Stepper(plan_of("seeds-1", steps=1, final="none"), noise(-1), noise)

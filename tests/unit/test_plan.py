@@ -1,0 +1,114 @@
+"""The plan: what it refuses, what it says of itself, and that text keeps every bit."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+import seeds
+from seeds.plan import CLEAN, Draw, Opening, Plan, Point, Row, terms
+
+HERE = Point(0.5, 0.8, 0.6)
+
+
+def plan_of(*rows, draws=1, **options):
+    return Plan("mine", HERE, rows, CLEAN, tuple(Draw(float(j), float(j + 1)) for j in range(draws)), **options)
+
+
+def test_points():
+    assert (HERE.nsr, HERE.lam) == (0.6 / 0.8, pytest.approx(math.log(0.8 / 0.6), rel=1e-15))
+    assert (Point(1.0, 0.0, 1.0).nsr, Point(1.0, 0.0, 1.0).lam) == (math.inf, -math.inf)
+    assert (CLEAN.nsr, CLEAN.lam) == (0.0, math.inf)
+    assert Point(0.0, 1e-200, 1e-200).lam == 0 and Point(0.0, 1e200, 1e-200).lam == pytest.approx(400 * math.log(10))
+
+
+def test_terms_are_collected():
+    assert terms([(2, 0.5), (0, 1.0), (2, 0.25), (1, 0.0), (3, 1.0), (3, -1.0)]) == ((0, 1.0), (2, 0.75))
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: plan_of(), "needs at least one row"),
+    (lambda: plan_of(Row(HERE, x=((1, 1.0),))), r"Row 0 \(t = 0.5\) reads x\[1\], but only x\[0\.\.0\] exist when it runs"),
+    (lambda: plan_of(Row(HERE), Row(HERE, d=((2, 1.0),))), r"Row 1 \(t = 0.5\) reads d\[2\], but only d\[0\.\.1\] exist"),
+    (lambda: plan_of(Row(HERE, d=((-1, 1.0),))), r"reads d\[-1\]"),
+    (lambda: plan_of(Row(HERE, z=((1, 1.0),))), r"reads z\[1\], but only z\[0\.\.0\] exist"),
+    (lambda: plan_of(Row(HERE, z=((0, 1.0),)), draws=0), r"reads z\[0\], but no z exists"),
+    (lambda: plan_of(Row(HERE), opening=Opening(1.0, ((1, 1.0),))), r"The opening reads z\[1\]"),
+    (lambda: plan_of(Row(HERE), opening=Opening(math.nan)), "The opening scales the start state by nan"),
+    (lambda: plan_of(Row(HERE, x=((0, math.nan),))), r"Row 0 \(t = 0.5\) has x\[0\] = nan, which is not finite"),
+    (lambda: plan_of(Row(HERE, z=((0, -math.inf),))), r"z\[0\] = -inf"),
+    (lambda: plan_of(Row(CLEAN)), "Row 0 asks the model at alpha = 1.0, sigma = 0.0"),
+    (lambda: plan_of(Row(Point(0.5, 1.0, math.nan))), "sigma = nan; a model can only be asked where"),
+    (lambda: plan_of(Row(Point(0.5, math.nan, 1.0))), "asks the model at alpha = nan"),
+])  # fmt: skip
+def test_a_plan_that_cannot_run_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+THREE = plan_of(
+    Row(HERE, x=((0, 0.5),), d=((0, 0.25),), z=((0, 0.125),), completes=False),
+    Row(Point(0.25, 0.9, 0.3), x=((0, 1.5),), d=((0, 1.0), (1, -2.0)), z=((0, 1.0), (1, 1.0))),
+    Row(Point(0.125, 1.0, 0.1), d=((2, 1.0),)),
+    draws=2,
+)
+
+
+def test_what_a_plan_says_of_itself():
+    assert (THREE.nfe, THREE.steps) == (3, 2)
+    assert THREE.points() == [HERE, Point(0.25, 0.9, 0.3), Point(0.125, 1.0, 0.1), CLEAN]
+    assert THREE.readers() == {("x", 0): [0, 1], ("d", 0): [0, 1], ("z", 0): [0, 1], ("d", 1): [1], ("z", 1): [1], ("d", 2): [2]}
+    churned = dataclasses.replace(THREE, opening=Opening(1.0, ((0, 0.3),)))
+    assert churned.readers()["z", 0] == [-1, 0, 1]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        THREE.solver = "other"
+
+
+def test_memory_is_counted_row_by_row():
+    """Row 0: x0, d0, z0 and x1 being made; row 1: x0, d0, z0, x1, d1, z1 and x2; row 2: x2, d2 and the result."""
+    assert THREE.memory == 7
+    assert plan_of(Row(HERE, x=((0, 1.0),), d=((0, 1.0),))).memory == 3
+    assert plan_of(Row(HERE, z=((0, 1.0),))).memory == 4
+
+
+def test_the_table_shows_every_call():
+    lines = THREE.table().splitlines()
+    assert lines[0] == "mine: 3 model calls, 2 draws, ends at t = 0"
+    assert lines[1] == "start  t = 0.5, lam = 0.2877; x0 = 1 x_start + z -"
+    assert lines[2].split() == ["call", "t", "lam", "nsr", "x", "d", "z"]
+    assert lines[3].split() == ["0", "0.5", "0.2877", "0.75", "0:+0.5", "0:+0.25", "0:+0.125", "stage"]
+    assert lines[4].split() == ["1", "0.25", "1.0986", "0.333333", "0:+1.5", "0:+1", "1:-2", "0:+1", "1:+1", "step"]
+    assert lines[5].split() == ["2", "0.125", "2.3026", "0.1", "-", "2:+1", "-", "step"] and len(lines) == 6
+
+
+def test_text_keeps_every_bit_and_the_digest_sees_each():
+    plan = seeds.plan("rk-2", steps=4, schedule="flow", S_churn=3.0)
+    text = plan.to_json()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not strict JSON"))["solver"] == "rk-2"
+    again = Plan.from_json(text)
+    assert again == plan and again.to_json() == text and again.digest == plan.digest
+    assert Plan.from_json(seeds.plan("seeds-2", steps=3, schedule="flow").to_json()).draws[0].lam0 == -math.inf
+    row = plan.rows[1]
+    nudged = row._replace(d=((row.d[0][0], math.nextafter(row.d[0][1], 9.0)), *row.d[1:]))
+    assert dataclasses.replace(plan, rows=(plan.rows[0], nudged, *plan.rows[2:])).digest != plan.digest
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"solver": "x"}', seeds.plan("seeds-1", steps=1, schedule="vp").to_json()[:-30]])
+def test_text_that_is_no_plan_is_named(text):
+    with pytest.raises(ValueError, match=r"`text` is not a plan written by Plan\.to_json"):
+        Plan.from_json(text)
+
+
+def test_a_plan_with_wrong_contents_is_refused_when_read():
+    it = json.loads(THREE.to_json())
+    it["rows"][0]["d"] = [[1, 1.0]]
+    with pytest.raises(ValueError, match=r"Row 0 .* reads d\[1\]"):
+        Plan.from_json(json.dumps(it))
+    it["rows"][0]["d"] = [[0, math.nan]]
+    with pytest.raises(ValueError, match=r"has d\[0\] = nan"):
+        Plan.from_json(json.dumps(it))
+    for wrong in ("many", [1], [[1, 2, 3]]):
+        it["rows"][0]["d"] = wrong
+        with pytest.raises(ValueError, match="`text` is not a plan"):
+            Plan.from_json(json.dumps(it))
