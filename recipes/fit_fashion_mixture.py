@@ -44,7 +44,7 @@ class Fit(NamedTuple):
     psi: Tensor  # (K,), of the rest
     weights: Tensor  # (K,)
 
-    def law(self, std: float | None = None, component_class: Tensor | None = None, shape: tuple[int, ...] = (PIXELS,)) -> GaussianMixture:
+    def law(self, std: float | None = None, component_class: Tensor | None = None, shape: tuple[int, ...] = (-1,)) -> GaussianMixture:
         psi = self.psi if std is None else torch.full_like(self.psi, std**2)
         factors = (self.variance - psi[:, None]).clamp_min(0).sqrt()[..., None] * self.axes
         K, r = self.variance.shape
