@@ -170,7 +170,7 @@ def info(source: str | os.PathLike[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"file": str(path), "kind": metadata["kind"], "name": metadata.get("name", path.stem)}
     if isinstance(model, Preconditioned):
         facts |= {"class": metadata["class_name"], "arguments": _unjson(metadata["kwargs"])}
-        facts |= {"nsr_range": model.nsr_range, "schedule": repr(model.schedule)}
+        facts |= {"nsr_range": model.nsr_range or (0.0, math.inf), "schedule": repr(model.schedule)}
     parameters = (
         sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else sum(t.numel() for t in tensors.values())
     )
