@@ -391,6 +391,14 @@ def test_a_wrong_shape_is_named(shape):
         seeds.sample(model, shape, seed=1, steps=2, schedule="vp")
 
 
+def test_a_callback_sees_each_batch_and_may_keep_what_it_sees():
+    seen = []
+    draw([1, 2, 3, 4, 5], solver="seeds-3", batch=2, callback=seen.append)
+    assert [len(call.x) for call in seen[:: len(seen) // 3]] == [2, 2, 1]
+    alone = list(seeds.iterate(model, SHAPE, seed=[1, 2], solver="seeds-3", steps=4, schedule="vp"))
+    assert len(seen) == 3 * len(alone) and all(torch.equal(a.x, b.x) for a, b in zip(seen, alone, strict=False))
+
+
 def test_numbers_may_come_from_numpy_and_torch():
     assert (
         torch.equal(draw(np.int64(3)), draw(3)) and torch.equal(draw(torch.tensor(3)), draw(3)) and torch.equal(draw(np.array(3)), draw(3))
