@@ -76,6 +76,13 @@ class Opening(NamedTuple):
     z: Terms = ()
 
 
+class Before(NamedTuple):
+    """What the part of the run before the start has used up: so many draws and model calls. A run cut at a level goes on with fresh noise."""
+
+    draws: int = 0
+    calls: int = 0
+
+
 def terms(weights: Iterable[tuple[int, float]]) -> Terms:
     """Collects (index, coefficient) pairs: equal indices are added, zeros dropped, indices sorted."""
     total: dict[int, float] = {}
@@ -100,6 +107,7 @@ class Plan:
     """The level of the state returned."""
     draws: tuple[Draw, ...] = ()
     opening: Opening = field(default_factory=Opening)
+    before: Before = field(default_factory=Before)
 
     def __post_init__(self):
         if not self.rows:
@@ -186,6 +194,7 @@ class Plan:
                 "opening": self.opening,
                 "rows": [row._asdict() for row in self.rows],
                 "end": self.end,
+                "before": self.before,
                 "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
             },
             allow_nan=False,

@@ -192,6 +192,8 @@ class Preconditioned(nn.Module):
         self.dtype, self.use_fp16, self.name = dtype, use_fp16, name
         self.config: Any = None  # what it was built from; set by checkpoints.build, asked by checkpoints.save
         low, high = nsr_range or (preconditioner.sigma_min, preconditioner.sigma_max)
+        if not 0 <= low < high:
+            raise ValueError(f"`nsr_range` = ({low}, {high}) must rise, from 0 or more: lowest noise level first.")
         self.nsr_range = None if low == 0 and high == math.inf else (float(low), float(high))
         self.round_nsr = getattr(preconditioner, "round_nsr", None)
         self.schedule = schedule or schedules.EDM()

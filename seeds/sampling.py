@@ -3,6 +3,7 @@
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from seeds import grids, schedules
 from seeds import noise as noises
 from seeds.denoisers import Denoiser, ask
 from seeds.integrals import Eta, EtaLike
-from seeds.plan import Plan, Point
+from seeds.plan import Before, Plan, Point
 from seeds.predictions import PREDICTIONS
 from seeds.schedules import Schedule, lookup
 from seeds.solvers import Solver, Writer, find_solver
@@ -79,15 +80,29 @@ def plan(
         )
 
     levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
-    write = Writer(solver, levels, s_noise=s_noise)
+    before = Before()
+    if start is not None and levels.points[0].nsr < path.nsr(times[0]):
+        given = {
+            "steps": steps,
+            "schedule": path,
+            "grid": grid,
+            "sigmas": sigmas,
+            "prediction": prediction,
+            "eta": eta,
+            "s_noise": s_noise,
+            "sd": sd,
+        }
+        earlier = plan(solver, **given, stop=start, round_nsr=round_nsr, **shaping, **options)
+        before = Before(len(earlier.draws), earlier.nfe)
+    write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
     form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
     method.build(write, levels, prediction=form, eta=stochastic, **options)
-    if final == "denoise" and stop is None:
+    if write.final:
         write.denoise()
-    return write.plan()
+    return replace(write.plan(), before=before)
 
 
 def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:
@@ -169,7 +184,7 @@ class Call(NamedTuple):
 def iterate(denoiser: Denoiser, shape: Sequence[int], **arguments: Any) -> Iterator[Call]:
     """The run of `sample`, one item per model call; leaving the loop makes no further call. Takes the arguments of `sample`, for one batch.
 
-    The tensors of an item are its own: they may be kept. The generator returns the result.
+    The tensors of an item may be kept, but not written to: the run still reads them. The generator returns the result.
     """
     it = _Run(denoiser, shape, **arguments)
     return it.calls(it.seeds, slice(None))
@@ -202,7 +217,8 @@ def sample(
         data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`).
         labels: an int, (B,) class indices or (B, K) rows, handed to the denoiser.
         noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape with the batch; draw -1 is
-            the initial one, draws from len(plan.draws) on are for `project`.
+            the initial one, -2 - k is for `project` after model call k. A run that begins at `start` numbers its draws and calls as the whole
+            run does, so that two parts of a run use the noise of the whole.
         project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard normal tensor like x.
             For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
         dtype, device: of the state; default float32 and the denoiser's own device.
@@ -318,34 +334,38 @@ class _Run:
         plan, shape = self.plan, (len(seeds), *self.shape)
         labels = None if self.labels is None else self.labels[part]
         with self._noise(seeds, shape) as draw:
-            stepper, steps = Stepper(plan, self._start(part, draw), draw, reuse=not keep), 0
+            stepper = Stepper(plan, self._start(part, draw), draw, reuse=not keep)
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
                 denoised = ask(self.denoiser, x, at, labels)
                 stepper.advance(denoised)
                 if self.project is not None and stepper.completed:
-                    stepper.replace(self.project(stepper.x, stepper.at, draw(len(plan.draws) + steps)))
-                    steps += 1
+                    stepper.replace(self.project(stepper.x, stepper.at, draw(-2 - i)))
                 yield Call(i, at, x, denoised, i + 1)
             return stepper.x
 
     def _noise(self, seeds: Sequence[int], shape: tuple[int, ...]) -> "noises.Ahead":
         """Draws of one batch, made ahead of need; those of a caller's own function are made when they are needed, in the caller's thread."""
-        draws, after = self.plan.draws, len(self.plan.draws)
+        plan = self.plan
 
         def own(j: int) -> Tensor:
-            if j >= after:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
-                return noises.gaussian(seeds, j, shape[1:], noises.CHURN)
-            stream = noises.CHURN if j >= 0 and draws[j].stream == "churn" else noises.PATH
-            return self.noise(seeds, j, shape[1:], stream)
+            if j < -1:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
+                return noises.gaussian(seeds, -1 - j + plan.before.calls, shape[1:], noises.INITIAL)
+            if j == -1:
+                return self.noise(seeds, -1, shape[1:])
+            stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
+            return self.noise(seeds, j + plan.before.draws, shape[1:], stream)
 
         def given(j: int) -> Tensor:
-            level = self.plan.start.lam
-            lam0, lam1 = (level, level) if not 0 <= j < after else draws[j][:2]
-            made = self.noise(j, lam0, lam1, shape)
+            if j >= 0:
+                number, (lam0, lam1, _) = j + plan.before.draws, plan.draws[j]
+            else:
+                number = j if j == -1 else j - plan.before.calls
+                lam0 = lam1 = plan.start.lam if j == -1 else plan.points()[-1 - j].lam
+            made = self.noise(number, lam0, lam1, shape)
             if not isinstance(made, Tensor) or made.shape != shape:
                 what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"type {type(made).__name__}"
-                raise ValueError(f"`noise` returned {what} for draw {j}, but must return a tensor of the shape it is given, {shape}.")
+                raise ValueError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
             return made
 
         order = [] if self.given_noise else self._order()
@@ -354,14 +374,11 @@ class _Run:
     def _order(self) -> list[int]:
         """The draws in the order of need: the initial one, then the plan's; a projection's own each after its step."""
         order = [] if self.x is not None else [-1]
-        plan, steps = self.plan, 0
-        opening = {j for j, _ in plan.opening.z}
-        order += sorted(opening)
-        for row in plan.rows:
+        order += [j for j, _ in self.plan.opening.z]
+        for i, row in enumerate(self.plan.rows):
             order += [j for j, _ in row.z if j not in order]
             if self.project is not None and row.completes:
-                order.append(len(plan.draws) + steps)
-                steps += 1
+                order.append(-2 - i)
         return order
 
     def _start(self, part: slice, draw: Callable[[int], Tensor]) -> Tensor:
@@ -388,12 +405,13 @@ def plan_for(
 
 
 def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, float]:
-    """Where the schedule's own ends lie outside the levels a network was trained on, the network's ends."""
-    known = getattr(denoiser, "nsr_range", None)
-    if known is None or not isinstance(options.get("grid", "karras"), str) or options.get("sigmas") is not None:
+    """Where a named grid would begin or end outside the levels a network was trained on, the network's ends."""
+    known, name = getattr(denoiser, "nsr_range", None), options.get("grid", "karras")
+    if known is None or not isinstance(name, str) or options.get("sigmas") is not None:
         return {}
-    low, high = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
-    return ({"nsr_min": known[0]} if known[0] > low else {}) | ({"nsr_max": known[1]} if known[1] < high else {})
+    asked = {end: options[end] for end in ("nsr_min", "nsr_max") if options.get(end) is not None}
+    first, last = (float(nsr) for nsr in path.nsr(grids.grid(name, path, 1, **asked)))
+    return ({"nsr_min": known[0]} if known[0] > last else {}) | ({"nsr_max": known[1]} if known[1] < first else {})
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -29,7 +29,6 @@ MAX_BYTES = 4 << 30
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
-    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
     "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
 }
@@ -108,7 +107,8 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     config = Config(metadata["class_name"], _unjson(metadata["kwargs"]), _unjson(metadata["attributes"]))
     facts = _unjson(metadata["schedule"])
     schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
-    return _assemble(config, tensors, schedule=schedule, name=metadata["name"]).to(memory_format=torch.channels_last)
+    denoiser = _assemble(config, tensors, schedule=schedule, name=metadata["name"])
+    return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
 def _assemble(config: Config, tensors: Mapping[str, Tensor], **options: Any) -> Preconditioned:
@@ -170,7 +170,7 @@ def info(source: str | os.PathLike[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"file": str(path), "kind": metadata["kind"], "name": metadata.get("name", path.stem)}
     if isinstance(model, Preconditioned):
         facts |= {"class": metadata["class_name"], "arguments": _unjson(metadata["kwargs"])}
-        facts |= {"nsr_range": model.nsr_range, "schedule": repr(model.schedule)}
+        facts |= {"nsr_range": model.nsr_range or (0.0, math.inf), "schedule": repr(model.schedule)}
     parameters = (
         sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else sum(t.numel() for t in tensors.values())
     )

@@ -68,19 +68,19 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
     try:
         preconditioner: Preconditioner = family(**{key: given[key] for key in constants}, **({"u": u} if u is not None else {}))
         network = _network(given, {key: config.kwargs[key] for key in options if key in config.kwargs}, isinstance(preconditioner, iDDPM))
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"no network can be built from its arguments: {str(error).splitlines()[0]}") from error
-    size = given["img_resolution"]
-    denoiser = Preconditioned(
-        network,
-        preconditioner,
-        (given["img_channels"], size, size),
-        classes=given["label_dim"],
-        use_fp16=given["use_fp16"],
-        nsr_range=(given.get("sigma_min", preconditioner.sigma_min), given.get("sigma_max", preconditioner.sigma_max)),
-        schedule=schedule,
-        name=name,
-    )
+        denoiser = Preconditioned(
+            network,
+            preconditioner,
+            (given["img_channels"], given["img_resolution"], given["img_resolution"]),
+            classes=given["label_dim"],
+            use_fp16=given["use_fp16"],
+            nsr_range=(given.get("sigma_min", preconditioner.sigma_min), given.get("sigma_max", preconditioner.sigma_max)),
+            schedule=schedule,
+            name=name,
+        )
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(f"no network can be built from its arguments: {reason}") from error
     denoiser.config = config
     return denoiser
 
@@ -105,7 +105,7 @@ def _check(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         elif isinstance(default, int):
             fits = type(value) is int and 0 <= value <= _MOST.get(key, 1 << 16)
         elif isinstance(default, float):
-            fits = isinstance(value, int | float) and not math.isnan(value)
+            fits = isinstance(value, int | float) and (abs(value) <= 1e9 or value == math.inf)
         else:
             fits = isinstance(value, list | tuple) and 0 < len(value) + (key == "attn_resolutions") <= 16
             fits = fits and all(isinstance(item, int | float) and abs(item) <= 1 << 16 for item in value)

@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+GRID_SIZE = 896
+"""Pixels that the grid of a run is enlarged to, at most."""
+
 
 @contextmanager
 def explained(path: Path, verb: str) -> Iterator[None]:

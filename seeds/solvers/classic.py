@@ -116,7 +116,8 @@ def runge_kutta(
             {i: k1.scale / k0.scale * (1 + w_0 * k0.a), i + 1: k1.scale / kr.scale * w_r * kr.a},
             {i: k1.scale * w_0 * k0.b, i + 1: k1.scale * w_r * kr.b},
         )
-    churn.before(write, levels)
+    if write.final:
+        churn.before(write, levels)
 
 
 def _lam_of(levels: Levels, variable: str, s: float) -> float:

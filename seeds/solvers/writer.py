@@ -11,14 +11,14 @@ from seeds.solvers.levels import Levels
 class Writer:
     """Collects the rows of a plan. `at` is the level of the newest state, `calls` the index of the model call that is next.
 
-    A solver takes `write` and, step by step, says what to make of the states and answers so far:
+    `final` says that the final denoise will follow. A solver takes `write` and, step by step, says what to make of the states and answers so far:
 
         i = write.calls
         write.row(p1, x={i: a}, d={i: b})        # ask the model about the state at write.at; the new state, at level p1, is a x_i + b D_i
     """
 
-    def __init__(self, solver: str, levels: Levels, *, s_noise: float = 1.0):
-        self.solver, self.levels, self.s_noise = solver, levels, s_noise
+    def __init__(self, solver: str, levels: Levels, *, s_noise: float = 1.0, final: bool = False):
+        self.solver, self.levels, self.s_noise, self.final = solver, levels, s_noise, final
         self.at = levels.points[0]
         self.rows: list[Row] = []
         self.draws: list[Draw] = []

@@ -45,7 +45,7 @@ def test_every_schedule_gives_one_law(solver, case):
         torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.1, 1.0, [(-math.inf, 0.0), (-3.0, 1.0)], [(-math.inf, 0.5), (-3.0, 0.0)]], ids=str)
+@pytest.mark.parametrize("eta", [0.0, 0.1, 1.0, [(-math.inf, 0.0), (-4.0, 0.7)], [(-math.inf, 0.5), (-3.0, 0.0)]], ids=str)
 @pytest.mark.parametrize("solver", ["seeds-1", "seeds-3", "seeds-4", "euler-maruyama"])
 def test_the_step_from_snr_zero(solver, eta):
     """x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z, one model call, whatever the solver."""
@@ -54,12 +54,18 @@ def test_the_step_from_snr_zero(solver, eta):
     row, to = plan.rows[0], plan.rows[1].at
     total = {0.0: 0.0, 0.1: math.inf, 1.0: math.inf}.get(eta if isinstance(eta, float) else -1.0)
     if total is None:
-        total = math.inf if eta[0][1] else max(0.0, to.lam + 3.0)
+        total = math.inf if eta[0][1] else 0.7 * (to.lam + 4.0)
+        assert total > 0.1, "the table's jump lies before the step's end"
     assert row.completes and row.d == ((0, to.alpha),)
     assert dict(row.x).get(0, 0.0) == pytest.approx(to.sigma * math.exp(-total), rel=1e-14)
     assert sum(value for _, value in row.z) == pytest.approx(to.sigma * math.sqrt(-math.expm1(-2 * total)), rel=1e-14)
     per_step = {"seeds-1": 1, "seeds-3": 3, "seeds-4": 5, "euler-maruyama": 1}[solver]
     assert plan.nfe == 1 + 4 * per_step + 1
+
+
+def test_s_noise_scales_the_noise_from_snr_zero_once():
+    plain, louder = (seeds.plan("seeds-2", steps=4, schedule="flow", s_noise=s).rows[0] for s in (1.0, 1.3))
+    assert louder.z[0][1] == pytest.approx(1.3 * plain.z[0][1], rel=1e-15) and louder.d == plain.d and louder.x == plain.x
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])

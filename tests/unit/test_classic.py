@@ -100,6 +100,17 @@ def test_churn_lifts_each_level_by_its_share():
     assert part.rows[0].at.nsr == pytest.approx(2.2, rel=1e-13), "a part of the grid is churned as the whole"
 
 
+@pytest.mark.parametrize("solver", ["rk-1", "rk-2"])
+def test_a_state_is_returned_at_its_level_not_churned_from_it(solver):
+    """Without a final denoise no call follows the last level; whoever goes on from there churns it then."""
+    options = {"sigmas": NSR, "schedule": "edm", "S_churn": 1.0}
+    whole, part, rest = (seeds.plan(solver, **options, **cut) for cut in ({}, {"stop": 1}, {"start": 1}))
+    assert seeds.plan(solver, final="none", **options).end.nsr == 0.3 and part.end.nsr == rest.start.nsr == 2.0
+    assert [row.at for row in (*part.rows, *rest.rows)] == [row.at for row in whole.rows] and len(part.draws) + len(rest.draws) == len(
+        whole.draws
+    )
+
+
 def test_churn_keeps_the_marginals_on_every_schedule():
     """On data of variance 0.25, D exact: what the churn adds to x is what the higher level has more."""
     for schedule in ("vp", "flow", "edm"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seeds
-from seeds.noise import gaussian
+from seeds.noise import CHURN, gaussian
 
 SHAPE = (1, 4, 4)
 
@@ -125,6 +125,38 @@ def test_stopping_and_going_on_keeps_the_levels(solver, steps):
     assert exact.end.nsr == pytest.approx(1.234, rel=1e-14) and not any(row.at.sigma == 0 for row in exact.rows)
     assert seeds.plan(solver, steps=steps, schedule="edm", start=("lam", 0.0)).start.nsr == 1.0
     assert seeds.plan(solver, steps=steps, schedule="edm", start=("nsr", whole.rows[0].at.nsr)).rows == whole.rows
+
+
+@pytest.mark.parametrize("solver", seeds.SOLVERS)
+def test_two_parts_of_a_run_are_the_run_to_the_bit(solver):
+    """The second part goes on with the draws that the first has not used, a projection's included."""
+    options = {"solver": solver, "steps": 5, "schedule": "vp", **(seeds.SOLVERS[solver].churn or {})}
+
+    def project(x, point, draw):
+        return x + 0.01 * point.sigma * draw
+
+    for extra in ({},) if options.get("S_churn") else ({}, {"project": project}):  # a projection sees the lifted state where there is churn
+        whole = seeds.sample(model, SHAPE, seed=[3, 4], **options, **extra)
+        for k in range(1, 5):
+            half = seeds.sample(model, SHAPE, seed=[3, 4], stop=k, **options, **extra)
+            rest = seeds.sample(model, SHAPE, seed=[3, 4], x=half, start=k, **options, **extra)
+            if seeds.SOLVERS[solver].churn:  # in one run the lift is folded into the row before it: other roundings
+                torch.testing.assert_close(rest, whole)
+            else:
+                assert torch.equal(rest, whole)
+
+
+def test_parts_cut_at_an_inserted_level_use_each_draw_once():
+    asked = []
+
+    def noise(j, lam0, lam1, shape):
+        asked.append(j)
+        return gaussian([1], abs(j), shape[1:])
+
+    cut = ("nsr", 0.777)
+    half = draw(1, stop=cut, noise=noise)
+    draw(1, x=half, start=cut, noise=noise)
+    assert len(asked) == len(set(asked)) and sorted(asked) == list(range(-1, len(asked) - 1))
 
 
 def test_the_users_own_levels_are_used_bit_for_bit():
@@ -255,6 +287,30 @@ def test_a_denoisers_own_schedule_range_and_rounding_are_used():
     assert points[0].nsr == 40.0 and points[-1].nsr == 0.01
     points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3, nsr_max=20.0)]
     assert points[0].nsr == 20.0
+    wide = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(1e-5, 1e5), round_nsr=np.ceil)
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3)]
+    assert points[0].nsr == 80.0 and all(point.nsr == round(point.nsr) for point in points) and points[-1].nsr == 1
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3, round_nsr=None)]
+    assert points[-1].nsr == 0.002
+
+
+def test_churn_has_a_stream_of_its_own():
+    call = next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=5, schedule="vp", solver="rk-1", S_churn=2.0))
+    opening, start = seeds.plan("rk-1", steps=5, schedule="vp", S_churn=2.0).opening, seeds.VP().sigma(1.0)
+    state = opening.scale * start * gaussian([7, 8], -1, SHAPE) + opening.z[0][1] * gaussian([7, 8], 0, SHAPE, CHURN)
+    torch.testing.assert_close(call.x, state)
+
+
+@pytest.mark.parametrize("grid", seeds.GRIDS)
+def test_no_named_grid_leaves_the_range_of_the_network(grid):
+    wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.05, 40.0))
+    asked = [call.point.nsr for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=4, grid=grid)]
+    assert 40.0 * (1 + 1e-9) >= asked[0] > 30 and 0.05 * (1 - 1e-9) <= min(asked) < 0.07
+
+
+def test_a_function_eta_that_overflows_is_named():
+    with pytest.raises(ValueError, match="`eta`, a function, fails at lam = "):
+        seeds.plan("seeds-1", steps=3, schedule="flow", eta=lambda lam: math.exp(math.exp(-0.3 * lam)) ** 2 * 0.0)
 
 
 def test_nan_is_found_once_and_named():
@@ -345,6 +401,14 @@ WRONG = [
 def test_a_wrong_shape_is_named(shape):
     with pytest.raises(ValueError, match="`shape` must be the sizes of one sample, without the batch"):
         seeds.sample(model, shape, seed=1, steps=2, schedule="vp")
+
+
+def test_a_callback_sees_each_batch_and_may_keep_what_it_sees():
+    seen = []
+    draw([1, 2, 3, 4, 5], solver="seeds-3", batch=2, callback=seen.append)
+    assert [len(call.x) for call in seen[:: len(seen) // 3]] == [2, 2, 1]
+    alone = list(seeds.iterate(model, SHAPE, seed=[1, 2], solver="seeds-3", steps=4, schedule="vp"))
+    assert len(seen) == 3 * len(alone) and all(torch.equal(a.x, b.x) for a, b in zip(seen, alone, strict=False))
 
 
 def test_numbers_may_come_from_numpy_and_torch():
