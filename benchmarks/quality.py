@@ -1,6 +1,6 @@
 """How many model calls a solver needs for the same distance, on a model whose truth is known: the bundled fashion-mixture.
 
-    python benchmarks/quality.py --out docs/quality            # an hour on two cores; a killed study goes on where it was
+    python benchmarks/quality.py --out docs/quality            # 20 minutes on one core; a killed study goes on where it was
     python benchmarks/quality.py --out /tmp/q --images 500 --nfe 12 24
 
 For each solver, grid and number of model calls (the final denoise included) it draws the same seeds, every class equally often, and measures, in
