@@ -4,8 +4,8 @@
     python benchmarks/networks.py --networks ddpmpp --variants plain channels-last bf16 compile
 
 Variants of one network run in turn, round after round, so that a busy machine slows all of them alike; medians are reported. FLOPs are
-counted by torch (2 per multiply-add) in convolutions and in matrix products, attention included. The machine's rates are the best of several
-large float32 convolutions (3 x 3, both memory layouts) and matrix products, measured in the same rounds. The fraction is
+counted by torch (2 per multiply-add) in convolutions and in matrix products, attention included. The machine's rates are those of the best
+of several large float32 convolutions (3 x 3, both memory layouts) and matrix products, repeated for two seconds in each round. The fraction is
 
     (convolution FLOPs / convolution rate + matrix FLOPs / matrix rate) / time
 """
@@ -53,6 +53,15 @@ def machine_calls() -> dict[str, list[tuple[float, Callable[[], Any]]]]:
     return {"convolution": convolutions, "matrix": matrices}
 
 
+def rate(work: float, call: Callable[[], Any], least: float = 2.0) -> float:
+    """FLOPs per second of a call, repeated for at least that many seconds."""
+    begun, calls = time.perf_counter(), 0
+    while (spent := time.perf_counter() - begun) < least:
+        call()
+        calls += 1
+    return work * calls / spent
+
+
 def variant_calls(name: str, variants: list[str]) -> tuple[dict[str, float], dict[str, Callable[[], Any]]]:
     """FLOPs by kind, and one call per variant, of a network."""
     kwargs, batch = NETWORKS[name]
@@ -79,20 +88,20 @@ def variant_calls(name: str, variants: list[str]) -> tuple[dict[str, float], dic
 @torch.inference_mode()
 def measure(name: str, variants: list[str], rounds: int) -> dict[str, Any]:
     flops, calls = variant_calls(name, variants)
-    yardsticks = machine_calls()
+    yardsticks = {kind: max(group, key=lambda item: rate(*item, least=0.3)) for kind, group in machine_calls().items()}
     first = {variant: seconds(call) for variant, call in calls.items()}
     times: dict[str, list[float]] = {variant: [] for variant in calls}
     rates: dict[str, list[float]] = {kind: [] for kind in yardsticks}
     for _ in range(rounds):
-        for kind, group in yardsticks.items():
-            rates[kind].append(max(work / seconds(call) for work, call in group))
+        for kind, yardstick in yardsticks.items():
+            rates[kind].append(rate(*yardstick))
         for variant, call in calls.items():
             times[variant].append(seconds(call))
-    rate = {kind: statistics.median(values) for kind, values in rates.items()}
-    ideal = sum(flops[kind] / rate[kind] for kind in flops)
+    machine = {kind: statistics.median(values) for kind, values in rates.items()}
+    ideal = sum(flops[kind] / machine[kind] for kind in flops)
     batch = NETWORKS[name][1]
     report: dict[str, Any] = {"batch": batch, "gflop_per_image": {kind: round(work / batch / 1e9, 2) for kind, work in flops.items()}}
-    report["machine_gflops"] = {kind: round(value / 1e9, 1) for kind, value in rate.items()}
+    report["machine_gflops"] = {kind: round(value / 1e9, 1) for kind, value in machine.items()}
     plain = statistics.median(times[variants[0]])
     for variant in variants:
         median = statistics.median(times[variant])

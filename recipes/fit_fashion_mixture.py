@@ -196,7 +196,7 @@ the solver's doing alone. {classes} classes of {components} components with {ran
 | Size | {size:,} bytes: means and factors in fp16, the rest in float64 and int64 |
 | sha256 | `{digest}` |
 
-The numbers in the file define the model: they are widened before use, and everything is exact for them. The recipe gives the same bytes when
+The numbers in the file define the model: they are widened before use, and everything is exact for them. The recipe gives the same numbers when
 repeated with the same torch on the same machine; elsewhere, sums in another order may end in another, equally good, fit.
 
 ## Log-likelihood of the 10,000 test images

@@ -113,9 +113,17 @@ class Eta:
         """eta at each lam (at a jump: the value after it)."""
         lam = np.asarray(lam, dtype=np.float64)
         if callable(self.value):
-            return self._check(np.array([float(self.value(float(at))) for at in lam.ravel()], dtype=np.float64).reshape(lam.shape))
+            return self._check(np.array([self._called(float(at)) for at in lam.ravel()], dtype=np.float64).reshape(lam.shape))
         froms, etas = np.array(self.table).T
         return etas[np.searchsorted(froms, lam, side="right") - 1]
+
+    def _called(self, lam: float) -> float:
+        try:
+            return float(self.value(lam))  # type: ignore[operator]
+        except ArithmeticError as error:
+            raise ValueError(
+                f"`eta`, a function, fails at lam = {lam:g} (nsr = {math.exp(-lam):g}): {error}. Give it a value there, or a table."
+            ) from error
 
     def total(self, lam1: float, reach: float = 60.0) -> float:
         """int_{-inf}^lam1 eta dlam, the noise of the step that leaves SNR 0: inf unless eta is 0 at high noise.
@@ -124,7 +132,7 @@ class Eta:
         """
         if callable(self.value):
             lam0 = lam1 - reach
-            if float(self.value(lam0)) > 0:  # however large
+            if self._called(lam0) > 0:  # however large
                 return math.inf
             panels = Panels(self, np.array([lam0]), np.array([reach]))
             return float(panels.sum(panels.eta)[0])

@@ -405,12 +405,13 @@ def plan_for(
 
 
 def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, float]:
-    """Where the schedule's own ends lie outside the levels a network was trained on, the network's ends."""
-    known = getattr(denoiser, "nsr_range", None)
-    if known is None or not isinstance(options.get("grid", "karras"), str) or options.get("sigmas") is not None:
+    """Where a named grid would begin or end outside the levels a network was trained on, the network's ends."""
+    known, name = getattr(denoiser, "nsr_range", None), options.get("grid", "karras")
+    if known is None or not isinstance(name, str) or options.get("sigmas") is not None:
         return {}
-    low, high = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
-    return ({"nsr_min": known[0]} if known[0] > low else {}) | ({"nsr_max": known[1]} if known[1] < high else {})
+    asked = {end: options[end] for end in ("nsr_min", "nsr_max") if options.get(end) is not None}
+    first, last = (float(nsr) for nsr in path.nsr(grids.grid(name, path, 1, **asked)))
+    return ({"nsr_min": known[0]} if known[0] > last else {}) | ({"nsr_max": known[1]} if known[1] < first else {})
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:

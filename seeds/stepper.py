@@ -7,7 +7,6 @@ r"""The only loop over model calls in the package: a Stepper runs any plan, one 
 Coefficients are Python floats, states keep the dtype and the device of `x`; nothing waits for the device, and nothing depends on the data.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -173,10 +172,6 @@ class Stepper:
                 )
         return denoised
 
-    def _key(self) -> str:
-        shape, dtype, _ = self._like
-        return hashlib.sha256(f"{self.plan.digest} {tuple(shape)} {dtype}".encode()).hexdigest()
-
     def save(self, path: str | os.PathLike) -> None:
         """Writes the run as it stands to a safetensors file, atomically; `load` goes on from there, bit for bit."""
         path = Path(path)
@@ -184,7 +179,7 @@ class Stepper:
         tensors = {
             f"{kind}.{j}": tensor.detach().to("cpu", copy=True).contiguous() for (kind, j), tensor in self._held.items() if kind != "z"
         }
-        save_file(tensors, part, metadata={"i": str(self.i), "config": self._key(), "plan": self.plan.to_json()})
+        save_file(tensors, part, metadata={"i": str(self.i), "config": self.plan.digest, "plan": self.plan.to_json()})
         os.replace(part, path)
 
     @classmethod
@@ -193,7 +188,7 @@ class Stepper:
     ) -> "Stepper":
         """The run that `save` wrote, ready to go on.
 
-        Raises: ValueError if the file was written by another plan, shape or dtype.
+        Raises: ValueError if the file was written by another plan.
         """
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
@@ -208,10 +203,10 @@ class Stepper:
         newest = held["x", i]
         stepper._asked = _version(newest)
         stepper._like = (newest.shape, newest.dtype, newest.device)
-        if metadata["config"] != stepper._key():
+        if metadata["config"] != plan.digest:
             raise ValueError(
-                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {stepper._key()[:12]}): solver, steps, "
-                "schedule, shape and dtype must all be the same. Resume with the plan that began it, or start anew."
+                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {plan.digest[:12]}): solver, "
+                "steps, schedule and every option must be the same. Resume with the plan that began it, or start anew."
             )
         return stepper
 

@@ -63,6 +63,11 @@ def test_the_step_from_snr_zero(solver, eta):
     assert plan.nfe == 1 + 4 * per_step + 1
 
 
+def test_s_noise_scales_the_noise_from_snr_zero_once():
+    plain, louder = (seeds.plan("seeds-2", steps=4, schedule="flow", s_noise=s).rows[0] for s in (1.0, 1.3))
+    assert louder.z[0][1] == pytest.approx(1.3 * plain.z[0][1], rel=1e-15) and louder.d == plain.d and louder.x == plain.x
+
+
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
 def test_snr_zero_is_the_limit_of_small_alpha(eta):
     """With D held, the first step tends to the formula as alpha -> 0 (for eta 0 and >= 1)."""

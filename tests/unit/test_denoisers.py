@@ -191,6 +191,8 @@ def test_guidance_in_an_interval_asks_twice_only_there():
     labels = torch.tensor([3])
     assert guided(torch.zeros(1, 1), Point(0.1, 1.0, 0.1), labels=labels).item() == 3 and len(asked) == 1
     assert guided(torch.zeros(1, 1), Point(1.0, 1.0, 1.0), labels=labels).item() == -4 and len(asked) == 3
+    seeds.guide(counting, 0.0)(torch.zeros(1, 1), HERE, labels=labels)
+    assert len(asked) == 4 and asked[-1] is None
 
 
 def test_guidance_answers_for_its_denoiser_and_needs_labels():

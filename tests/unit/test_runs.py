@@ -83,7 +83,10 @@ def test_the_files_hold_the_samples(tmp_path):
         for seed, image in zip(part, x, strict=True):
             wanted = np.clip(image[0].numpy() * 127.5 + 128, 0, 255).astype(np.uint8)
             np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / files.name_of(seed, True))), wanted)
-    assert np.asarray(Image.open(tmp_path / "grid.png")).shape == (2 * 6, 3 * 5)
+    assert np.asarray(Image.open(tmp_path / "grid.png")).shape == (
+        59 * 2 * 6,
+        59 * 3 * 5,
+    )  # enlarged by a whole number, to 896 pixels at most
     assert found == record(tmp_path) and found["drawn"] == 5
 
 

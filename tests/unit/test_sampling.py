@@ -301,6 +301,18 @@ def test_churn_has_a_stream_of_its_own():
     torch.testing.assert_close(call.x, state)
 
 
+@pytest.mark.parametrize("grid", seeds.GRIDS)
+def test_no_named_grid_leaves_the_range_of_the_network(grid):
+    wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.05, 40.0))
+    asked = [call.point.nsr for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=4, grid=grid)]
+    assert 40.0 * (1 + 1e-9) >= asked[0] > 30 and 0.05 * (1 - 1e-9) <= min(asked) < 0.07
+
+
+def test_a_function_eta_that_overflows_is_named():
+    with pytest.raises(ValueError, match="`eta`, a function, fails at lam = "):
+        seeds.plan("seeds-1", steps=3, schedule="flow", eta=lambda lam: math.exp(math.exp(-0.3 * lam)) ** 2 * 0.0)
+
+
 def test_nan_is_found_once_and_named():
     with pytest.raises(FloatingPointError, match=r"samples of 1 of 3 seeds \(5\) are NaN or inf.*check_model"):
         seeds.sample(
@@ -389,6 +401,14 @@ WRONG = [
 def test_a_wrong_shape_is_named(shape):
     with pytest.raises(ValueError, match="`shape` must be the sizes of one sample, without the batch"):
         seeds.sample(model, shape, seed=1, steps=2, schedule="vp")
+
+
+def test_a_callback_sees_each_batch_and_may_keep_what_it_sees():
+    seen = []
+    draw([1, 2, 3, 4, 5], solver="seeds-3", batch=2, callback=seen.append)
+    assert [len(call.x) for call in seen[:: len(seen) // 3]] == [2, 2, 1]
+    alone = list(seeds.iterate(model, SHAPE, seed=[1, 2], solver="seeds-3", steps=4, schedule="vp"))
+    assert len(seen) == 3 * len(alone) and all(torch.equal(a.x, b.x) for a, b in zip(seen, alone, strict=False))
 
 
 def test_numbers_may_come_from_numpy_and_torch():
