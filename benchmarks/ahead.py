@@ -22,7 +22,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--model", default="fashion-mixture")
+    parser.add_argument("--threads", type=int, help="of the model; the noise has a thread of its own")
     given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
     model = checkpoints.load(given.model)
     found = {}
     for solver, steps in (("seeds-1", 20), ("seeds-3", 7)):
