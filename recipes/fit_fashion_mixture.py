@@ -196,8 +196,8 @@ the solver's doing alone. {classes} classes of {components} components with {ran
 | Size | {size:,} bytes: means and factors in fp16, the rest in float64 and int64 |
 | sha256 | `{digest}` |
 
-The numbers in the file define the model: they are widened before use, and everything is exact for them. The recipe gives the same numbers when
-repeated with the same torch on the same machine; elsewhere, sums in another order may end in another, equally good, fit.
+The numbers in the file define the model: they are widened before use, and everything is exact for them. A rerun of the recipe
+gave the same law but not the same bytes: log-likelihoods within 0.1 nats, each covariance within 0.05 %.
 
 ## Log-likelihood of the 10,000 test images
 
