@@ -5,20 +5,16 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
+from seeds import checkpoints
 from seeds.exact import GaussianMixture
 from seeds.plan import Point
 
-BUNDLED = Path(__file__).parents[1] / "seeds" / "data" / "fashion_mixture.safetensors"
-
 
 def load() -> GaussianMixture:
-    with safe_open(BUNDLED, "pt") as file:
-        return GaussianMixture.from_tensors({key: file.get_tensor(key) for key in file.keys()}, file.metadata())
+    return checkpoints.load("fashion-mixture")
 
 
 def times(call: Callable[[], object], repeats: int) -> dict[str, float]:

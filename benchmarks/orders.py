@@ -8,33 +8,18 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-from scipy.integrate import solve_ivp
-
 import seeds
 from seeds.solvers import SOLVERS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "laws"))
-from laws import STARTS, WITH_PREDICTIONS, gaussian_errors, mixture_denoiser, ode_errors, slope
-
-
-def flow() -> torch.Tensor:
-    """Where the ODE of the laws' mixture takes each start, by scipy."""
-
-    def pull(log_nsr, y):
-        nsr = float(np.exp(log_nsr))
-        return y - mixture_denoiser(torch.from_numpy(y), seeds.Point(nsr, 1.0, nsr)).numpy()
-
-    solved = solve_ivp(pull, (2.0, -2.0), STARTS.numpy() * np.hypot(1, np.exp(2)), method="DOP853", rtol=1e-13, atol=1e-14)
-    return torch.from_numpy(solved.y[:, -1] / np.hypot(1, np.exp(-2)))
+from laws import WITH_PREDICTIONS, gaussian_errors, ode_errors, slope, solved_flow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every variant and prediction")
     everything = parser.parse_args().all
-    reference, found = flow(), {}
+    reference, found = solved_flow(), {}
     for name, case, form in WITH_PREDICTIONS:
         solver = SOLVERS[name]
         ode = slope(ode_errors(seeds.plan, name, reference, prediction=form, eta=0.0, **case))

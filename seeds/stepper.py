@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seeds.plan import Plan, Point, Terms
+from seeds.storage import replacing
 
 Noise = Callable[[int], Tensor]
 
@@ -67,15 +68,19 @@ class Stepper:
     """
 
     def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True):
+        self._begin(plan, x, noise, reuse)
+        scale, z = plan.opening
+        self._set_state(0, self._combine([x], [scale], (("z", z),)))
+        self._drop(-1)
+
+    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool) -> None:
+        """What a new run and a resumed one have in common: nothing is held yet."""
         self.plan, self.i, self._noise, self._reuse = plan, 0, noise, reuse
         self._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
         self._held: dict[tuple[str, int], Tensor] = {}
         self._pool: list[Tensor] = []
-        self._like = (x.shape, x.dtype, x.device)
-        scale, z = plan.opening
+        self._like = (like.shape, like.dtype, like.device)
         self._ours: set[int] = set()
-        self._set_state(0, self._combine([x], [scale], (("z", z),)))
-        self._drop(-1)
 
     @property
     def done(self) -> bool:
@@ -174,13 +179,11 @@ class Stepper:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the run as it stands to a safetensors file, atomically; `load` goes on from there, bit for bit."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
         tensors = {
             f"{kind}.{j}": tensor.detach().to("cpu", copy=True).contiguous() for (kind, j), tensor in self._held.items() if kind != "z"
         }
-        save_file(tensors, part, metadata={"i": str(self.i), "config": self.plan.digest, "plan": self.plan.to_json()})
-        os.replace(part, path)
+        with replacing(Path(path)) as part:
+            save_file(tensors, part, metadata={"i": str(self.i), "config": self.plan.digest, "plan": self.plan.to_json()})
 
     @classmethod
     def load(
@@ -195,19 +198,16 @@ class Stepper:
             if "config" not in metadata:
                 raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
             held = {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
-        i = int(metadata["i"])
-        stepper = cls.__new__(cls)
-        stepper.plan, stepper.i, stepper._noise, stepper._reuse = plan, i, noise, reuse
-        stepper._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
-        stepper._held, stepper._pool, stepper._ours = held, [], {j for part, j in held if part == "x"}
-        newest = held["x", i]
-        stepper._asked = _version(newest)
-        stepper._like = (newest.shape, newest.dtype, newest.device)
         if metadata["config"] != plan.digest:
             raise ValueError(
                 f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {plan.digest[:12]}): solver, "
                 "steps, schedule and every option must be the same. Resume with the plan that began it, or start anew."
             )
+        stepper, i = cls.__new__(cls), int(metadata["i"])
+        stepper._begin(plan, held["x", i], noise, reuse)
+        stepper.i, stepper._held = i, held
+        stepper._ours = {j for part, j in held if part == "x"}
+        stepper._asked = _version(stepper.x)
         return stepper
 
 

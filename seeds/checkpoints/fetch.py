@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from seeds.checkpoints.errors import CheckpointError
+from seeds.storage import replacing
 
 _CHUNK, _TIMEOUT = 1 << 20, 30.0
 
@@ -58,17 +59,13 @@ def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.req
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with (opener or https_opener()).open(url, timeout=_TIMEOUT) as answer:
+        with replacing(path, shared=True) as part, (opener or https_opener()).open(url, timeout=_TIMEOUT) as answer:
             _store(answer, part, url, max_bytes, progress)
-        os.replace(part, path)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{url} could not be fetched: {error}. Fetch it with another tool and convert the file.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -79,7 +76,7 @@ def _store(answer: Any, part: Path, url: str, max_bytes: int, progress: bool) ->
     if size is not None and size > max_bytes:
         raise too_large
     done = 0
-    with part.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=part.name[17:60], disable=not progress) as bar:
+    with part.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=part.name[18:61], disable=not progress) as bar:
         while chunk := answer.read(min(_CHUNK, max_bytes - done + 1)):
             done += len(chunk)
             if done > max_bytes:

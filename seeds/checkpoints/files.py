@@ -24,6 +24,7 @@ from seeds.checkpoints.errors import CheckpointError
 from seeds.checkpoints.fetch import fetch
 from seeds.checkpoints.models import Config, build, fill
 from seeds.preconditioners import Preconditioned
+from seeds.storage import hash_tensors, replacing, tensor_bytes
 
 MAX_BYTES = 4 << 30
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -182,15 +183,6 @@ def info(source: str | os.PathLike[str]) -> dict[str, Any]:
     return facts
 
 
-def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
 def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -249,21 +241,13 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
         header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with replacing(path, shared=True) as part, part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in order:
-                file.write(_bytes(tensors[name]))
-        os.replace(part, path)
+                file.write(tensor_bytes(tensors[name]))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _schedule_facts(schedule: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from seeds.metrics.checks import MetricError
+from seeds.storage import hash_tensors
 
 CHANNELS = {"as-is": {}, "grey": {1: 1}, "rgb": {1: 3, 3: 3}}  # rule: channels that come in -> channels the network sees
 _RESIZE = re.compile(r"none|pillow-(bilinear|bicubic|lanczos)-([1-9]\d{0,3})")
@@ -161,12 +162,7 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
 
 def hash_weights(module: torch.nn.Module) -> str:
     """SHA-256 over the names, dtypes, shapes and bytes of all parameters and buffers, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hash_tensors(module.state_dict())
 
 
 def _resized(image: np.ndarray, kind: str, size: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Reference statistics on disk: written with all that makes them comparable, read as plain arrays, never as pickles."""
 
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -13,6 +11,7 @@ import numpy as np
 from seeds.metrics.checks import MetricError, as_features
 from seeds.metrics.features import Recipe
 from seeds.metrics.moments import Moments
+from seeds.storage import replacing
 
 _FORMAT = 1
 
@@ -43,7 +42,7 @@ class Statistics:
         cls, moments: Moments, recipe: Recipe, source: str = "", features: np.ndarray | None = None, dtype: str = "float32"
     ) -> "Statistics":
         """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
-        return cls(moments.mean(), moments.covariance(), moments.n, recipe, "float32", source, features)
+        return cls(moments.mean(), moments.covariance(), moments.n, recipe, dtype, source, features)
 
 
 def save_statistics(path: str | Path, statistics: Statistics) -> None:
@@ -56,14 +55,8 @@ def save_statistics(path: str | Path, statistics: Statistics) -> None:
     fields = {key: value for key, value in vars(statistics).items() if key != "recipe" and value is not None}
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, format=_FORMAT, **fields, **vars(statistics.recipe))
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replacing(path, shared=True) as part, part.open("wb") as file:
+            np.savez(file, format=_FORMAT, **fields, **vars(statistics.recipe))
     except OSError as error:
         raise MetricError(f"The statistics cannot be written to {path}: {error.strerror}. Nothing was left there.") from error
 

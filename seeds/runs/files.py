@@ -2,15 +2,16 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from seeds.metrics.images import to_uint8
+from seeds.storage import replacing
 
 GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
@@ -29,20 +30,11 @@ def explained(path: Path, verb: str) -> Iterator[None]:
 
 
 def atomic(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it: whatever happens, the file is the old one, the new one or absent.
-
-    The temporary name depends on the file's only, so a writer that was killed leaves at most one, and the next write takes it over.
-    """
-    part = path.with_name(f".{path.name}.part")
+    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens."""
     with explained(path, "written"):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
             part.write_bytes(data)
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
 
 
 def name_of(seed: int, subdirs: bool) -> str:
@@ -52,7 +44,7 @@ def name_of(seed: int, subdirs: bool) -> str:
 
 def pixels(images: Tensor) -> np.ndarray:
     """(B, H, W) or (B, H, W, 3) uint8 from (B, 1 | 3, H, W) in [-1, 1]: x * 127.5 + 128, clipped to 0 .. 255 and truncated."""
-    levels = (images * 127.5 + 128).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    levels = to_uint8(images)
     return levels[..., 0] if levels.shape[-1] == 1 else levels
 
 

@@ -41,8 +41,7 @@ def singlestep(
     if len(h) == 0:
         return
     if levels.round_nsr is None or len(tableau.c) == 1:
-        for step in _compile(tableau, levels, prediction, eta, lam0, h):
-            step(write)
+        _write(write, tableau, levels, prediction, eta, lam0, h)
         return
     if at is None:
         raise ValueError(
@@ -54,11 +53,11 @@ def singlestep(
         inside = {float((point.lam - lam0[i]) / h[i]): point for point in known}
         stages = {1.0 if c > 1 - MERGE else c: point for c, point in sorted(inside.items()) if c > MERGE}
         c = [c for c, following in pairwise([*stages, np.inf]) if following - c > MERGE]
-        for step in _compile(at(c), levels, prediction, eta, lam0[i : i + 1], h[i : i + 1], first=i, stages=stages):
-            step(write)
+        _write(write, at(c), levels, prediction, eta, lam0[i : i + 1], h[i : i + 1], first=i, stages=stages)
 
 
-def _compile(
+def _write(
+    write: Writer,
     tableau: Tableau,
     levels: Levels,
     prediction: Prediction,
@@ -67,8 +66,8 @@ def _compile(
     h: np.ndarray,
     first: int = 0,
     stages: Mapping[float, Point] | None = None,
-) -> list[Callable[[Writer], None]]:
-    """All coefficients of M steps at once, as (M,) arrays; then one writer of rows per step. `stages`: the levels at the positions of a single step."""
+) -> None:
+    """All coefficients of M steps at once, as (M,) arrays; then their rows. `stages`: the levels at the positions of a single step."""
     ends = (*tableau.c[1:], 1.0)
     points = _points(tableau, levels, lam0, h, first, stages)
     alpha, nsr = np.array([[(p.alpha, p.nsr) for p in step] for step in points]).transpose(2, 1, 0)  # (s + 1, M)
@@ -96,23 +95,17 @@ def _compile(
         rows.append(tuple(np.stack(part, axis=1).tolist() for part in (x, d, z[::-1])))
 
     noisy = np.stack(std, axis=1) > 0
-
-    def step(m: int) -> Callable[[Writer], None]:
-        def write_step(write: Writer) -> None:
-            call = write.calls
-            draws = {k: write.draw(lam0[m] + marks[k] * h[m], lam0[m] + marks[k + 1] * h[m]) for k in range(len(std)) if noisy[m, k]}
-            for i, (x, d, z) in enumerate(rows):
-                write.row(
-                    points[m][i + 1],
-                    {call + j: value for j, value in enumerate(x[m])},
-                    {call + j: value for j, value in enumerate(d[m])},
-                    {draws[k]: value for k, value in enumerate(z[m]) if k in draws},
-                    completes=i == len(rows) - 1,
-                )
-
-        return write_step
-
-    return [step(m) for m in range(len(h))]
+    for m in range(len(h)):
+        call = write.calls
+        draws = {k: write.draw(lam0[m] + marks[k] * h[m], lam0[m] + marks[k + 1] * h[m]) for k in range(len(std)) if noisy[m, k]}
+        for i, (x, d, z) in enumerate(rows):
+            write.row(
+                points[m][i + 1],
+                {call + j: value for j, value in enumerate(x[m])},
+                {call + j: value for j, value in enumerate(d[m])},
+                {draws[k]: value for k, value in enumerate(z[m]) if k in draws},
+                completes=i == len(rows) - 1,
+            )
 
 
 def _points(

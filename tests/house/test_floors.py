@@ -9,7 +9,7 @@ import seeds
 
 ROOT = Path(seeds.__file__).parent
 FLOOR = {
-    "integrals": 0, "schedules": 0, "tableaus": 0, "plan": 0, "noise": 0, "distributed": 0, "networks": 0,
+    "integrals": 0, "schedules": 0, "tableaus": 0, "plan": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
     "grids": 1, "predictions": 1, "stepper": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,

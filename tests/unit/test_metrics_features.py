@@ -17,6 +17,7 @@ from seeds.metrics.features import Recipe, from_callable, from_module, from_torc
 from seeds.metrics.frechet import frechet_distance
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.moments import Moments
 from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
 
 HASH = "0123456789abcdef" * 4
@@ -300,3 +301,10 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
         assert failed.exit_code == 1 and failed.stderr.startswith("Error: ") and match in failed.stderr
         assert failed.stderr.count("\n") == 1 and not failed.stdout
     assert run(fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--units", 1).exit_code == 2
+
+
+def test_statistics_keep_the_dtype_they_are_given():
+    moments = Moments(2)
+    moments.update(np.random.default_rng(0).standard_normal((5, 2)))
+    recipe = Recipe("own", "0" * 64, "none", "as given")
+    assert Statistics.of(moments, recipe, dtype="float64").dtype == "float64" and Statistics.of(moments, recipe).dtype == "float32"
