@@ -13,6 +13,8 @@ from seeds.cli.convert import convert
 from seeds.cli.info import info
 from seeds.cli.plan import plan
 from seeds.cli.sample import sample
+from seeds.cli.session import Session
+from seeds.distributed import Group, LeaderError, joined
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -37,19 +39,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sentence on stderr; with SEEDS_DEBUG=1 in the environment the traceback is shown instead.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with joined() as group:
+        message, code = _run(Session(given, group))
+        if message and (group.first or code not in (USAGE, INTERRUPTED)):  # what all processes find is said once
+            click.echo(f"Error: {message}", err=True)
+        return code
+
+
+def _run(session: Session) -> tuple[str, int]:
+    """What went wrong, or nothing, and the exit code."""
     try:
-        return commands.main(given, prog_name="seeds", standalone_mode=False, obj=given) or 0
+        return "", commands.main(list(session.arguments), prog_name="seeds", standalone_mode=False, obj=session) or 0
+    except LeaderError:
+        return "", FAILURE  # rank 0 has said why
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "seeds"
-        return _say(f"{error.format_message()} Try {path} --help.", error.exit_code)
+        return f"{error.format_message()} Try {path} --help.", error.exit_code
     except click.ClickException as error:
-        return _say(error.format_message(), error.exit_code)
+        return error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _say("Interrupted. Every file that is there is whole; a run is completed with --resume.", INTERRUPTED)
+        return "Interrupted. Every file that is there is whole; a run is completed with --resume.", INTERRUPTED
     except Exception as error:
         if os.environ.get("SEEDS_DEBUG", "0") not in ("", "0"):
             raise
-        return _say(*_explain(error))
+        return _explain(error)
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -62,8 +75,3 @@ def _explain(error: Exception) -> tuple[str, int]:
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first} (SEEDS_DEBUG=1 shows where.)", FAILURE
-
-
-def _say(message: str, code: int) -> int:
-    click.echo(f"Error: {message}", err=True)
-    return code

@@ -1,5 +1,6 @@
 """Options that `seeds sample` and `seeds plan` share, in both spellings, and what they mean to the library."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,18 @@ class Grid(Numbers):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(value, param, ctx) if value[:1].isdigit() or value[:1] == "." else value
+
+
+class Shard(click.ParamType):
+    """Part I of N, as 1/4."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", str(value))
+        if not found or int(found[1]) > int(found[2]):
+            self.fail(f"{value!r} is no part I/N with 1 <= I <= N, such as 1/4 to 4/4.", param, ctx)
+        return int(found[1]), int(found[2])
 
 
 def _hidden(*names: str, **settings: Any) -> Callable:

@@ -2,15 +2,15 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from seeds.metrics.images import to_uint8
 from seeds.storage import replacing
 
 GRID_SIZE = 896
@@ -42,25 +42,22 @@ def name_of(seed: int, subdirs: bool) -> str:
     return f"{seed - seed % 1000:06d}/{seed:06d}.png" if subdirs else f"{seed:06d}.png"
 
 
-def pixels(images: Tensor) -> np.ndarray:
-    """(B, H, W) or (B, H, W, 3) uint8 from (B, 1 | 3, H, W) in [-1, 1]: x * 127.5 + 128, clipped to 0 .. 255 and truncated."""
-    levels = to_uint8(images)
-    return levels[..., 0] if levels.shape[-1] == 1 else levels
-
-
 def png(image: np.ndarray) -> bytes:
-    """One image of `pixels` as a PNG file."""
+    """A uint8 image (H, W, 1 | 3) as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def read(path: Path) -> np.ndarray:
+    """The uint8 image (H, W, 1 | 3) of such a file."""
+    with Image.open(path) as image:
+        return np.atleast_3d(np.asarray(image))
 
 
 def grid(paths: Sequence[Path]) -> bytes:
     """The images of these files side by side, in rows of a square, as a PNG file; small ones enlarged by a whole number, so that one can see them."""
-    images = []
-    for path in paths:
-        with Image.open(path) as image:
-            images.append(np.asarray(image))
+    images = [read(path) for path in paths]
     columns = int(np.ceil(np.sqrt(len(images))))
     images += [np.zeros_like(images[0])] * (-len(images) % columns)
     whole = np.concatenate([np.concatenate(images[at : at + columns], axis=1) for at in range(0, len(images), columns)])
@@ -74,3 +71,19 @@ def digest(folder: Path, names: Iterable[str]) -> str:
     for name in sorted(names):
         total.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
     return total.hexdigest()
+
+
+def json_bytes(record: dict[str, Any]) -> bytes:
+    """A record as a text file."""
+    return (json.dumps(record, indent=2, allow_nan=False) + "\n").encode()
+
+
+def record(path: Path, data: bytes) -> dict[str, Any]:
+    """The record of a run that `data`, read from `path`, holds. Raises: ValueError if it is none."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "status" not in found or not isinstance(found.get("job"), dict):
+        raise ValueError(f"{path} is not the record of a run. Choose another folder, or delete it.")
+    return found

@@ -42,7 +42,7 @@ def test_sample_makes_what_the_library_makes(call, tmp_path):
     assert code == 0 and err == "" and out.splitlines()[-1].startswith("4 images (4 drawn last), 7 NFE each, ")
     assert out.endswith(": out\n") and {"grid.png", "run.json"} <= set(os.listdir("out"))
     plan = seeds.plan("seeds-2", steps=3, schedule="edm")
-    run(Job(toy.plain(), plan, (2, 5, 6, 7), tmp_path / "own", batch=3), progress=False)
+    run(Job(toy.plain(), plan, (2, 5, 6, 7), batch=3), tmp_path / "own", progress=False)
     assert images("out") == images("own") and len(images("out")) == 4
     record = json.loads(Path("out/run.json").read_text())
     assert record["command"] == f"seeds {' '.join(PLAIN)} --seeds 2,5-7 --batch 3"

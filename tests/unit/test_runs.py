@@ -5,7 +5,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
+import zipfile
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from toy import Toy
 
 import seeds
+from seeds.metrics.images import to_uint8
 from seeds.noise import uniform_labels
 from seeds.plan import Plan
 from seeds.runs import Job, files, parse_seeds, run, show_seeds
@@ -22,8 +24,14 @@ from seeds.runs import Job, files, parse_seeds, run, show_seeds
 PLAN = seeds.plan("seeds-2", steps=2, schedule="edm")
 
 
-def job(out, denoiser=None, **changes):
-    return Job(denoiser or Toy(), PLAN, **{"seeds": (3, 8, 9, 1041, 5), "out": out, "batch": 2, **changes})
+def job(denoiser=None, **changes):
+    return Job(denoiser or Toy(), **{"plan": PLAN, "seeds": (3, 8, 9, 1041, 5), "batch": 2, **changes})
+
+
+def draw(out, denoiser=None, **changes):
+    """The job with these changes, run into `out`; keywords that `run` knows go there."""
+    how = {key: changes.pop(key) for key in ("resume", "threads", "subdirs", "version", "command", "shard", "group") if key in changes}
+    return run(job(denoiser, **changes), out, progress=False, **how)
 
 
 def images(out):
@@ -71,12 +79,12 @@ def test_files_are_named_by_their_seed():
 
 def test_pixels_are_clipped_and_truncated():
     x = torch.tensor([-2.0, -1.0, -1.0 + 1 / 255, 0.0, 0.9999, 1.0, 7.0])
-    assert files.pixels(x.view(1, 1, 1, 7)).tolist() == [[[0, 0, 1, 128, 255, 255, 255]]]
-    assert files.pixels(torch.zeros(2, 3, 4, 5)).shape == (2, 4, 5, 3)
+    assert to_uint8(x.view(1, 1, 1, 7)).tolist() == [[[[0], [0], [1], [128], [255], [255], [255]]]]
+    assert to_uint8(torch.zeros(2, 3, 4, 5)).shape == (2, 4, 5, 3)
 
 
 def test_the_files_hold_the_samples(tmp_path):
-    found = run(job(tmp_path, subdirs=True), progress=False)
+    found = draw(tmp_path, subdirs=True)
     assert sorted(images(tmp_path)) == sorted([*(f"000000/{seed:06d}.png" for seed in (3, 5, 8, 9)), "001000/001041.png"])
     for part in ([3, 8], [9, 1041], [5]):
         x = seeds.sample(Toy(), Toy.shape, seed=part, plan=PLAN)
@@ -91,7 +99,7 @@ def test_the_files_hold_the_samples(tmp_path):
 
 
 def test_the_record_repeats_the_run(tmp_path):
-    run(job(tmp_path), version="1.2", command="seeds sample", progress=False)
+    draw(tmp_path, version="1.2", command="seeds sample")
     found = record(tmp_path)
     assert Plan.from_json(found["plan"]) == PLAN and found["status"] == "done" and found["command"] == "seeds sample"
     assert found["job"] | {"seeds": "3,8-9,1041,5", "batch": 2, "nfe": 5, "plan_sha256": PLAN.digest, "version": "1.2"} == found["job"]
@@ -102,21 +110,21 @@ def test_the_record_repeats_the_run(tmp_path):
 
 def test_a_class_is_drawn_for_each_seed_unless_one_is_asked_for(tmp_path):
     free, fixed = Toy(classes=10), Toy(classes=10)
-    run(job(tmp_path / "free", free, batch=5), progress=False)
-    run(job(tmp_path / "fixed", fixed, batch=5, label=7), progress=False)
+    draw(tmp_path / "free", free, batch=5)
+    draw(tmp_path / "fixed", fixed, batch=5, label=7)
     assert all(torch.equal(labels, uniform_labels((3, 8, 9, 1041, 5), 10)) for labels in free.labels)
     assert all(labels.tolist() == [7] * 5 for labels in fixed.labels)
 
 
 def test_guidance_asks_with_and_without_the_class(tmp_path):
     model = Toy(classes=10)
-    run(job(tmp_path, model, batch=5, guidance=2.0), progress=False)
+    draw(tmp_path, model, batch=5, guidance=2.0)
     assert [labels is None for labels in model.labels] == [True, False] * PLAN.nfe
 
 
 @pytest.mark.parametrize("stop", range(1, 4))
 def test_a_stopped_run_is_completed_with_the_same_bytes(tmp_path, stop):
-    run(job(tmp_path / "whole"), progress=False)
+    draw(tmp_path / "whole")
 
     def halt(call, x):
         if call == stop * PLAN.nfe:  # in the last call of a unit
@@ -125,30 +133,30 @@ def test_a_stopped_run_is_completed_with_the_same_bytes(tmp_path, stop):
 
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        run(job(out, Toy(halt)), progress=False)
+        draw(out, Toy(halt))
     assert len(images(out)) == 2 * (stop - 1) and record(out)["status"] == "running"
     model = Toy()
-    found = run(job(out, model), resume=True, progress=False)
+    found = draw(out, model, resume=True)
     assert images(out) == images(tmp_path / "whole") and model.calls == (4 - stop) * PLAN.nfe
     assert found["files"] == record(tmp_path / "whole")["files"] and found["drawn"] == 5 - 2 * (stop - 1)
 
 
 def test_a_unit_with_a_missing_file_is_drawn_whole_and_a_finished_run_not_at_all(tmp_path):
-    run(job(tmp_path), progress=False)
+    draw(tmp_path)
     before = images(tmp_path)
     (tmp_path / "000008.png").unlink()
     asked = []
-    run(job(tmp_path, Toy(lambda call, x: asked.append(len(x)) or x)), resume=True, progress=False)
+    draw(tmp_path, Toy(lambda call, x: asked.append(len(x)) or x), resume=True)
     assert images(tmp_path) == before and asked == [2] * PLAN.nfe
     model = Toy()
     done = record(tmp_path)
-    assert run(job(tmp_path, model), resume=True, progress=False) == done and model.calls == 0
+    assert draw(tmp_path, model, resume=True) == done and model.calls == 0
 
 
 def test_a_folder_with_a_run_is_not_written_to_unasked(tmp_path):
-    run(job(tmp_path), progress=False)
+    draw(tmp_path)
     with pytest.raises(ValueError, match=r"holds a run \(done\)\. Complete it with --resume, or choose another folder"):
-        run(job(tmp_path), progress=False)
+        draw(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -163,15 +171,15 @@ def test_a_folder_with_a_run_is_not_written_to_unasked(tmp_path):
     ],
 )
 def test_another_run_is_not_resumed(tmp_path, changes, words):
-    run(job(tmp_path), progress=False)
+    draw(tmp_path)
     with pytest.raises(ValueError, match=words):
-        run(replace(job(tmp_path), **changes), resume=True, progress=False)
+        draw(tmp_path, resume=True, **changes)
 
 
 def test_images_of_no_run_are_not_overwritten(tmp_path):
     (tmp_path / "001041.png").write_bytes(b"precious")
     with pytest.raises(ValueError, match=r"001041.png is there already, and is of no run"):
-        run(job(tmp_path), resume=True, progress=False)
+        draw(tmp_path, resume=True)
     assert (tmp_path / "001041.png").read_bytes() == b"precious"
 
 
@@ -179,23 +187,23 @@ def test_images_of_no_run_are_not_overwritten(tmp_path):
 def test_a_record_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is not the record of a run"):
-        run(job(tmp_path), resume=True, progress=False)
+        draw(tmp_path, resume=True)
 
 
 def test_threads_are_those_of_the_run_resumed_and_given_back(tmp_path):
     mine, seen = torch.get_num_threads(), []
     other = mine + 1
     model = Toy(lambda call, x: seen.append(torch.get_num_threads()) or x)
-    run(job(tmp_path, model), threads=other, progress=False)
+    draw(tmp_path, model, threads=other)
     (tmp_path / "000005.png").unlink()
-    run(job(tmp_path, model), resume=True, progress=False)
+    draw(tmp_path, model, resume=True)
     assert set(seen) == {other} and torch.get_num_threads() == mine
     with pytest.raises(ValueError, match=f"threads {other}, now {other + 1}"):
-        run(job(tmp_path), resume=True, threads=other + 1, progress=False)
+        draw(tmp_path, resume=True, threads=other + 1)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
-    run(job(tmp_path / "whole"), progress=False)
+    draw(tmp_path / "whole")
     out, write, room = tmp_path / "full", Path.write_bytes, [4]
 
     def write_some(path, data):
@@ -208,22 +216,22 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write_some)
         with pytest.raises(OSError, match=r"001041.png cannot be written: No space left on device. .* with --resume makes the rest"):
-            run(job(out), progress=False)
+            draw(out)
     assert sorted(path.name for path in out.iterdir()) == ["000003.png", "000008.png", "000009.png", "run.json"]
-    run(job(out), resume=True, progress=False)
+    draw(out, resume=True)
     assert images(out) == images(tmp_path / "whole")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/out/run.json cannot be written: Not a directory"):
-        run(job(tmp_path / "file" / "out"), progress=False)
+        draw(tmp_path / "file" / "out")
 
 
 def test_nan_spares_the_units_before_it(tmp_path):
     model = Toy(lambda call, x: x * np.nan if call > PLAN.nfe else x)
     with pytest.raises(FloatingPointError, match="NaN or inf"):
-        run(job(tmp_path, model), progress=False)
+        draw(tmp_path, model)
     assert set(images(tmp_path)) == {"000003.png", "000008.png"}
 
 
@@ -242,9 +250,81 @@ def test_nan_spares_the_units_before_it(tmp_path):
         ({"seeds": (-1,)}, {}, "`seed` = -1"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, changes, attributes, words):
+def test_what_does_not_fit_is_refused(changes, attributes, words):
     with pytest.raises(ValueError, match=words):
-        job(tmp_path, Toy(**attributes), **changes)
+        job(Toy(**attributes), **changes)
+
+
+@pytest.mark.parametrize("order", list(permutations((1, 2, 3)))[::2])
+def test_shards_fill_one_folder_in_any_order_and_the_last_closes_it(tmp_path, order):
+    draw(tmp_path / "whole")
+    out, left = tmp_path / "shards", 5
+    for part in order:
+        found = draw(out, shard=(part, 3))
+        left -= found["drawn"]
+        assert found["drawn"] == (1 if part == 3 else 2) and found.get("missing", 0) == left
+        assert record(out)["status"] == ("running" if left else "done")
+    assert images(out) == images(tmp_path / "whole") and record(out)["files"] == record(tmp_path / "whole")["files"]
+    with pytest.raises(ValueError, match="holds a run .done."):
+        draw(out, shard=(1, 3))
+    with pytest.raises(ValueError, match="`shard` = 4/3"):
+        draw(tmp_path / "none", shard=(4, 3))
+
+
+def test_a_shard_does_not_join_another_run(tmp_path):
+    draw(tmp_path, shard=(1, 2))
+    with pytest.raises(ValueError, match="batch 2, now 3"):
+        draw(tmp_path, shard=(2, 2), batch=3)
+
+
+@pytest.mark.parametrize("model", [Toy(), Toy(shape=(3, 4, 4))], ids=["grey", "colour"])
+def test_an_archive_holds_the_files_in_the_order_of_the_seeds(tmp_path, model):
+    draw(tmp_path / "folder", model)
+    names = [files.name_of(seed, False) for seed in (3, 8, 9, 1041, 5)]
+    zipped, array = tmp_path / "a.zip", tmp_path / "a.npz"
+    assert draw(zipped, model)["status"] == draw(array, model, subdirs=True)["status"] == "done"
+    with zipfile.ZipFile(zipped) as file:
+        assert file.namelist() == [*names, "run.json"]
+        assert all(file.read(name) == (tmp_path / "folder" / name).read_bytes() for name in names)
+        assert json.loads(file.read("run.json"))["files"] == record(tmp_path / "folder")["files"]
+    with np.load(array) as file:
+        assert file["seeds"].tolist() == [3, 8, 9, 1041, 5] and file["arr_0"].dtype == np.uint8
+        for name, image in zip(names, file["arr_0"], strict=True):
+            assert image.shape == (*model.shape[1:], model.shape[0])
+            np.testing.assert_array_equal(image, files.read(tmp_path / "folder" / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "a.zip", "folder"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz"])
+def test_a_stopped_archive_is_completed_and_a_finished_one_left_alone(tmp_path, name):
+    def halt(call, x):
+        if call == 2 * PLAN.nfe:
+            raise KeyboardInterrupt
+        return x
+
+    draw(tmp_path / "whole" / name)
+    out = tmp_path / name
+    with pytest.raises(KeyboardInterrupt):
+        draw(out, Toy(halt))
+    assert not out.exists() and len(images(tmp_path / f"{name}.parts")) == 2
+    draw(out, resume=True)
+    pixels = [{key: value for key, value in contents(path).items() if key != "run.json"} for path in (out, tmp_path / "whole" / name)]
+    assert pixels[0] == pixels[1] and [path.name for path in tmp_path.iterdir() if path.name != "whole"] == [name]
+    before, model = out.read_bytes(), Toy()
+    assert draw(out, model, resume=True)["status"] == "done" and model.calls == 0 and out.read_bytes() == before
+    with pytest.raises(ValueError, match="is there already. Choose another file"):
+        draw(out)
+    with pytest.raises(ValueError, match="batch 2, now 3"):
+        draw(out, resume=True, batch=3)
+    out.write_bytes(b"precious")
+    with pytest.raises(ValueError, match="is of no run"):
+        draw(out, resume=True)
+    assert out.read_bytes() == b"precious"
+
+
+def contents(path):
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
 
 
 def test_sigkill_at_random_moments_and_resume_give_the_bytes_of_an_unbroken_run():

@@ -1,5 +1,7 @@
 """Models for the tests of runs and the command line."""
 
+import time
+
 import torch
 
 
@@ -47,3 +49,11 @@ def interrupted():
         return x
 
     return Toy(stop)
+
+
+def slow():
+    def wait(call, x):
+        time.sleep(0.03)
+        return x
+
+    return Toy(wait, shape=(3, 4, 4), classes=10)

@@ -1,0 +1,39 @@
+"""What a command knows of its call: the words that were typed, and the processes it runs in."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+import torch
+
+from seeds.distributed import Group
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of the command line, by one process or by each of a group.
+
+    Attributes:
+        arguments: what was typed behind `seeds`.
+        group: the processes that were started together.
+    """
+
+    arguments: Sequence[str]
+    group: Group
+
+    @property
+    def command(self) -> str:
+        """The line to type."""
+        return shlex.join(["seeds", *self.arguments])
+
+    def say(self, text: object, err: bool = False) -> None:
+        """Prints a line, once for the whole group."""
+        if self.group.first:
+            click.echo(text, err=err)
+
+    def device(self, asked: str | None) -> str | None:
+        """The device asked for; of the GPUs of a machine, each process of a group has its own."""
+        cuda = torch.cuda.is_available() and "LOCAL_RANK" in os.environ
+        return f"cuda:{self.group.local % torch.cuda.device_count()}" if cuda and asked in (None, "cuda") else asked

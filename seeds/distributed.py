@@ -1,0 +1,168 @@
+"""The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+T = TypeVar("T")
+LOOK = 0.05
+"""Seconds between two looks at the others, while waiting."""
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others. One that died is noticed by its elastic agent, which ends or restarts all of them."""
+
+
+class LeaderError(RuntimeError):
+    """Rank 0 failed; it says why."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a job. `Group()` is a process on its own; `joined` gives the group that torchrun started.
+
+    Work is cut into pieces that are the same for any number of processes, and dealt out by their place in the list, so results do not depend on
+    who makes them. Every method but `share`, `owns` and `count` must be called by all processes, in the same order.
+
+    Attributes:
+        rank, world: this process' number from 0, and how many there are.
+        local: its number on its own machine, which is the number of its GPU.
+        restarts: how often the elastic agent has started the group anew.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    restarts: int = 0
+    store: Any = None
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks for all: it shows the progress and writes the records."""
+        return self.rank == 0
+
+    def share(self, pieces: Sequence[T]) -> Sequence[T]:
+        """This process' part of the work: every world-th piece."""
+        return pieces[self.rank :: self.world]
+
+    def owns(self, number: int) -> bool:
+        """Whether piece `number` is in this process' share."""
+        return number % self.world == self.rank
+
+    def count(self, name: str, more: int = 0) -> int:
+        """A counter that all processes add to; returns what it stands at."""
+        if self.store is not None:
+            return self.store.add(f"count/{name}", more)
+        self._counts[name] = self._counts.get(name, 0) + more
+        return self._counts[name]
+
+    def once(self, function: Callable[[], str]) -> str:
+        """What `function` returns on rank 0, the only one that calls it. Raises: on rank 0 what it raises, elsewhere LeaderError."""
+        if self.store is None:
+            return function()
+        key = f"once/{self.turn('once')}"
+        if not self.first:
+            self.store.wait([key], PATIENCE)
+            said = self.store.get(key).decode()
+            if said[0] == "!":
+                raise LeaderError(said[1:])
+            return said[1:]
+        try:
+            said = function()
+        except BaseException as error:
+            self.store.set(key, f"!{error}")
+            raise
+        self.store.set(key, f"={said}")
+        return said
+
+    def wait(self, meanwhile: Callable[[], Any] = lambda: None) -> None:
+        """Returns when all processes have come here; calls `meanwhile` now and then."""
+        if self.store is None:
+            return
+        name = f"wait/{self.turn('wait')}"
+        self.count(name, 1)
+        while self.count(name) < self.world:
+            meanwhile()
+            time.sleep(LOOK)
+
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers."""
+        return max(int(numbers[0]) for numbers in self._all(np.array([number])))
+
+    def total(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The sums of the processes' integer arrays, exact, on every process; names and shapes must agree."""
+        if self.store is None:
+            return dict(arrays)
+        sums = {}
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(np.array(array, np.int64, ndmin=1))
+            dist.all_reduce(tensor)
+            sums[name] = tensor.numpy().reshape(array.shape)
+        return sums
+
+    def gathered(self, pieces: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """On rank 0 the numbered float32 arrays (B, d) of all processes, in the order of their numbers; elsewhere nothing."""
+        if self.store is None:
+            return dict(sorted(pieces.items()))
+        width = self.most(max((array.shape[1] for array in pieces.values()), default=0))
+        heads = np.array([(number, len(array)) for number, array in pieces.items()], np.int64).reshape(-1, 2)
+        rows = np.concatenate([np.empty((0, width), np.float32), *pieces.values()])
+        found: dict[int, np.ndarray] = {}
+        for all_heads, all_rows in zip(self._all(heads), self._all(rows, to_first=True), strict=bool(self.first)):
+            ends = np.cumsum(all_heads[:, 1])
+            found |= dict(zip(all_heads[:, 0].tolist(), np.split(all_rows, ends[:-1]), strict=True)) if len(ends) else {}
+        return dict(sorted(found.items()))
+
+    def turn(self, name: str) -> int:
+        """1, 2, 3, ...: how often this process has come by; what is done in the same turn belongs together."""
+        self._counts[name] = self._counts.get(name, 0) + 1
+        return self._counts[name]
+
+    def _all(self, array: np.ndarray, to_first: bool = False) -> list[np.ndarray]:
+        """The arrays of all processes, by rank, which may differ in length; with `to_first` on rank 0 only, and none elsewhere."""
+        if self.store is None:
+            return [array]
+        own = torch.tensor([len(array)])
+        sizes = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(sizes, own)
+        longest = int(max(sizes))
+        padded = torch.from_numpy(np.concatenate([array, np.zeros((longest - len(array), *array.shape[1:]), array.dtype)]))
+        receive = not to_first or self.first
+        parts = [torch.empty_like(padded) for _ in range(self.world)] if receive else []
+        if to_first:
+            dist.gather(padded, parts or None, dst=0)
+        else:
+            dist.all_gather(parts, padded)
+        return [part[: int(size)].numpy() for part, size in zip(parts, sizes, strict=False)]
+
+
+@contextmanager
+def joined() -> Iterator[Group]:
+    """The group of this process: the one torchrun started it in, or itself alone.
+
+    `torchrun --nproc_per_node=K -m seeds ...`, also on several machines (--nnodes, --rdzv-backend=c10d). What the processes exchange lies in
+    the machines' memory, so they talk through gloo; nccl is there for tensors on a GPU.
+    """
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+        yield Group()
+        return
+    store, rank, world = next(iter(rendezvous("env://")))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
+    try:
+        yield Group(
+            rank,
+            world,
+            int(os.environ.get("LOCAL_RANK", 0)),
+            int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)),
+            dist.PrefixStore("seeds", store),
+        )
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,58 @@
+"""A finished run as one file: a zip of its PNG files, or an npz of its pixels."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seeds.runs import files
+from seeds.storage import replacing
+
+KINDS = (".zip", ".npz")
+RECORD = "run.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same bytes, whenever
+
+
+def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[str, Any]) -> None:
+    """Writes `out`, whole or not at all, from the PNG files of the seeds, in their order; nothing is held in memory but one image.
+
+    - .zip: the PNG files by their names, stored, and run.json;
+    - .npz: `arr_0`, uint8 (N, H, W, C), what ADM's evaluator reads; `seeds`, uint64 (N,); run.json.
+    """
+    with files.explained(out, "written"), replacing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+        if out.suffix.lower() == ".zip":
+            for path in images:
+                file.writestr(_entry(path.name), path.read_bytes())
+        else:
+            with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
+                first = files.read(images[0])
+                _header(array, (len(images), *first.shape), "|u1")
+                for path in images:
+                    array.write(files.read(path).tobytes())
+            with file.open(_entry("seeds.npy"), "w") as array:
+                _header(array, (len(seeds),), "<u8")
+                array.write(np.array(seeds, "<u8").tobytes())
+        file.writestr(_entry(RECORD), files.json_bytes(record))
+
+
+def record(path: Path) -> dict[str, Any]:
+    """The run.json in an archive. Raises: ValueError if there is none."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            data = file.read(RECORD)
+    except (OSError, KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
+    return files.record(path, data)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, EPOCH)
+
+
+def _header(file: Any, shape: tuple[int, ...], dtype: str) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    file.write(header.getvalue())

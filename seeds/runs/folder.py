@@ -1,0 +1,201 @@
+"""A sampling job on disk: one file for each seed, a record of what made them, and resume."""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seeds.distributed import Group
+from seeds.runs import archive, files
+from seeds.runs.job import Job
+from seeds.runs.progress import Progress
+
+RECORD = "run.json"
+DONE = "done"
+IN_GRID = 64
+
+
+def run(
+    job: Job,
+    out: Path,
+    *,
+    subdirs: bool = False,
+    resume: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    group: Group | None = None,
+    threads: int | None = None,
+    version: str = "",
+    command: str = "",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Draws what is missing of a job and returns its record, which is also written to run.json.
+
+    Every file is whole or absent at any time, and run.json is there from the start (status "running"), so a job that was killed is completed by
+    `resume`, with the bytes of an unbroken run. Units are dealt out to the shards, and those of a shard to the processes of the group, so the
+    bytes depend on neither.
+
+    Args:
+        out: a folder; or a file that ends in .zip or .npz, which is made from the folder `out`.parts when all images are there (`archive`).
+        subdirs: a folder for each thousand seeds.
+        resume: complete the run in the folder, if there is one. Processes that an elastic agent started anew do.
+        shard: (i, n), 1 <= i <= n: only every n-th unit, for n jobs without a group that fill one folder. Whichever ends last closes the record.
+        group: the processes that draw together.
+        threads: of torch; None is those of the run resumed, or torch's own choice. Restored at the end.
+        version, command: to be written down.
+        progress: a bar on stderr, where that is a terminal.
+    Raises:
+        ValueError: the folder holds a run and `resume` is not asked for, or another run than this one, or images of no run.
+        OSError: a file cannot be written. What is there is whole.
+        FloatingPointError: the model made NaN or inf. Nothing of that unit is written.
+    """
+    group = group or Group()
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
+    resume = resume or group.restarts > 0
+    packed = out.suffix.lower() in archive.KINDS
+    folder = Folder(out.with_name(out.name + ".parts") if packed else out, job, subdirs)
+
+    def prepare() -> str:
+        before = folder.read()
+        if packed and out.exists():
+            if before is None:
+                before = archive.record(out)
+            if not resume:
+                raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
+        recorded = before["job"].get("threads") if before is not None and (resume or parts > 1) else None
+        chosen = threads or recorded or torch.get_num_threads()
+        facts = {**job.facts(version, chosen), "subdirs": subdirs}
+        folder.check(before, facts, resume, joining=parts > 1)
+        if before is not None and before["status"] == DONE and ((packed and out.exists()) or not folder.missing(folder.job.units)):
+            return json.dumps(before)
+        record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
+        record["plan"] = job.plan.to_json()
+        folder.write(record)
+        return json.dumps(record)
+
+    record = json.loads(group.once(prepare))
+    if record["status"] == DONE:
+        return record
+    started = time.perf_counter()
+    todo = folder.missing(group.share(job.units[part - 1 :: parts]))
+    with limited(record["job"]["threads"]):
+        drawn = _draw(folder, todo, group, progress)
+
+    def close() -> str:
+        left = sum(map(len, folder.missing(job.units)))
+        ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
+        if left:  # of other shards: the last of them closes the record
+            return json.dumps(ended | {"missing": left})
+        ended |= {"status": DONE, "files": folder.digest()}
+        if packed:
+            archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
+            shutil.rmtree(folder.root)
+        else:
+            folder.write_grid()
+            folder.write(ended)
+        return json.dumps(ended)
+
+    return json.loads(group.once(close))
+
+
+class Folder:
+    """The files of a job."""
+
+    def __init__(self, root: Path, job: Job, subdirs: bool):
+        self.root, self.job, self.subdirs = root, job, subdirs
+
+    def path(self, seed: int) -> Path:
+        """The file of a seed."""
+        return self.root / files.name_of(seed, self.subdirs)
+
+    def missing(self, units: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """The units of which a file is not there yet."""
+        return [unit for unit in units if not all(self.path(seed).exists() for seed in unit)]
+
+    def read(self) -> dict[str, Any] | None:
+        """What run.json says; None if there is none."""
+        path = self.root / RECORD
+        return files.record(path, path.read_bytes()) if path.exists() else None
+
+    def write(self, record: dict[str, Any]) -> None:
+        files.atomic(self.root / RECORD, files.json_bytes(record))
+
+    def write_grid(self) -> None:
+        files.atomic(self.root / "grid.png", files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+
+    def digest(self) -> dict[str, Any]:
+        names = [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
+        return {"count": len(names), "sha256": files.digest(self.root, names)}
+
+    def check(self, before: dict[str, Any] | None, facts: dict[str, Any], resume: bool, joining: bool) -> None:
+        """Raises ValueError if the folder holds what is not this run's, or holds it and nobody asked to go on.
+
+        Args:
+            joining: another shard may have begun the run.
+        """
+        if before is None:
+            foreign = next((path for path in map(self.path, self.job.seeds) if path.exists()), None)
+            if foreign is not None:
+                raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
+            return
+        if not resume and not (joining and before["status"] != DONE):
+            raise ValueError(f"{self.root} holds a run ({before['status']}). Complete it with --resume, or choose another folder.")
+        old = before["job"]
+        differences = [f"{key} {old.get(key)!r}, now {facts[key]!r}" for key in facts if old.get(key) != facts[key]]
+        if differences:
+            raise ValueError(
+                f"{self.root} holds another run: it has {'; '.join(differences)}. Give --resume what the run was started with (`command` in "
+                f"{self.root / RECORD}), or choose another folder."
+            )
+
+
+def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool) -> int:
+    """Draws units into their files, the files of one while the next is drawn; how many images were drawn by all processes."""
+    job = folder.job
+    label, images = f"{job.plan.solver}, {job.plan.nfe} NFE", sum(map(len, units))
+    writing: Future[None] | None = None
+    with Progress(group, label, images, job.plan.nfe, progress) as bar, ThreadPoolExecutor(1) as writer:
+        for unit in units:
+            made = job.images(unit, bar.asked)
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write, folder, unit, made)
+        if writing is not None:
+            writing.result()
+    return bar.total
+
+
+def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:
+    for seed, image in zip(unit, images, strict=True):
+        files.atomic(folder.path(seed), files.png(image))
+
+
+def environment(device: str) -> dict[str, str]:
+    """What else to write down about the machine."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": name,
+    }
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """So many threads of torch, and those of before at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
