@@ -14,7 +14,7 @@ from seeds.cli.info import info
 from seeds.cli.plan import plan
 from seeds.cli.sample import sample
 from seeds.cli.session import Session
-from seeds.distributed import Group, LeaderError, joined
+from seeds.distributed import LeaderError, joined
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 

@@ -6,11 +6,12 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,16 @@ from seeds.metrics.checks import MetricError
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
+Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
+"""(name, a function that gives the uint8 array (H, W, C))."""
+
+
+class Piece(NamedTuple):
+    """Images (B, H, W, C), uint8, and the place of the first of them in the whole set."""
+
+    first: int
+    images: np.ndarray
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -28,15 +39,19 @@ class ImageSet:
     Attributes:
         path: where they are.
         count: how many there are.
-        read: starts a pass; yields (name, uint8 array (H, W, C)).
+        read: starts a pass; yields (name, a function that gives the uint8 array (H, W, C)).
     """
 
     path: Path
     count: int
-    read: Callable[[], Iterator[tuple[str, np.ndarray]]]
+    read: Callable[[], Records]
 
     def batches(self, size: int = 64, num: int | None = None) -> Iterator[np.ndarray]:
-        """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only, if given.
+        """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only, if given. Raises: as `pieces`."""
+        return (images for _, images in self.pieces(size, num))
+
+    def pieces(self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True) -> Iterator[Piece]:
+        """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at.
 
         Raises: MetricError for num beyond the set, images of different shapes, or a file that cannot be read; the file is named.
         """
@@ -45,34 +60,43 @@ class ImageSet:
             raise MetricError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
         batch: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
-        for i, (name, image) in enumerate(self.read(), 1):
-            shape = shape or image.shape
-            if image.shape != shape:
-                raise MetricError(f"{name} has shape {image.shape} (H, W, C), those before it {shape}. Make them alike first.")
-            batch.append(image)
-            if len(batch) == size or i == wanted:
-                yield np.stack(batch)
+        for i, (name, load) in enumerate(self.read()):
+            if owns(i // size):
+                image = load()
+                shape = shape or image.shape
+                if image.shape != shape:
+                    raise MetricError(f"{name} has shape {image.shape} (H, W, C), those before it {shape}. Make them alike first.")
+                batch.append(image)
+            if i + 1 == wanted or (i + 1) % size == 0:
+                if batch:
+                    yield Piece(i + 1 - len(batch), np.stack(batch))
                 batch = []
-            if i == wanted < self.count:
+            if i + 1 == wanted < self.count:
                 return
 
 
-def open_images(path: str | Path) -> ImageSet:
+def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSet:
     """The images at `path`, in a fixed order. The content decides what it is.
 
-    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path; modes L, 1 channel, and RGB, 3;
+    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path; modes L, 1 channel, and RGB, 3. The
+      grid.png of a run is none of its images;
     - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
     - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
 
-    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged.
+    Args:
+        seeds: the images of these seeds only, in this order: files named by their seed (000042.png), or an npz that says its `seeds`, which
+            must hold them in this order.
+    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing.
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, seeds)
     with _reading(path), path.open("rb") as file:
         head = file.read(4)
     if head[:2] == b"PK":
-        return _zip(path)
+        return _zip(path, seeds)
+    if seeds is not None:
+        raise MetricError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
     if head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
         return _idx(path)
     raise MetricError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
@@ -83,36 +107,51 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
     return (x * 127.5 + 128).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _folder(path: Path) -> ImageSet:
-    names = _image_names(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
+    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    ours = {"grid.png"} if (path / "run.json").exists() else set()
+    names = _of_seeds(path, _image_names(name for name in files if name not in ours), seeds)
 
-    def read() -> Iterator[tuple[str, np.ndarray]]:
-        for name in names:
-            with _reading(path / name), (path / name).open("rb") as file:
-                image = _decode(file)
-            yield str(path / name), image
+    def load(name: str) -> np.ndarray:
+        with _reading(path / name), (path / name).open("rb") as file:
+            return _decode(file)
 
-    return _some(ImageSet(path, len(names), read))
+    return _some(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names)))
 
 
-def _zip(path: Path) -> ImageSet:
+def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
     with _reading(path), zipfile.ZipFile(path) as archive:
         members = archive.namelist()
     if any(name.endswith(".npy") for name in members):
-        return _npz(path, members)
-    names = _image_names(name for name in members if not name.endswith("/"))
+        return _npz(path, members, seeds)
+    names = _of_seeds(path, _image_names(name for name in members if not name.endswith("/")), seeds)
 
-    def read() -> Iterator[tuple[str, np.ndarray]]:
+    def load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+        with _reading(f"{path}/{name}"):
+            return _decode(io.BytesIO(archive.read(name)))
+
+    def read() -> Records:
         with zipfile.ZipFile(path) as archive:
             for name in names:
-                with _reading(f"{path}/{name}"):
-                    image = _decode(io.BytesIO(archive.read(name)))
-                yield f"{path}/{name}", image
+                yield f"{path}/{name}", partial(load, archive, name)
 
     return _some(ImageSet(path, len(names), read))
 
 
-def _npz(path: Path, members: list[str]) -> ImageSet:
+def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list[str]:
+    """The names of the seeds' images, in their order; all names without seeds."""
+    if seeds is None:
+        return names
+    named = {int(stem): name for name in names if (stem := Path(name).stem).isdecimal()}
+    missing = [seed for seed in seeds if seed not in named]
+    if missing:
+        raise MetricError(
+            f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
+        )
+    return [named[seed] for seed in seeds]
+
+
+def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
     if "arr_0.npy" not in members:
         raise MetricError(f"{path} holds {', '.join(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
 
@@ -126,13 +165,36 @@ def _npz(path: Path, members: list[str]) -> ImageSet:
 
     with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
         count, *shape = header(file)
+    places = range(count) if seeds is None else _places(path, members, seeds)
 
-    def read() -> Iterator[tuple[str, np.ndarray]]:
+    def read() -> Records:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
             header(file)
-            yield from _records(path, file, count, shape)
+            wanted = iter(places)
+            place = next(wanted, None)
+            for i, record in enumerate(_records(path, file, count, shape)):
+                if i == place:
+                    yield record
+                    place = next(wanted, None)
 
-    return _some(ImageSet(path, count, read))
+    return _some(ImageSet(path, len(places), read))
+
+
+def _places(path: Path, members: list[str], seeds: Sequence[int]) -> list[int]:
+    """Where in an npz the seeds' images are."""
+    if "seeds.npy" not in members:
+        raise MetricError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
+    with _reading(path), np.load(path, allow_pickle=False) as file:
+        held = {int(seed): place for place, seed in enumerate(file["seeds"])}
+    missing = [seed for seed in seeds if seed not in held]
+    if missing:
+        raise MetricError(
+            f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
+        )
+    places = [held[seed] for seed in seeds]
+    if places != sorted(places):
+        raise MetricError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
+    return places
 
 
 def _idx(path: Path) -> ImageSet:
@@ -147,7 +209,7 @@ def _idx(path: Path) -> ImageSet:
             raise ValueError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
         count, *shape = struct.unpack(">3I", file.read(12))
 
-    def read() -> Iterator[tuple[str, np.ndarray]]:
+    def read() -> Records:
         with open_() as file:
             with _reading(path):
                 file.read(16)
@@ -156,7 +218,7 @@ def _idx(path: Path) -> ImageSet:
     return _some(ImageSet(path, count, read))
 
 
-def _records(path: Path, file, count: int, shape: list[int]) -> Iterator[tuple[str, np.ndarray]]:
+def _records(path: Path, file, count: int, shape: list[int]) -> Records:
     """The `count` images of `shape` (H, W[, C]) that follow in `file`."""
     height, width, channels = (*shape, 1)[:3]
     size = height * width * channels
@@ -165,9 +227,13 @@ def _records(path: Path, file, count: int, shape: list[int]) -> Iterator[tuple[s
             data = file.read(size)
             if len(data) < size:
                 raise EOFError(f"it ends there, {count} images were promised")
-        yield f"{path}, image {i}", np.frombuffer(data, np.uint8).reshape(height, width, channels)
+        yield f"{path}, image {i}", partial(_image, data, (height, width, channels))
     with _reading(path):
         file.read()  # to the end, where archives keep their checksum
+
+
+def _image(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _decode(file) -> np.ndarray:

@@ -88,14 +88,23 @@ class Moments:
             )
         return sigma
 
-    def state(self) -> dict[str, np.ndarray]:
-        """The whole state as named arrays (n; sums (k, d); grams (k (k + 1) / 2, d, d), pairs i <= j row by row), for `from_state`."""
+    @property
+    def digits(self) -> int:
+        """How many digits k the features needed so far."""
         self._absorb()
-        digits = len(self._sums)
-        pairs = [self._grams[i, j] for i in range(digits) for j in range(i, digits)]
+        return len(self._sums)
+
+    def state(self, digits: int | None = None) -> dict[str, np.ndarray]:
+        """The whole state as named arrays (n; sums (k, d); grams (k (k + 1) / 2, d, d), pairs i <= j row by row), for `from_state`.
+
+        States of equal `digits` have equal shapes, and the state of the merged streams is their sum.
+        """
+        digits = max(self.digits, digits or 0)
+        zero, none = np.zeros((self.dim, self.dim), np.int64), np.zeros(self.dim, np.int64)
+        pairs = [self._grams.get((i, j), zero) for i in range(digits) for j in range(i, digits)]
         return {
             "n": np.array(self._n, np.int64),
-            "sums": np.array([self._sums[i] for i in range(digits)], np.int64).reshape(digits, self.dim),
+            "sums": np.array([self._sums.get(i, none) for i in range(digits)], np.int64).reshape(digits, self.dim),
             "grams": np.array(pairs, np.int64).reshape(len(pairs), self.dim, self.dim),
         }
 
@@ -174,9 +183,14 @@ class UnitMoments:
         """The moments of all rows."""
         return self.parts[0].merge(*self.parts[1:])
 
-    def state(self) -> dict[str, np.ndarray]:
+    @property
+    def digits(self) -> int:
+        """How many digits the features needed so far, in any unit."""
+        return max(part.digits for part in self.parts)
+
+    def state(self, digits: int | None = None) -> dict[str, np.ndarray]:
         """The states of all units, keys prefixed by "0/", "1/", ..., for `from_state`."""
-        return {f"{i}/{key}": array for i, part in enumerate(self.parts) for key, array in part.state().items()}
+        return {f"{i}/{key}": array for i, part in enumerate(self.parts) for key, array in part.state(digits).items()}
 
     @classmethod
     def from_state(cls, state) -> "UnitMoments":

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_alone_a_group_is_one_process():
 
 def test_shares_are_disjoint_and_together_all():
     shares = [Group(rank, 3).share(range(10)) for rank in range(3)]
-    assert sorted(sum(map(list, shares), [])) == list(range(10))
+    assert sorted(chain(*shares)) == list(range(10))
     assert all(Group(rank, 3).owns(piece) == (piece in share) for rank, share in enumerate(shares) for piece in range(10))
 
 
