@@ -3,24 +3,32 @@
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
-from tqdm import tqdm
+import torch
+from click.core import ParameterSource
 
+from seeds import __version__
+from seeds.cli import jobs
+from seeds.cli.session import Session, pass_session
+from seeds.distributed import Group
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.features import Extractor, from_module, from_torchscript
 from seeds.metrics.frechet import frechet_estimate
-from seeds.metrics.images import ImageSet, open_images
+from seeds.metrics.images import Piece, open_images
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
-from seeds.metrics.moments import Moments, UnitMoments
-from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
+from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
+from seeds.metrics.together import Rows, collected, merged
+from seeds.runs import Job, parse_seeds
+from seeds.runs.progress import Progress
 
 
 class MetricCommand(click.Command):
@@ -31,8 +39,8 @@ class MetricCommand(click.Command):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 result = super().invoke(context)
-            for warning in caught:
-                click.echo(f"Warning: {warning.message}", err=True)
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                (context.obj or Session()).say(f"Warning: {message}", err=True)
             return result
         except MetricError as error:
             raise click.ClickException(str(error)) from error
@@ -47,15 +55,22 @@ def _options(*options):
     return apply
 
 
-_images = click.argument("images", type=click.Path(path_type=Path))
+_images = click.argument("images", required=False, type=click.Path(path_type=Path))
 _extraction = _options(
     click.option("--features", required=True, help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt."),
     click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
     click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
-    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call of the extractor."),
-    click.option("--device", default="cpu", show_default=True, help="Where the extractor runs: cpu, cuda, cuda:1, mps."),
+    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call of the extractor, and of a model."),
+    jobs.device,
 )
-_reference = click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference statistics, an npz.")
+_sampler = _options(
+    click.option(*jobs.MODEL, help="Draw the images from this model instead: a bundled name, a file, or module:factory."),
+    click.option(
+        "--seeds", "seed_text", help="Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]"
+    ),
+    jobs.job_options,
+)
+_reference = click.option("--ref", "reference", required=True, help="Reference statistics: fashion-mnist, or an npz.")
 _units = click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the interval.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from.")
 
@@ -65,75 +80,151 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @_extraction
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz to write.")
 @click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
-def ref(images, features, sha256, num, batch, device, out, keep_features):
+@pass_session
+def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of a set of images."""
-    extractor, source = _extractor(features, sha256, device), open_images(images)
-    blocks = _over(extractor, source, batch, num)
-    head, kept = next(blocks), []
-    moments = Moments(head.shape[1])
-    for rows in chain((head,), blocks):
-        moments.update(rows)
-        kept += [rows] if keep_features else []
-    save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, np.concatenate(kept) if kept else None))
-    click.echo(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
+    extractor, source = _extractor(session, features, sha256, device), _Source.files(images, num, batch)
+    rows: Rows = source.over(extractor, session.group)
+    kept = None
+    if keep_features:
+        rows = list(rows)
+        kept = collected(rows, session.group)
+    moments = merged(rows, 2, session.group).total()
+    if session.group.first:
+        save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept))
+    session.say(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
 
 
 @click.command(cls=MetricCommand)
 @_images
 @_reference
 @_extraction
+@_sampler
 @_units
 @_json
-def fid(images, reference, features, sha256, num, batch, device, units, as_json):
-    """Frechet distance of IMAGES (folder, zip, npz, IDX) to reference statistics."""
-    extractor, source, statistics = _extractor(features, sha256, device), open_images(images), load_statistics(reference)
-    blocks = _over(extractor, source, batch, num)
-    head = next(blocks)
-    check_comparable(extractor.recipe, head.shape[1], statistics)
-    stream = UnitMoments(head.shape[1], units)
-    for rows in chain((head,), blocks):
-        stream.update(rows)
-    estimate = frechet_estimate(stream, statistics.mu, statistics.sigma)
-    _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
+@pass_session
+def fid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, as_json, **given):
+    """Frechet distance of IMAGES (folder, zip, npz, IDX), or of a model's (--model), to reference statistics."""
+    extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
+    source = _source(session, images, num, batch, device, model, seed_text, given)
+    stream = merged(source.over(partial(_comparable, extractor, statistics), session.group), units, session.group)
+    if session.group.first:
+        estimate = frechet_estimate(stream, statistics.mu, statistics.sigma)
+        _report(estimate, extractor, source, as_json, reference=str(reference), reference_n=statistics.n)
 
 
 @click.command("is", cls=MetricCommand)
 @_images
 @_extraction
+@_sampler
 @click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order.")
 @_json
-def is_(images, features, sha256, num, batch, device, splits, as_json):
-    """Inception score of IMAGES (folder, zip, npz, IDX) under a classifier."""
-    extractor, source = _extractor(features, sha256, device), open_images(images)
-    probabilities = np.concatenate(list(_over(extractor.probabilities, source, batch, num)))
-    _report(inception_score(probabilities, splits), extractor, images, as_json, splits=splits)
+@pass_session
+def is_(session, images, features, sha256, num, batch, device, model, seed_text, splits, as_json, **given):
+    """Inception score of IMAGES (folder, zip, npz, IDX), or of a model's (--model), under a classifier."""
+    extractor = _extractor(session, features, sha256, device)
+    source = _source(session, images, num, batch, device, model, seed_text, given)
+    probabilities = collected(source.over(extractor.probabilities, session.group), session.group)
+    if session.group.first:
+        _report(inception_score(probabilities, splits), extractor, source, as_json, splits=splits)
 
 
 @click.command(cls=MetricCommand)
 @_images
 @_reference
 @_extraction
+@_sampler
 @_units
 @click.option("--subsets", is_flag=True, help="Compare within units only: faster, with a larger error.")
 @_json
-def kid(images, reference, features, sha256, num, batch, device, units, subsets, as_json):
-    """Kernel distance of IMAGES (folder, zip, npz, IDX) to a reference that keeps its features."""
-    extractor, source, statistics = _extractor(features, sha256, device), open_images(images), load_statistics(reference)
+@pass_session
+def kid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, subsets, as_json, **given):
+    """Kernel distance of IMAGES (folder, zip, npz, IDX), or of a model's (--model), to a reference that keeps its features."""
+    extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
     if statistics.features is None:
         raise MetricError(
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
         )
-    blocks = _over(extractor, source, batch, num)
-    head = next(blocks)
-    check_comparable(extractor.recipe, head.shape[1], statistics)
-    estimate = kernel_distance(np.concatenate([head, *blocks]), statistics.features, units=units, across=not subsets)
-    _report(estimate, extractor, images, as_json, reference=str(reference), reference_n=statistics.n)
+    source = _source(session, images, num, batch, device, model, seed_text, given)
+    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group)
+    if session.group.first:
+        estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
+        _report(estimate, extractor, source, as_json, reference=str(reference), reference_n=statistics.n)
 
 
 COMMANDS = (ref, fid, is_, kid)
 
 
-def _extractor(features: str, sha256: str | None, device: str) -> Extractor:
+@dataclass(frozen=True)
+class _Source:
+    """Where images come from: a set of files, or a model.
+
+    Attributes:
+        pieces: gives this process' pieces; told which numbers are its own, and what to call with the number of images asked about.
+        sizes: images in each piece.
+        calls: model calls an image.
+        facts: for the report.
+    """
+
+    pieces: Callable[..., Iterator[Piece]]
+    sizes: Sequence[int]
+    calls: int
+    facts: dict[str, Any]
+
+    @classmethod
+    def files(cls, images: Path, num: int | None, batch: int, seeds: Sequence[int] | None = None) -> "_Source":
+        found = open_images(images, seeds)
+        count = found.count if num is None else num
+        sizes = [min(batch, count - at) for at in range(0, count, batch)]
+        return cls(lambda owns, asked: found.pieces(batch, num, owns), sizes, 0, {"images": str(images)})
+
+    @classmethod
+    def live(cls, job: Job) -> "_Source":
+        return cls(job.pieces, [len(unit) for unit in job.units], job.plan.nfe, {"job": job.facts(__version__, torch.get_num_threads())})
+
+    def over(self, function: Callable[[np.ndarray], np.ndarray], group: Group) -> Iterator[tuple[int, np.ndarray]]:
+        """(place of its first image, `function` of it) for each of this process' pieces, under a progress bar where someone is looking."""
+        own = sum(group.share(self.sizes))
+        with Progress(group, "features", own * (self.calls + 1), own) as bar:
+            for piece in self.pieces(group.owns, bar.asked):
+                yield piece.first, function(piece.images)
+                bar.asked(len(piece.images))
+
+
+def _source(session: Session, images, num, batch, device, model, seed_text, given) -> _Source:
+    """The source that a command's arguments name."""
+    if (images is None) == (model is None):
+        raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
+    seeds = parse_seeds(seed_text) if seed_text else None
+    if model is None:
+        context = click.get_current_context()
+        alien = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+        if alien:
+            raise click.UsageError(
+                f"`--{alien[0].replace('label', 'class')}` is for images that a model draws: give --model instead of IMAGES."
+            )
+        return _Source.files(images, num, batch, seeds)
+    if seeds is None and num is None:
+        raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
+    seeds = list(range(num)) if seeds is None else seeds
+    if num is not None and num > len(seeds):
+        raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
+    return _Source.live(jobs.job(jobs.loaded(session, model, device), seeds[:num], batch, given))
+
+
+def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray) -> np.ndarray:
+    """Features, once they are found to be the reference's kind."""
+    features = extractor(images)
+    check_comparable(extractor.recipe, features.shape[1], statistics)
+    return features
+
+
+def _extractor(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
+    """`extractor_of`, on this process' device."""
+    return extractor_of(features, sha256, session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
     """A TorchScript detector by its path (`.pt`, or any file with a hash given), else a classifier from a weight file or a bundled name."""
     if sha256 or Path(features).suffix == ".pt":
         return from_torchscript(features, sha256, device=device)
@@ -148,17 +239,14 @@ def _extractor(features: str, sha256: str | None, device: str) -> Extractor:
     return from_module(module, facts["name"], channels="grey", device=device)
 
 
-def _over(function: Callable, source: ImageSet, batch: int, num: int | None) -> Iterator[np.ndarray]:
-    """`function` of the images, batch by batch in their order, under a progress bar where someone is looking."""
-    with tqdm(total=num or source.count, unit="image", disable=None) as bar:
-        for images in source.batches(batch, num):
-            yield function(images)
-            bar.update(len(images))
+def named(reference: str) -> Path:
+    """The file of reference statistics: bundled ones go by their name."""
+    return bundled_statistics().get(reference, Path(reference))
 
 
-def _report(estimate: Estimate, extractor: Extractor, images: Path, as_json: bool, **facts) -> None:
+def _report(estimate: Estimate, extractor: Extractor, source: _Source, as_json: bool, **facts) -> None:
     if not as_json:
         click.echo(estimate)
         return
     numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
-    click.echo(json.dumps({**numbers, "images": str(images), "features": vars(extractor.recipe), **facts}, indent=2))
+    click.echo(json.dumps({**numbers, **source.facts, "features": vars(extractor.recipe), **facts}, indent=2))

@@ -2,8 +2,10 @@
 
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
 
 import click
 import torch
@@ -20,8 +22,8 @@ class Session:
         group: the processes that were started together.
     """
 
-    arguments: Sequence[str]
-    group: Group
+    arguments: Sequence[str] = ()
+    group: Group = field(default_factory=Group)
 
     @property
     def command(self) -> str:
@@ -37,3 +39,13 @@ class Session:
         """The device asked for; of the GPUs of a machine, each process of a group has its own."""
         cuda = torch.cuda.is_available() and "LOCAL_RANK" in os.environ
         return f"cuda:{self.group.local % torch.cuda.device_count()}" if cuda and asked in (None, "cuda") else asked
+
+
+def pass_session(command: Callable) -> Callable:
+    """Gives a command the session as its first argument."""
+
+    @wraps(command)
+    def call(*arguments: Any, **options: Any) -> Any:
+        return command(click.get_current_context().obj or Session(), *arguments, **options)
+
+    return call

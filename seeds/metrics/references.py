@@ -14,6 +14,7 @@ from seeds.metrics.moments import Moments
 from seeds.storage import replacing
 
 _FORMAT = 1
+DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,11 @@ class Statistics:
     ) -> "Statistics":
         """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
         return cls(moments.mean(), moments.covariance(), moments.n, recipe, dtype, source, features)
+
+
+def bundled_statistics() -> dict[str, Path]:
+    """The statistics that come with the package: name -> file. `fashion-mnist`: the 60,000 training images, in `fashion-features` space."""
+    return {path.stem.replace("_", "-"): path for path in sorted(DATA.glob("*.npz"))}
 
 
 def save_statistics(path: str | Path, statistics: Statistics) -> None:
@@ -79,7 +85,9 @@ def load_statistics(path: str | Path) -> Statistics:
             if missing:
                 raise ValueError(f"it holds {', '.join(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
     except FileNotFoundError:
-        raise MetricError(f"The reference {path} does not exist. `seeds ref` makes one.") from None
+        raise MetricError(
+            f"The reference {path} does not exist. `seeds ref` makes one; bundled: {', '.join(bundled_statistics())}."
+        ) from None
     except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         raise MetricError(f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged or no statistics file.") from error
     return _checked(path, found)

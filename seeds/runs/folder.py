@@ -163,7 +163,7 @@ def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress
     job = folder.job
     label, images = f"{job.plan.solver}, {job.plan.nfe} NFE", sum(map(len, units))
     writing: Future[None] | None = None
-    with Progress(group, label, images, job.plan.nfe, progress) as bar, ThreadPoolExecutor(1) as writer:
+    with Progress(group, label, images * job.plan.nfe, images, progress) as bar, ThreadPoolExecutor(1) as writer:
         for unit in units:
             made = job.images(unit, bar.asked)
             if writing is not None:
@@ -171,7 +171,7 @@ def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress
             writing = writer.submit(_write, folder, unit, made)
         if writing is not None:
             writing.result()
-    return bar.total
+    return bar.images
 
 
 def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:

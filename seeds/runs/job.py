@@ -1,6 +1,6 @@
 """The job: which images are to be drawn, cut into units that any process may draw."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Changed, ask, guide
-from seeds.metrics.images import to_uint8
+from seeds.metrics.images import Piece, to_uint8
 from seeds.noise import seed_list, uniform_labels
 from seeds.plan import Plan, Point
 from seeds.runs.seed_text import check_distinct, show_seeds
@@ -96,10 +96,11 @@ class Job:
         )
         return to_uint8(x)
 
-    @property
-    def calls(self) -> int:
-        """Model calls, each image on its own: what `asked` adds up to."""
-        return len(self.seeds) * self.plan.nfe
+    def pieces(self, owns: Callable[[int], bool] = lambda number: True, asked: Callable[[int], Any] | None = None) -> Iterator[Piece]:
+        """The images of all units whose number `owns` says yes to, as `ImageSet.pieces` gives those of a folder."""
+        for number, unit in enumerate(self.units):
+            if owns(number):
+                yield Piece(number * self.batch, self.images(unit, asked))
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the bytes, as JSON-able values."""
