@@ -10,6 +10,7 @@ import seeds
 from seeds.checkpoints import CheckpointError
 from seeds.cli import metrics
 from seeds.cli.convert import convert
+from seeds.cli.curves import curves
 from seeds.cli.info import info
 from seeds.cli.plan import plan
 from seeds.cli.sample import sample
@@ -28,7 +29,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (sample, plan, convert, info, *metrics.COMMANDS):
+for command in (sample, plan, convert, info, *metrics.COMMANDS, curves):
     commands.add_command(command)
 
 

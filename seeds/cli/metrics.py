@@ -27,8 +27,7 @@ from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
 from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
 from seeds.metrics.together import Rows, collected, merged
-from seeds.runs import Job, parse_seeds
-from seeds.runs.progress import Progress
+from seeds.runs import Job, Progress, parse_seeds
 
 
 class MetricCommand(click.Command):

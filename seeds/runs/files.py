@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,19 @@ def json_bytes(record: dict[str, Any]) -> bytes:
     return (json.dumps(record, indent=2, allow_nan=False) + "\n").encode()
 
 
-def record(path: Path, data: bytes) -> dict[str, Any]:
-    """The record of a run that `data`, read from `path`, holds. Raises: ValueError if it is none."""
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as an npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
+    """The record of a run (`kind` "job") or a study that `data`, read from `path`, holds. Raises: ValueError if it is none."""
     try:
         found = json.loads(data)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or "status" not in found or not isinstance(found.get("job"), dict):
-        raise ValueError(f"{path} is not the record of a run. Choose another folder, or delete it.")
+    if not isinstance(found, dict) or "status" not in found or not isinstance(found.get(kind), dict):
+        raise ValueError(f"{path} is not the record of a {'run' if kind == 'job' else kind}. Choose another folder, or delete it.")
     return found

@@ -2,13 +2,13 @@ import hashlib
 import json
 import sys
 import types
-import warnings
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from detector import Detector, save
 from PIL import Image
 
 from seeds.cli.metrics import fid, is_, kid, ref
@@ -25,30 +25,9 @@ RNG = np.random.default_rng(5)
 IMAGES = RNG.integers(0, 256, (60, 8, 8, 3), np.uint8)
 
 
-class Detector(torch.nn.Module):
-    """The calls of the published detector, in small."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = torch.nn.Conv2d(3, 5, 2, bias=False)
-        self.mix.weight.data = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0)) / 50
-
-    def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
-        features = self.mix(img.to(torch.float32)).amax((2, 3))
-        if return_features:
-            return features
-        if not no_output_bias:
-            features = features + 100 * torch.arange(5)
-        return features.softmax(1)
-
-
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    path = tmp_path_factory.mktemp("detector") / "small-detector.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(Detector()).save(str(path))
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    return save(tmp_path_factory.mktemp("detector") / "small-detector.pt")
 
 
 def features_of(images):

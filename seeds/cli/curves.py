@@ -1,0 +1,202 @@
+"""`seeds curves`: quality against model calls, for many solvers, as a table, pictures and a page."""
+
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import seeds
+from seeds import report, runs
+from seeds.cli import jobs, models, options
+from seeds.cli.metrics import MetricCommand, extractor_of, named
+from seeds.cli.session import Session, pass_session
+from seeds.metrics.images import open_images
+from seeds.metrics.references import load_statistics
+from seeds.runs import curves as studies
+from seeds.runs import files
+from seeds.runs.folder import limited
+
+LINES = ("seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
+NFE = "5,10,20,40,80"
+PAGE_EVERY = 60
+"""Seconds between two pages of a running study."""
+
+
+class Calls(click.ParamType):
+    """Numbers of model calls: 5,10,20."""
+
+    name = "calls"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = sorted({int(part) for part in value.split(",")})
+        except ValueError:
+            found = [0]
+        if found[0] < 1:
+            self.fail(f"{value!r} are no numbers of model calls, such as {NFE}.", param, ctx)
+        return found
+
+
+@click.command(cls=MetricCommand)
+@click.option(*jobs.MODEL, default=models.DEFAULT, show_default=True, help="A bundled name, a file, or module:factory.")
+@click.option("--out", type=click.Path(path_type=Path), default="curves", show_default=True, help="The folder to fill.")
+@click.option(
+    "--line",
+    "lines",
+    multiple=True,
+    metavar='"SOLVER KEY=VALUE ..."',
+    default=LINES,
+    show_default=True,
+    help='One curve: a solver and the options that are its own, as "seeds-2 variant=2b" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
+)
+@click.option(
+    "--nfe", type=Calls(), default=NFE, show_default=True, help="Model calls an image; each solver takes as many steps as they allow."
+)
+@click.option(
+    "--seeds", "ranges", multiple=True, default=("0-1999",), show_default=True, help="Images of a row. Given many times, a row each."
+)
+@click.option("--features", default="fashion-features", show_default=True, help="As for `seeds fid`.")
+@click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector.")
+@click.option("--ref", "reference", default="fashion-mnist", show_default=True, help="Reference statistics: fashion-mnist, or an npz.")
+@click.option("--baseline", "baselines", multiple=True, metavar="NAME=IMAGES", help="Images to be measured too, as a level in the plots.")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
+@click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals.")
+@click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score.")
+@click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page.")
+@jobs.job_options
+@jobs.device
+@jobs.threads
+@click.option("--resume", is_flag=True, help="Complete the study in the folder.")
+@click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
+@pass_session
+def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, **given: Any) -> None:
+    """Measure solvers at several numbers of model calls: curves.json, curves.csv, plots, and index.html, a page to look at.
+
+    Lines x model calls x seed ranges are the rows. Every image of a row is drawn, judged and forgotten; the first few are kept to be looked at.
+    """
+    if row is not None:
+        return repeat(session, out, row)
+    study = _study(session, given)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
+    written = [0.0]
+
+    def page(record: dict[str, Any]) -> None:
+        if time.monotonic() - written[0] > PAGE_EVERY or record["status"] == "done":
+            report.write(record, out)
+            written[0] = time.monotonic()
+
+    record = studies.run_study(
+        study,
+        out,
+        resume=resume,
+        group=session.group,
+        threads=threads,
+        version=seeds.__version__,
+        arguments=session.arguments,
+        command=session.command,
+        after_row=page,
+    )
+    session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
+
+
+def repeat(session: Session, out: Path, number: int) -> None:
+    """Measures a row again, by the arguments its study was started with, and says whether the numbers are the same."""
+    path = out / studies.RECORD
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
+    record = files.record(path, path.read_bytes(), "study")
+    if not number < len(record["rows"]):
+        raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(record['rows']) - 1}.")
+    with curves.make_context("curves", record["arguments"][1:], parent=click.get_current_context().parent) as context:
+        given = {key: value for key, value in context.params.items() if key not in ("out", "row", "resume", "threads")}
+        study = _study(session, given)
+    row, old = study.rows[number], record["rows"][number]
+    changed = [key for key, value in row.facts().items() if old.get(key) != json.loads(json.dumps(value))]
+    if changed:
+        raise ValueError(
+            f"Row {number} cannot be repeated: {', '.join(changed)} would be another. It was made by version {record['version']}."
+        )
+    with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, len(row.job.seeds) * row.job.plan.nfe) as bar:
+        new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
+    session.say(json.dumps({**row.facts(), **new}, indent=2))
+    if session.group.first and old["status"] == "done":
+        same = all(new[key] == old[key] for key in ("frechet", "inception_score"))
+        session.say(
+            "The same numbers." if same else "Other numbers than the study has: frechet {frechet[value]} there.".format(**old), err=True
+        )
+        click.get_current_context().exit(0 if same else 1)
+
+
+def _study(session: Session, given: dict[str, Any]) -> studies.Study:
+    own = ("model", "lines", "nfe", "ranges", "features", "sha256", "reference", "baselines", "batch", "units", "splits", "shown", "device")
+    model, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
+    shared = {key: value for key, value in given.items() if key not in own}
+    found = jobs.loaded(session, model, device)
+    rows = []
+    for line in dict.fromkeys(lines):
+        options = shared | line_options(line)
+        for calls, steps in steps_for(found, options, nfe, line).items():
+            asked = {**options, "steps": steps}
+            kept = {
+                key: value
+                for key, value in asked.items()
+                if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype")
+            }
+            rows += [
+                studies.Row(line, kept, steps, calls, jobs.job(found, runs.parse_seeds(text), batch, asked))
+                for text in dict.fromkeys(ranges)
+            ]
+    path = named(reference)
+    statistics = load_statistics(path)
+    said = {"name": str(reference), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "n": statistics.n}
+    pairs = [text.partition("=") for text in baselines]
+    if any(not images for _, _, images in pairs):
+        raise ValueError(f"`baseline` must be NAME=IMAGES, but is {baselines!r}.")
+    extractor = extractor_of(features, sha256, session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu"))
+    sets = {name: open_images(images) for name, _, images in pairs}
+    return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)
+
+
+def line_options(line: str) -> dict[str, Any]:
+    """The options in "SOLVER KEY=VALUE ...", as the command line reads them. Raises: click.UsageError for what it does not know."""
+    solver, *pairs = line.split() or [""]
+    known = _known()
+    flags = {name.lstrip("-"): option.opts[0] for option in known for name in (option.name or "", *option.opts)}
+    words = [word for key, _, value in (pair.partition("=") for pair in pairs) for word in (flags.get(key, f"--{key}"), value)]
+    parser = click.Command("line", params=known)
+    try:
+        with parser.make_context("line", ["--solver", solver, *words]) as context:
+            return {key: value for key, value in context.params.items() if value is not None}
+    except click.UsageError as error:
+        raise click.UsageError(f"`--line` {line!r}: {error.format_message()}") from None
+
+
+def _known() -> list[click.Parameter]:
+    @options.plan_options
+    def nothing() -> None: ...
+
+    return [option for option in reversed(nothing.__click_params__) if option.name not in ("steps",)]  # type: ignore[attr-defined]
+
+
+def steps_for(found: models.Model, options: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
+    """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
+    first, second = (jobs.job(found, [0], 1, {**options, "steps": steps}).plan.nfe for steps in (2, 3))
+    chosen: dict[int, int] = {}
+    each = max(1, second - first)
+    for calls in nfe:
+        steps = 2 + (calls - first) // each
+        least = 2 if options["solver"] in ("etd-serk", "etd-erk", "rk") else 1
+        if steps >= least and steps not in chosen.values():
+            chosen[calls] = steps
+    if not chosen:
+        raise ValueError(
+            f"`nfe` = {list(nfe)} allow no step of {line!r}, which needs {each} model calls a step and {first - 2 * each} at the end."
+        )
+    return chosen

@@ -1,0 +1,173 @@
+"""Studies: the numbers of every row are those of one unbroken, single process, and each row can be repeated."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import toy
+from click import UsageError
+from click.testing import CliRunner
+from detector import save
+
+from seeds.cli import main
+from seeds.cli.curves import line_options, steps_for
+from seeds.cli.metrics import fid, is_
+from seeds.cli.models import Model, load_model
+from seeds.metrics.references import load_statistics
+
+RNG = np.random.default_rng(3)
+LINES = ("--line", "seeds-2", "--line", "erk-1 grid=uniform_lam", "--nfe", "3,7,8", "--seeds", "0-19", "--seeds", "50-69")
+
+
+@pytest.fixture(scope="module")
+def measuring(tmp_path_factory):
+    """Options: the small detector, a reference made by it, and a set of images."""
+    folder = tmp_path_factory.mktemp("measuring")
+    path, sha256 = save(folder / "small.pt")
+    np.savez(folder / "train.npz", arr_0=RNG.integers(0, 256, (60, 4, 4, 3), np.uint8))
+    features = ("--features", str(path), "--sha256", sha256)
+    assert main(["ref", "--images", str(folder / "train.npz"), *features, "--out", str(folder / "ref.npz")]) == 0
+    return (*features, "--ref", str(folder / "ref.npz")), str(folder / "train.npz")
+
+
+def study(out, measuring, *more, model="toy:colour", lines=LINES):
+    code = main(
+        ["curves", "--model", model, "--out", str(out), *lines, *measuring[0], "--batch", "8", "--units", "5", "--splits", "2", *more]
+    )
+    return code, json.loads((out / "curves.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(measuring, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out"
+    code, record = study(out, measuring, "--baseline", f"train={measuring[1]}")
+    assert code == 0
+    return out, record
+
+
+def numbers(record):
+    return [(row["line"], row["nfe"], row["seeds"], row["frechet"], row["inception_score"]) for row in record["rows"]]
+
+
+def test_a_row_is_what_the_metric_commands_say(whole, measuring):
+    (out, record), shared = whole, ("--model", "toy:colour", "--batch", 8, *measuring[0])
+    assert [(row["line"], row["steps"], row["nfe"], row["seeds"]) for row in record["rows"]] == [
+        (line, steps, nfe, text)
+        for line, points in (("seeds-2", ((1, 3), (3, 7))), ("erk-1 grid=uniform_lam", ((2, 3), (6, 7), (7, 8))))
+        for steps, nfe in points
+        for text in ("0-19", "50-69")
+    ]
+    row = record["rows"][7]
+    plan = ("--solver", "erk-1", "--grid", "uniform_lam", "--steps", 6, "--seeds", "50-69")
+    said = [
+        json.loads(CliRunner().invoke(command, [str(word) for word in (*shared[:-2], *plan, *more, "--json")]).stdout)
+        for command, more in ((fid, (*shared[-2:], "--units", 5)), (is_, ("--splits", 2)))
+    ]
+    for found, key in zip(said, ("frechet", "inception_score"), strict=True):
+        assert {name: found[name] for name in row[key]} == row[key]
+    assert record["baselines"][0]["frechet"]["value"] == pytest.approx(0, abs=1e-6) and record["baselines"][0]["images"] == 60
+    assert (out / "rows" / "007.png").exists() and not (out / "rows" / "007").exists()
+    assert {path.name for path in out.iterdir()} == {
+        "curves.json",
+        "curves.csv",
+        "frechet.png",
+        "inception_score.png",
+        "index.html",
+        "rows",
+    }
+    with (out / "curves.csv").open(newline="") as file:
+        assert [float(line["frechet"]) for line in csv.DictReader(file)] == [row["frechet"]["value"] for row in record["rows"]]
+
+
+def test_a_row_is_repeated_by_its_command(whole, capsys):
+    out, record = whole
+    assert main(["curves", "--out", str(out), "--row", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["frechet"] == record["rows"][3]["frechet"]
+    record["rows"][3]["frechet"]["value"] *= 1.001
+    (out / "curves.json").write_text(json.dumps(record))
+    assert main(["curves", "--out", str(out), "--row", "3"]) == 1
+    assert "Other numbers than the study has" in capsys.readouterr().err
+    record["rows"][3]["frechet"]["value"] /= 1.001
+    (out / "curves.json").write_text(json.dumps(record))
+    assert main(["curves", "--out", str(out), "--row", "10"]) == 2
+    assert "rows 0 to 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", [4, 23, 61])
+def test_a_stopped_study_goes_on_where_it_was(whole, measuring, tmp_path, monkeypatch, stop):
+    asked = []
+
+    def counting(halt):
+        def at_call(call, x):
+            asked.append(len(x))
+            if call == halt:
+                raise KeyboardInterrupt
+            return x
+
+        return lambda source, device=None: Model(toy.Toy(at_call, shape=(3, 4, 4), classes=10), source, "0" * 64, "cpu")
+
+    monkeypatch.setattr("seeds.cli.models.load_model", counting(stop))
+    lines = LINES[:-2]
+    code, record = study(tmp_path, measuring, lines=lines)
+    assert code == 130 and record["status"] == "running" and len(asked) == stop
+    monkeypatch.setattr("seeds.cli.models.load_model", counting(-1))
+    code, record = study(tmp_path, measuring, "--resume", lines=lines)
+    wanted = [row for row in numbers(whole[1]) if row[2] == "0-19"]
+    assert code == 0 and record["status"] == "done" and numbers(record) == wanted
+    calls = 3 * sum(row["nfe"] for row in record["rows"])  # three units a row
+    assert calls < len(asked) <= calls + 8  # at most the unit that was broken off is drawn again
+
+
+def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, capsys):
+    out, _ = whole
+    assert study(out, measuring)[0] == 2 and "holds a study (done). Complete it with --resume" in capsys.readouterr().err
+    assert study(out, measuring, "--resume", "--shown", "4")[0] == 2
+    assert "shown 10, now 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"])
+@pytest.mark.parametrize("calls", [6, 7, 8, 9, 20, 33])
+def test_steps_use_the_calls_that_are_allowed(line, calls):
+    found = load_model("toy:plain")
+    options = line_options(line)
+    ((asked, steps),) = steps_for(found, options, [calls], line).items()
+    from seeds.cli import jobs
+
+    now, more = (jobs.job(found, [0], 1, {**options, "steps": count}).plan.nfe for count in (steps, steps + 1))
+    assert asked == calls and now <= calls < more
+
+
+def test_a_line_takes_the_options_of_the_solver():
+    assert line_options("rk-2 S_churn=40 s_noise=1.003") == {"solver": "rk-2", "S_churn": 40.0, "s_noise": 1.003}
+    assert line_options("seeds-3 r=0.25,0.8 eta=-inf:0,1.2:1") == {
+        "solver": "seeds-3",
+        "r": (0.25, 0.8),
+        "eta": [(-np.inf, 0.0), (1.2, 1.0)],
+    }
+    for line, words in (("seeds-3 colour=red", "No such option.*--colour"), ("seeds-3 eta=x", "is no number"), ("seeds-3 eta", "eta")):
+        with pytest.raises(UsageError, match=words):
+            line_options(line)
+
+
+def test_mistakes_are_named(measuring, tmp_path, capsys):
+    for more, words in (
+        (("--nfe", "1"), "allow no step of 'seeds-2'"),
+        (("--nfe", "x"), "are no numbers of model calls"),
+        (("--baseline", "train"), "NAME=IMAGES"),
+        (("--line", "seeds-33"), "There is no solver"),
+        (("--seeds", "5-1"), "runs backwards"),
+    ):
+        assert main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["curves", "--out", str(tmp_path / "out"), "--row", "1"]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_bundled_reference_is_that_of_the_bundled_features():
+    from seeds.checkpoints import load
+    from seeds.cli.metrics import named
+    from seeds.metrics.features import from_module
+
+    statistics = load_statistics(named("fashion-mnist"))
+    assert statistics.n == 60_000 and statistics.recipe == from_module(load("fashion-features"), "fashion-features").recipe
