@@ -88,7 +88,9 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     axis.set_xlabel("model calls (NFE)", color=INK)
     axis.set_ylabel(f"{metric.title}, {metric.better}", color=INK)
     axis.set_title(_verbatim(str(record.get("study", {}).get("model", ""))), loc="left", color=INK, fontweight="bold")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
+    bare = len(handles) - sum(bool(_positive(points)) for points in lines.values())
+    figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
