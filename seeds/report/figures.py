@@ -1,0 +1,140 @@
+"""PNG plots of a record, drawn by matplotlib without its global state."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from seeds.metrics.estimate import Estimate
+from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, log_ticks, span
+from seeds.report.palette import DASHES, LIGHT, MARKERS, look
+from seeds.report.text import number as text_of
+
+INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
+INCHES, DPI = (8.6, 5.2), 150
+LONGEST = 44
+
+
+def plots(record: Record) -> dict[str, bytes]:
+    """A PNG file for each metric that has a value: {"frechet.png": ..., "inception_score.png": ...}.
+
+    Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 100 times
+    worse than the best is written at the edge.
+
+    Raises: ValueError if this is no record of a curves study; ImportError without matplotlib.
+    """
+    check(record)
+    drawn = {metric: curves(record, metric.key) for metric in METRICS}
+    return {f"{metric.key}.png": _plot(record, metric, lines) for metric, lines in drawn.items() if any(map(_positive, lines.values()))}
+
+
+def _positive(points: list[Point]) -> list[Point]:
+    return [point for point in points if point.estimate.value > 0]
+
+
+def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> bytes:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("The plots are drawn by matplotlib, which is not installed: pip install seeds-sampler[report]") from error
+    figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained", facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    axis = figure.add_subplot()
+    heights, ends, calls = [], [], []
+    for number, (line, points) in enumerate(lines.items()):
+        shown = _positive(points)
+        if not shown:
+            continue
+        values = [point.estimate.value for point in shown]
+        lows, highs = zip(*(_whisker(point.estimate) for point in shown), strict=True)
+        calls += [point.nfe for point in shown]
+        heights += values
+        ends += [*highs, *(low for low in lows if low > 0)]
+        colour, marker, dash = look(number)
+        axis.errorbar(
+            calls[-len(shown) :],
+            values,
+            yerr=([v - low for v, low in zip(values, lows, strict=True)], [high - v for v, high in zip(values, highs, strict=True)]),
+            color=LIGHT[colour],
+            linestyle=(0, DASHES[dash]) if DASHES[dash] else "-",
+            linewidth=1.4,
+            marker=MARKERS[marker],
+            markersize=6.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            elinewidth=1,
+            capsize=2.5,
+            label=_verbatim(line),
+        )
+    for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
+        heights.append(found.value)
+        axis.axhline(found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3])
+    axis.set_xscale("log")
+    axis.set_yscale("log", nonpositive="clip")
+    _ticks(axis, "x", *_limits(calls, 0.05))
+    low, high = span(heights, metric.falls)
+    inside = [end for end in ends if low / 2 < end < 2 * high]
+    low, high = _limits([low, high, *inside], 0.05)
+    _ticks(axis, "y", low, high)
+    for number, points in enumerate(lines.values()):
+        for point in (held for held in _positive(points) if not low <= held.estimate.value <= high):
+            _at_the_edge(axis, point, high if point.estimate.value > high else low, LIGHT[look(number).colour])
+    axis.grid(color=RULE, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(MUTED)
+    axis.tick_params(colors=MUTED, labelcolor=INK)
+    axis.set_xlabel("model calls (NFE)", color=INK)
+    axis.set_ylabel(f"{metric.title}, {metric.better}", color=INK)
+    axis.set_title(_verbatim(str(record.get("study", {}).get("model", ""))), loc="left", color=INK, fontweight="bold")
+    handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
+    bare = len(handles) - sum(bool(_positive(points)) for points in lines.values())
+    figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
+    buffer = io.BytesIO()
+    canvas.print_png(buffer)
+    return buffer.getvalue()
+
+
+def _at_the_edge(axis: Any, point: Point, edge: float, colour: str) -> None:
+    """Writes a value that is outside the axes where its point would leave them."""
+    above = point.estimate.value > edge
+    axis.annotate(
+        ("\u2191 " if above else "\u2193 ") + text_of(point.estimate.value),
+        (point.nfe, edge),
+        (5, -2 if above else 2),
+        textcoords="offset points",
+        va="top" if above else "bottom",
+        fontsize=9,
+        color=colour,
+    )
+
+
+def _whisker(estimate: Estimate) -> tuple[float, float]:
+    """The ends of the interval, the value itself where there is none, or where the interval leaves it out."""
+    ends = [end for end in (estimate.low, estimate.high, estimate.value) if math.isfinite(end)]
+    return min(ends), max(ends)
+
+
+def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
+    """The span of positive values, widened by a part of itself on a log axis; around a single value, by a quarter."""
+    low, high = min(values), max(values)
+    by = (high / low) ** margin if high > low else 1.25
+    return low / by, high * by
+
+
+def _ticks(axis: Any, which: str, low: float, high: float) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    scale = getattr(axis, f"{which}axis")
+    ticks = log_ticks(low, high)
+    scale.set_major_locator(FixedLocator(ticks))
+    scale.set_minor_locator(NullLocator())
+    scale.set_major_formatter(lambda value, _: f"{value:,.12g}")
+    getattr(axis, f"set_{which}lim")(low, high)
+
+
+def _verbatim(text: str) -> str:
+    """Text that matplotlib takes as it is, cut to LONGEST: no mathematics between dollars, no label hidden for its underscore."""
+    text = (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026").replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
