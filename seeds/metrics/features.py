@@ -59,29 +59,42 @@ class Extractor:
         features: uint8 tensor (B, C, H, W) on `device` -> tensor or array (B, d).
         classify: the same -> class probabilities (B, classes); None if the extractor has none.
         device: where the images are sent.
+        both: the same -> features and probabilities, where the network gives both at once.
     """
 
     recipe: Recipe
     features: Callable[[torch.Tensor], torch.Tensor]
     classify: Callable[[torch.Tensor], torch.Tensor] | None = None
     device: str = "cpu"
+    both: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels against the rule."""
-        return self._run(self.features, images)
+        return self._run(lambda pixels: (self.features(pixels),), images)[0]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities (B, classes), float32. Raises: as a call; MetricError if the extractor has no classes."""
         if self.classify is None:
             raise MetricError(f"The extractor {self.recipe.name} gives no class probabilities; an Inception score needs a classifier.")
-        return self._run(self.classify, images)
+        classify = self.classify
+        return self._run(lambda pixels: (classify(pixels),), images)[0]
+
+    def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features, and class probabilities if there are classes, in one pass where the network can."""
+        if self.both is not None:
+            features, probabilities = self._run(self.both, images)
+            return features, probabilities
+        return self(images), self.probabilities(images) if self.classify else None
 
     @torch.no_grad()
-    def _run(self, function: Callable, images: np.ndarray) -> np.ndarray:
-        out = torch.as_tensor(function(prepare(images, self.recipe).to(self.device)))
-        if out.ndim != 2 or len(out) != len(images):
-            raise MetricError(f"The extractor {self.recipe.name} gave shape {tuple(out.shape)}, not ({len(images)}, d). Pool or flatten.")
-        return out.to("cpu", torch.float32).numpy()
+    def _run(self, function: Callable, images: np.ndarray) -> list[np.ndarray]:
+        out = [torch.as_tensor(rows) for rows in function(prepare(images, self.recipe).to(self.device))]
+        for rows in out:
+            if rows.ndim != 2 or len(rows) != len(images):
+                raise MetricError(
+                    f"The extractor {self.recipe.name} gave shape {tuple(rows.shape)}, not ({len(images)}, d). Pool or flatten."
+                )
+        return [rows.to("cpu", torch.float32).numpy() for rows in out]
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
@@ -125,8 +138,12 @@ def from_module(
     def call(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return module(images.float() / 127.5 - 1)
 
+    def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features, logits = call(images)
+        return features, logits.softmax(dim=1)
+
     recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)
-    return Extractor(recipe, lambda images: call(images)[0], lambda images: call(images)[1].softmax(dim=1), device)
+    return Extractor(recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both)
 
 
 def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:

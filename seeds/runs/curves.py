@@ -215,9 +215,9 @@ def measure(study: Study, row: Row, group: Group, asked: Callable[[int], Any], c
 
 def _judged(study: Study, piece: Piece) -> tuple[np.ndarray, np.ndarray | None]:
     """Features (B, d), and class probabilities if the extractor has classes."""
-    features = study.extractor(piece.images)
+    features, probabilities = study.extractor.judge(piece.images)
     check_comparable(study.extractor.recipe, features.shape[1], study.statistics)
-    return features, study.extractor.probabilities(piece.images) if study.extractor.classify else None
+    return features, probabilities
 
 
 def _measured(study: Study, judged: Iterator[tuple[int, np.ndarray, np.ndarray | None]], group: Group) -> dict[str, Any]:

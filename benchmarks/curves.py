@@ -1,0 +1,95 @@
+"""Quality against model calls on the two bundled models: the studies under docs/curves.
+
+    python -m benchmarks.curves mixture --out docs/curves/mixture      # 10,000 images, 5 to 300 calls; an hour of one core
+    python -m benchmarks.curves unet --out docs/curves/unet            # 2,000 images, 5 to 80 calls; an hour of two cores
+
+Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and torchrun shares it among processes
+(torchrun --nproc_per_node=2 -m benchmarks.curves ...).
+
+`mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what 10,000 other exact samples
+have is the floor. `unet` measures what a user sees: the reference is Fashion-MNIST's training set.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.quality import by_class
+from seeds import checkpoints
+from seeds.cli import main as seeds_command
+from seeds.metrics.images import to_uint8
+from seeds.storage import replacing
+
+CHURN = "rk-2 S_churn=40 S_min=0.05 S_max=50 s_noise=1.003"  # EDM's for ImageNet-64
+LINES = {
+    "mixture": ("seeds-1", "seeds-2", "seeds-2 variant=2b", "seeds-3", "erk-1", "erk-2", "erk-3", "erk-4", "rk-2", CHURN, "euler-maruyama"),
+    "unet": ("seeds-1", "seeds-3", "erk-3", "rk-2", CHURN, "euler-maruyama"),
+}
+NFE = {"mixture": "5,10,20,40,80,160,300", "unet": "5,10,20,40,80"}
+IMAGES = {"mixture": 10_000, "unet": 2_000}
+
+
+class ByClass:
+    """The bundled mixture, each image asked of its own class' mixture: the same law, at a tenth of the cost."""
+
+    def __init__(self):
+        whole = checkpoints.load("fashion-mixture")
+        self.models, self.shape, self.schedule, self.classes = by_class(whole), whole.shape, whole.schedule, whole.classes
+
+    def __call__(self, x, at, labels):
+        out = torch.empty_like(x)
+        for label, model in enumerate(self.models):
+            mine = (labels == label).nonzero().flatten()
+            if len(mine):
+                out[mine] = model(x[mine], at)
+        return out
+
+    def exact(self, first: int, count: int) -> np.ndarray:
+        """uint8 (count, 28, 28): exact samples of the whole law, every class equally often."""
+        parts = [to_uint8(model.sample(range(first + k, first + count, len(self.models)))) for k, model in enumerate(self.models)]
+        return np.concatenate(parts)[..., 0]
+
+
+def mixture(work: Path) -> list[str]:
+    """Arguments of the study of the mixture, whose reference and floor are made first."""
+    model = ByClass()
+    for name, first, count in (("truth", 10**6, 60_000), ("exact", 2 * 10**6, 10_000)):
+        if not (work / f"{name}.npz").exists():
+            with replacing(work / f"{name}.npz") as part, part.open("wb") as file:
+                np.savez(file, arr_0=model.exact(first, count))
+    if not (work / "ref.npz").exists():
+        seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
+    own = ["--model", "benchmarks.curves:ByClass", "--ref", str(work / "ref.npz"), "--batch", "500"]
+    return [*own, "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
+
+
+def unet(work: Path) -> list[str]:
+    """Arguments of the study of the network; as many test images are its baseline."""
+    from recipes import fashion
+
+    some = np.random.default_rng(0).permutation(10_000)[: IMAGES["unet"]]
+    with replacing(work / "test.npz") as part, part.open("wb") as file:
+        np.savez(file, arr_0=fashion.load("t10k")[0][some, 0])
+    return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"2,000 test images={work / 'test.npz'}"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=list(LINES))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("out/curves"), help="for reference statistics and baselines")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--nfe")
+    given, more = parser.parse_known_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    own = {"mixture": mixture, "unet": unet}[given.study](given.work)
+    lines = [word for line in LINES[given.study] for word in ("--line", line)]
+    size = ["--seeds", f"0-{(given.images or IMAGES[given.study]) - 1}", "--nfe", given.nfe or NFE[given.study]]
+    return seeds_command(["curves", "--out", str(given.out), *own, *lines, *size, "--resume", *more])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
