@@ -60,7 +60,8 @@ def plan(
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
         variant, r: of the tableau (seeds-2, seeds-3, erk-2, erk-3); r also of rk-2.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
-        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels.
+        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
+            stay between known levels, and the network rounds inside.
         nsr_min, nsr_max: ends of a named grid, instead of its own.
         options: of the grid (rho, ...) and of the solver (S_churn, S_min, S_max, variable).
     Returns: a Plan.

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from edm_data import ROOT, WHOLE, cases
 from safetensors.torch import load_file, save_file
 
-from seeds import checkpoints, schedules
+from seeds import checkpoints, iterate, schedules
 from seeds.checkpoints import CheckpointError, Config, build, convert, edm, fetch, files, info, load, save
 from seeds.checkpoints.pickles import MAX_OPCODES
 from seeds.cli.convert import convert as convert_command
@@ -532,3 +532,19 @@ def test_float_scalars_of_both_numpy_generations(converted):
     )
     assert edm.read(network({}, sigma_data=value)).attributes == {"sigma_data": 0.7}
     assert np.isclose(load(converted / "adm_iddpm_cond.safetensors").preconditioner.sigma_min, 0.0064223, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+@pytest.mark.parametrize("name", ["song_iddpm_uncond", "adm_iddpm_cond"])
+def test_fixed_stages_ask_an_iddpm_network_about_the_nearest_entry_of_its_table(converted, name, solver):
+    """The network is told the whole index of the nearest level, and its input is scaled for the exact one: c_in = 1 / sqrt(nsr^2 + 1)."""
+    denoiser, told = load(converted / f"{name}.safetensors"), []
+    denoiser.model.register_forward_pre_hook(lambda module, given: told.append((given[0], float(given[1]))))
+    u = denoiser.preconditioner.u.double().numpy()
+    calls = list(iterate(denoiser, denoiser.shape, seed=[1, 2], steps=2, solver=solver, nsr_max=80.0))
+    assert len(calls) == len(told) == 11 and torch.isfinite(calls[-1].denoised).all()
+    for call, (asked, index) in zip(calls, told, strict=True):
+        assert index == len(u) - 2 - np.abs(u - call.point.nsr).argmin()
+        torch.testing.assert_close(asked, call.x / np.hypot(call.point.nsr, 1.0), rtol=1e-5, atol=1e-6)
+    off = [np.abs(u / call.point.nsr - 1).min() for call in calls]
+    assert max(off[::5]) < 1e-9 and max(off) > 1e-4, "steps end at entries, stages lie between"

@@ -10,6 +10,7 @@ import torch
 
 import seeds
 from seeds.noise import CHURN, gaussian
+from seeds.preconditioners import iDDPM
 
 SHAPE = (1, 4, 4)
 
@@ -271,8 +272,36 @@ def test_rounding_asks_the_network_only_where_it_knows():
             assert np.abs(np.log(asked[:, None] / known)).min(1).max() < 1e-12
             levels = [row.at.nsr for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]
             assert len(set(levels)) == len(levels), "equal neighbours are merged"
-    with pytest.raises(ValueError, match=r"seeds-4 has its stages at .* Use seeds-2 or seeds-3"):
-        seeds.plan("seeds-4", steps=5, schedule="edm", round_nsr=rounding)
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+def test_stages_that_cannot_move_stay_between_the_levels_that_a_network_knows(solver):
+    known = iDDPM()
+    plan = seeds.plan(solver, steps=7, schedule="vp", round_nsr=known.round_nsr, nsr_min=known.sigma_min, nsr_max=80.0)
+    ends = [row.at for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]
+    assert len(ends) == 8 and plan.nfe == len(plan.rows) == 5 * 7 + 1
+    assert np.abs(np.log([[at.nsr] for at in ends] / known.u[:-1].double().numpy())).min(1).max() < 1e-12
+    for first, last, step in zip(ends[:-1], ends[1:], range(7), strict=True):
+        inside = [row.at.lam for row in plan.rows[5 * step + 1 : 5 * step + 5]]
+        assert inside == pytest.approx([first.lam + c * (last.lam - first.lam) for c in (0.5, 0.5, 1.0, 0.5)], rel=1e-12)
+    nearest = known.round_nsr(np.array([row.at.nsr for row in plan.rows]))
+    assert any(abs(row.at.nsr / nsr - 1) > 1e-4 for row, nsr in zip(plan.rows, nearest, strict=True)), "some stages lie between levels"
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+def test_fixed_stages_ask_a_table_network_at_whole_steps(solver):
+    """A table is read with the times that the network is given: none lies between two entries, though stages do."""
+    table, told = seeds.Discrete.linear(), []
+
+    def network(x, t):
+        told.append(float(t[0]))
+        return x * float(table.sigma(t[0]))
+
+    wrapped = seeds.wrap(network, "noise", schedule=table)
+    calls = list(seeds.iterate(wrapped, SHAPE, seed=1, steps=4, solver=solver))
+    assert len(told) == 21 and all(t == int(t) for t in told) and any(call.point.t != int(call.point.t) for call in calls)
+    assert [call.point.t == t for call, t in zip(calls, told, strict=True)][::5] == [True] * 5, "steps end at known levels"
+    assert torch.isfinite(calls[-1].denoised).all()
 
 
 def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
