@@ -22,7 +22,8 @@ from seeds import schedules
 from seeds.checkpoints import edm
 from seeds.checkpoints.errors import CheckpointError
 from seeds.checkpoints.fetch import fetch
-from seeds.checkpoints.models import Config, build, fill
+from seeds.checkpoints.models import Config, build, build_classifier, fill
+from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
 from seeds.storage import hash_tensors, replacing, tensor_bytes
 
@@ -31,7 +32,7 @@ _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
-    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
+    "features": ("seeds.checkpoints.files", "classifier_from_tensors"),
 }
 
 
@@ -110,6 +111,13 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
     denoiser = _assemble(config, tensors, schedule=schedule, name=metadata["name"])
     return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+
+
+def classifier_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ConvClassifier:
+    """The frozen classifier of a file of kind "features": its weights by name, its constructor's arguments as JSON in `kwargs`."""
+    with torch.device("meta"):
+        classifier = build_classifier(_unjson(metadata["kwargs"]))
+    return fill(classifier, tensors)
 
 
 def _assemble(config: Config, tensors: Mapping[str, Tensor], **options: Any) -> Preconditioned:
