@@ -92,8 +92,9 @@ def plan(
             "eta": eta,
             "s_noise": s_noise,
             "sd": sd,
+            "round_nsr": round_nsr and _from_snr_0(round_nsr),
         }
-        earlier = plan(solver, **given, stop=start, round_nsr=round_nsr, **shaping, **options)
+        earlier = plan(solver, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
     write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
@@ -104,6 +105,17 @@ def plan(
     if write.final:
         write.denoise()
     return replace(write.plan(), before=before)
+
+
+def _from_snr_0(round_nsr: Round) -> Round:
+    """The rounding with SNR 0 as it is: a part of a run may be counted from there, though the network cannot be asked there."""
+
+    def rounded(nsr: np.ndarray) -> np.ndarray:
+        known, finite = nsr.copy(), np.isfinite(nsr)
+        known[finite] = round_nsr(nsr[finite])
+        return known
+
+    return rounded
 
 
 def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:

@@ -304,6 +304,31 @@ def test_fixed_stages_ask_a_table_network_at_whole_steps(solver):
     assert torch.isfinite(calls[-1].denoised).all()
 
 
+@pytest.mark.parametrize("grid", ["karras", "uniform_lam", np.array([1.0, 0.5, 0.1])], ids=["karras", "uniform_lam", "times"])
+def test_a_start_at_snr_0_that_a_table_does_not_reach_is_refused_before_any_call(grid):
+    table, steps = seeds.Discrete.linear(), None if isinstance(grid, np.ndarray) else 4
+    wrapped = seeds.wrap(lambda x, t: pytest.fail("the network was called"), "data", schedule=table)
+    words = r"begins at SNR 0 \(nsr = inf\), but the network knows levels up to nsr = 157\.407 only.*start=\('nsr', 157\.407\)"
+    with pytest.raises(ValueError, match=words):
+        seeds.plan("seeds-2", steps=steps, schedule="flow", grid=grid, round_nsr=table.round_nsr)
+    with pytest.raises(ValueError, match=words):
+        seeds.sample(wrapped, SHAPE, seed=1, steps=steps, schedule="flow", grid=grid)
+
+
+@pytest.mark.parametrize("way_out", [{"nsr_max": 157.407}, {"start": ("nsr", 157.407)}])
+def test_what_a_start_at_snr_0_is_told_to_do_works(way_out):
+    table = seeds.Discrete.linear()
+    plan = seeds.plan("seeds-2", steps=4, schedule="flow", round_nsr=table.round_nsr, **way_out)
+    assert plan.start.nsr == pytest.approx(table.nsr(999), rel=1e-9)
+    assert plan.before.calls == (1 if "start" in way_out else 0), "a part of a run is counted from SNR 0"
+
+
+def test_a_table_that_reaches_snr_0_starts_there():
+    table = seeds.Discrete([0.99, 0.5, 0.1, 0.0])
+    plan = seeds.plan("seeds-1", steps=3, schedule="flow", round_nsr=table.round_nsr)
+    assert plan.start.alpha == 0 and len(plan.rows) > 1
+
+
 def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
     """EDM's iDDPM table rounds 0.002 to 0: that level is the clean end, reached by the final denoise."""
     plan = seeds.plan("seeds-1", sigmas=[1.0, 0.5, 0.002], schedule="edm", round_nsr=lambda nsr: np.where(nsr < 0.01, 0.0, nsr))
