@@ -1,4 +1,4 @@
-# make sample   images drawn from the bundled model, in out/
+# make sample   64 images drawn from fashion-unet, the bundled network, with 40 model calls each, in out/
 # make test     everything that is tested
 # make lint     formatting, lint and types
 # make bench    overhead, plan building and quality, as ratios
@@ -26,7 +26,7 @@ OUT ?= out
 	touch $@
 
 sample: .venv/base
-	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --resume
+	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --steps 13 --threads 1 --resume
 
 test: .venv/dev
 	$(BIN)/pytest -n 2

@@ -1,4 +1,4 @@
-"""What noise costs: wall time of a run of the bundled model with its noise drawn, over that of the same run with its noise given.
+"""What noise costs: wall time of a run of a bundled model with its noise drawn, over that of the same run with its noise given.
 
     python benchmarks/ahead.py [--rounds 7]
 

@@ -22,13 +22,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 from tqdm import tqdm
 
 from recipes import fashion
 from seeds.exact import GaussianMixture
 from seeds.plan import CLEAN
+from seeds.storage import pack
 
 PIXELS = 28 * 28
 DATA = Path(__file__).parents[1] / "seeds" / "data"
@@ -269,13 +270,9 @@ def describe(args: argparse.Namespace) -> dict[str, str]:
     return {"format": "1", "kind": "mixture", "name": "fashion-mixture", "about": json.dumps(about)}
 
 
-def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file with its header sorted: the library's own writer puts the metadata in another order each time."""
-    raw = save(tensors, metadata)
-    start = 8 + int.from_bytes(raw[:8], "little")
-    header = json.dumps(json.loads(raw[8:start]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + raw[start:]
+def file_of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """The safetensors file; its header has spaces, as that of the bundled one."""
+    return b"".join(pack(tensors, metadata, separators=(", ", ": ")))
 
 
 def main() -> None:
@@ -288,7 +285,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "fashion_mixture.safetensors"
     metadata = describe(args)
-    path.write_bytes(stored := pack(fit.law(args.std, owner, (1, 28, 28)).to_tensors(), metadata))
+    path.write_bytes(stored := file_of(fit.law(args.std, owner, (1, 28, 28)).to_tensors(), metadata))
     law = GaussianMixture.from_tensors(load(stored), metadata)
     rows = compare(train, test, fits, args, law)
     psi = fit.psi.sqrt()

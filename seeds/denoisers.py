@@ -5,7 +5,7 @@ This file makes one from a network, guides it, bounds it, and checks that it is 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +24,8 @@ class Denoiser(Protocol):
     """D(x, at): x (B, *shape) is the state at the level `at`; returns E[data | x], like x.
 
     A denoiser that takes labels has a third parameter `labels`. The front door also reads, where they are there: `schedule` (its own), `shape` (of one
-    sample), `classes` (how many), `nsr_range` (lowest and highest level it was trained on) and `round_nsr` (the levels it can really be asked).
+    sample), `classes` (how many), `nsr_range` (lowest and highest level it was trained on) and `round_nsr` (the levels it knows, as a rounding of nsr).
+    Steps end at levels it knows. Other levels are asked for by seeds-4 and erk-4, whose stages cannot move, and under `round_nsr=None`.
     """
 
     def __call__(self, x: Tensor, at: Point) -> Tensor: ...
@@ -56,7 +57,7 @@ class Wrapped:
         scale, skip, out = output_map(self.output, own, self.sd)
         ratio = own.sigma / at.sigma  # takes x, a state of the plan's schedule, to the network's
         asked = (x * (scale * ratio) if scale * ratio != 1 else x).to(self.dtype or x.dtype)
-        time = asked.new_full((len(x),), _time(self.time, own), dtype=torch.promote_types(asked.dtype, torch.float32))
+        time = asked.new_full((len(x),), _time(self.time, self._known(own)), dtype=torch.promote_types(asked.dtype, torch.float32))
         raw = self.network(asked, time) if labels is None else self.network(asked, time, labels)
         if not isinstance(raw, Tensor) or raw.shape != x.shape:
             what = f"a tensor of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else f"a {type(raw).__name__}"
@@ -66,16 +67,31 @@ class Wrapped:
             )
         return (x * (skip * ratio)).add_(raw.to(x.dtype), alpha=out) if skip else raw.to(x.dtype) * out
 
+    def _known(self, at: Point) -> Point:
+        """The level that the network knows for `at`; one that it knows up to rounding errors is itself."""
+        if self.round_nsr is None or not 0 < at.nsr < math.inf:
+            return at
+        known = np.asarray(self.round_nsr(at.nsr * (1 + SAME * np.array([-1.0, 0.0, 1.0]))))
+        nsr = float(known[np.argmin(np.abs(known - at.nsr))])
+        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=SAME) else _point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
+
     def parameters(self):
         """The network's parameters, if it has any: they tell the device."""
         return self.network.parameters() if isinstance(self.network, torch.nn.Module) else iter(())
 
 
+SAME = 1e-9
+"""Levels nearer than this are one level."""
+
+
+def _point(schedule: Schedule, t: float) -> Point:
+    return Point(t, float(schedule.alpha(t)), float(schedule.sigma(t)))
+
+
 def _same_level(schedule: Schedule, at: Point) -> Point:
     """The Point with the nsr of `at` on the schedule that a network was trained on: `at` itself where it lies there already."""
-    t = float(schedule.t_of_lam(at.lam))
-    own = Point(t, float(schedule.alpha(t)), float(schedule.sigma(t)))
-    return at if all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(own, at, strict=True)) else own
+    own = _point(schedule, float(schedule.t_of_lam(at.lam)))
+    return at if all(math.isclose(a, b, rel_tol=SAME, abs_tol=SAME) for a, b in zip(own, at, strict=True)) else own
 
 
 def _time(time: str | Callable[[Point], float], at: Point) -> float:
@@ -106,8 +122,10 @@ def wrap(
             and time.
         time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`.
         dtype: what it computes in (bfloat16, ...); None is the state's own. The state itself keeps its dtype.
-        shape, classes, nsr_range, round_nsr, name: what the front door reads, see `Denoiser`. With a `Discrete` schedule the levels are rounded to the
-            table's own unless `round_nsr` says otherwise.
+        shape, classes, nsr_range, name: what the front door reads, see `Denoiser`.
+        round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the `time` of the rounded level,
+            and its input and output are scaled for the exact one, as iDDPM's preconditioner does. None: all levels or, with a `Discrete` schedule, the
+            table's own. A network that takes times between whole steps: `round_nsr=lambda nsr: nsr`.
     Raises: ValueError if `output`, `schedule` or `time` is unknown.
     """
     if output not in PREDICTIONS:
@@ -253,8 +271,7 @@ def _excess(denoiser: Any, path: Schedule, data: Tensor, eps: Tensor, labels: Te
     found = []
     variance = float((data - data.mean(0)).square().mean())
     for nsr in LEVELS_CHECKED:
-        t = float(path.t_of_lam(-math.log(nsr)))
-        at = Point(t, float(path.alpha(t)), float(path.sigma(t)))
+        at = _point(path, float(path.t_of_lam(-math.log(nsr))))
         error = float((ask(denoiser, at.alpha * data + at.sigma * eps, at, labels) - data).square().mean())
         found.append(error / min(nsr**2, variance))
     return np.array(found)
@@ -268,7 +285,8 @@ def _readings(denoiser: Any, own: Schedule):
             for name in PREDICTIONS:
                 if (name, path) != (denoiser.output, own):
                     on = f"{name!r} on {type(path).__name__}"
-                    yield f"output {on}", Wrapped(denoiser.network, name, path, denoiser.time, denoiser.sd, denoiser.dtype), path
+                    round_nsr = denoiser.round_nsr if path == denoiser.schedule else path.round_nsr if isinstance(path, Discrete) else None
+                    yield f"output {on}", replace(denoiser, output=name, schedule=path, round_nsr=round_nsr), path
     else:
         for name in PREDICTIONS:
             if name not in ("data", "edm_raw"):

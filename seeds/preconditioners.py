@@ -92,6 +92,7 @@ class iDDPM:
 
         u_{j-1} = sqrt((u_j^2 + 1) / max(abar(j-1) / abar(j), C_1) - 1),  abar(j) = sin(pi j / (2 M (C_2 + 1)))^2
 
+    A sigma between two levels is told as the nearest one; c_skip, c_out and c_in are those of sigma itself.
     `u` (float32, CPU) is computed in float32 unless a checkpoint's own table is given.
     """
 

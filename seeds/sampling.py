@@ -60,7 +60,8 @@ def plan(
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
         variant, r: of the tableau (seeds-2, seeds-3, erk-2, erk-3); r also of rk-2.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
-        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels.
+        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
+            stay between known levels, and the network rounds inside.
         nsr_min, nsr_max: ends of a named grid, instead of its own.
         options: of the grid (rho, ...) and of the solver (S_churn, S_min, S_max, variable).
     Returns: a Plan.
@@ -91,8 +92,9 @@ def plan(
             "eta": eta,
             "s_noise": s_noise,
             "sd": sd,
+            "round_nsr": round_nsr and _from_snr_0(round_nsr),
         }
-        earlier = plan(solver, **given, stop=start, round_nsr=round_nsr, **shaping, **options)
+        earlier = plan(solver, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
     write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
@@ -103,6 +105,17 @@ def plan(
     if write.final:
         write.denoise()
     return replace(write.plan(), before=before)
+
+
+def _from_snr_0(round_nsr: Round) -> Round:
+    """The rounding with SNR 0 as it is: a part of a run may be counted from there, though the network cannot be asked there."""
+
+    def rounded(nsr: np.ndarray) -> np.ndarray:
+        known, finite = nsr.copy(), np.isfinite(nsr)
+        known[finite] = round_nsr(nsr[finite])
+        return known
+
+    return rounded
 
 
 def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:

@@ -239,7 +239,7 @@ class Discrete(Schedule):
 
     Exact at whole t. Between two indices lam is linear in t. An interval that ends in SNR 0 (a last entry of 0: zero terminal SNR) has no
     such line; there alpha / sigma is linear in t instead. Both rules are invertible, and keep alpha^2 + sigma^2 = 1.
-    Networks trained at whole steps only can be asked only there: pass `round_nsr` to the planner.
+    Networks trained at whole steps only know those: pass `round_nsr` to the planner. Asked between, `seeds.wrap` gives them the nearest whole step.
 
     Default ends: the whole table.
     Args: alphas_cumprod: T >= 2 numbers, falling strictly, below 1, at least 0, as in DDPM (`alpha_bar`).

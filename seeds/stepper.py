@@ -1,8 +1,10 @@
-r"""The only loop over model calls in the package: a Stepper runs any plan, one call at a time. It never sees a schedule.
+r"""The arithmetic of every run: a Stepper takes any plan through its model calls, one at a time, and never sees a schedule.
 
     stepper = Stepper(plan, x, noise)
     while not stepper.done:
         stepper.advance(model(stepper.x, stepper.at))
+
+The loop belongs to whoever calls the model: `run` below, `seeds.iterate` and `seeds.sample` (labels, projections, callbacks), or a host program.
 
 Coefficients are Python floats, states keep the dtype and the device of `x`; nothing waits for the device, and nothing depends on the data.
 """

@@ -1,10 +1,12 @@
-"""What is written to disk, wherever in the package: files that are whole or absent, and the hash of a set of tensors."""
+"""What is written to disk, wherever in the package: files that are whole or absent, tensors in them, and the hash of a set of tensors."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +33,38 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the order of its elements."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+_DTYPES = {  # widest first, the order of the data
+    torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def pack(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, separators: tuple[str, str] = (",", ":")
+) -> Iterator[bytes | memoryview]:
+    """A safetensors file in parts: header length (8 bytes, little endian) and header (sorted JSON, padded to 8), then each tensor, widest dtypes first.
+
+    The same tensors and metadata are the same bytes. The library's own writer puts the metadata in an order that differs from run to run, and needs the
+    tensors in memory three times.
+
+    Args:
+        tensors: on the CPU, of any strides.
+        separators: of the header's JSON.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    rank = list(_DTYPES)
+    order = sorted(tensors, key=lambda name: (rank.index(tensors[name].dtype), name))
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, sort_keys=True, separators=separators).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        yield tensor_bytes(tensors[name])
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -22,16 +22,16 @@ from seeds import schedules
 from seeds.checkpoints import edm
 from seeds.checkpoints.errors import CheckpointError
 from seeds.checkpoints.fetch import fetch
-from seeds.checkpoints.models import Config, build, fill
+from seeds.checkpoints.models import Config, build, build_classifier, fill
+from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
-from seeds.storage import hash_tensors, replacing, tensor_bytes
+from seeds.storage import hash_tensors, pack, replacing
 
 MAX_BYTES = 4 << 30
-_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
-    "features": ("seeds.networks.classifier", "ConvClassifier.from_tensors"),
+    "features": ("seeds.checkpoints.files", "classifier_from_tensors"),
 }
 
 
@@ -110,6 +110,13 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
     denoiser = _assemble(config, tensors, schedule=schedule, name=metadata["name"])
     return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+
+
+def classifier_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ConvClassifier:
+    """The frozen classifier of a file of kind "features": its weights by name, its constructor's arguments as JSON in `kwargs`."""
+    with torch.device("meta"):
+        classifier = build_classifier(_unjson(metadata["kwargs"]))
+    return fill(classifier, tensors)
 
 
 def _assemble(config: Config, tensors: Mapping[str, Tensor], **options: Any) -> Preconditioned:
@@ -229,23 +236,10 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes safetensors, atomically: header length (8 bytes, little endian), header (JSON, padded to 8), data, widest dtypes first.
-
-    The library's own writer puts the metadata in an order that differs from run to run, and needs the weights in memory three times.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    end = 0
-    for name in order:
-        start, end = end, end + tensors[name].nbytes
-        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    """Writes safetensors, atomically."""
     try:
         with replacing(path, shared=True) as part, part.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in order:
-                file.write(tensor_bytes(tensors[name]))
+            file.writelines(pack(tensors, metadata))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from seeds import schedules
 from seeds.checkpoints.errors import CheckpointError
 from seeds.networks import DhariwalUNet, Patched, SongUNet
+from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import EDM, VE, VP, Preconditioned, Preconditioner, iDDPM
 
+Module = TypeVar("Module", bound=nn.Module)
 NETWORKS: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 FAMILIES: dict[str, tuple[type, str]] = {  # class name in checkpoints: (preconditioner, default model_type)
     "VPPrecond": (VP, "SongUNet"),
@@ -79,10 +81,26 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
             name=name,
         )
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise CheckpointError(f"no network can be built from its arguments: {reason}") from error
+        raise _impossible(error) from error
     denoiser.config = config
     return denoiser
+
+
+def build_classifier(kwargs: Mapping[str, Any]) -> ConvClassifier:
+    """A classifier with fresh weights, in training mode. Under `torch.device("meta")` nothing is allocated.
+
+    Raises: CheckpointError if an argument is unknown, out of range, or impossible.
+    """
+    _check(kwargs, {name: p.default for name, p in inspect.signature(ConvClassifier).parameters.items()})
+    try:
+        return ConvClassifier(**kwargs)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise _impossible(error) from error
+
+
+def _impossible(error: Exception) -> CheckpointError:
+    reason = str(error).partition("\n")[0].rstrip(".")
+    return CheckpointError(f"no network can be built from its arguments: {reason}")
 
 
 def _network(given: Mapping[str, Any], options: dict[str, Any], learned_variance: bool) -> nn.Module:
@@ -118,13 +136,16 @@ def _shown(value: Any) -> str:
     return f"{value!a}"[:80] if isinstance(value, int | float | str | None) else f"of type {type(value).__name__}"
 
 
-def fill(denoiser: Preconditioned, tensors: Mapping[str, Tensor]) -> Preconditioned:
-    """Puts weights in, as float32; names and shapes must be exactly those of the denoiser. Returns it frozen, in eval mode."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in denoiser.state_dict().items()}
+def fill(module: Module, tensors: Mapping[str, Tensor]) -> Module:
+    """Puts weights in, floats as float32; names, kinds and shapes must be exactly those of the module. Returns it frozen, in eval mode."""
+    wanted = module.state_dict()
     for name in [*wanted, *tensors]:
         if name not in tensors or name not in wanted:
             raise CheckpointError(f"the weight {name[:120]!a} is {'missing' if name in wanted else 'not one of this network'}")
-        if tuple(tensors[name].shape) != wanted[name] or not tensors[name].is_floating_point():
-            raise CheckpointError(f"the weight {name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, not a float {wanted[name]}")
-    denoiser.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted}, assign=True)
-    return denoiser.eval().requires_grad_(False)
+        tensor, like = tensors[name], wanted[name]
+        fits = tensor.is_floating_point() if like.is_floating_point() else tensor.dtype == like.dtype
+        if tensor.shape != like.shape or not fits:
+            kind = "a float" if like.is_floating_point() else like.dtype
+            raise CheckpointError(f"the weight {name} is {tensor.dtype} {tuple(tensor.shape)}, not {kind} {tuple(like.shape)}")
+    module.load_state_dict({name: t.to(torch.float32) if t.is_floating_point() else t for name, t in tensors.items()}, assign=True)
+    return module.eval().requires_grad_(False)

@@ -16,7 +16,7 @@ import torch
 from seeds import checkpoints
 from seeds.sampling import device_of
 
-DEFAULT = "fashion-mixture"
+DEFAULT = "fashion-unet"
 
 
 @dataclass(frozen=True)

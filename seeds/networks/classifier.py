@@ -1,8 +1,6 @@
 """A small convolutional classifier whose last features serve as the space of Frechet distances on 28 x 28 grey images."""
 
 import itertools
-import json
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +28,6 @@ class ConvClassifier(nn.Module):
         self.body = nn.Sequential(*layers)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], classes)
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "ConvClassifier":
-        """The frozen classifier of a weight file of kind "features": its weights by name, its constructor's arguments as JSON in `kwargs`."""
-        model = cls(**json.loads(metadata["kwargs"]))
-        model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
-        return model.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim != 4 or x.shape[1] != 1:

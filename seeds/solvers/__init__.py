@@ -20,7 +20,7 @@ from seeds.tableaus import Orders, Tableau, order_1, order_2, order_3, order_4
 
 Cases = Sequence[Mapping[str, Any]]
 
-__all__ = ["SOLVERS", "Levels", "Orders", "Solver", "Writer", "find_solver", "tableau_solver"]
+__all__ = ["SOLVERS", "Levels", "Orders", "Solver", "Writer", "add", "find_solver", "tableau_solver"]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Pla
         t: (N + 1,) times of the schedule, falling, used bit for bit.
         start, stop: where to begin and to end: an index of `t`, or a level, which is inserted exactly. None: the grid's own ends.
         round_nsr: rounds noise levels to those the network knows; equal neighbours are merged and a level rounded to 0, the clean end, is left out.
-    Raises: ValueError if start or stop is not in the grid, or start is not noisier than stop.
+    Raises: ValueError if start or stop is not in the grid, start is not noisier than stop, or the run begins at SNR 0 and `round_nsr` knows no such level.
     """
     points = points_at(schedule, t)
     first, last = (_index("start", start, len(t)), _index("stop", stop, len(t)))
@@ -136,9 +136,13 @@ def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
 
 def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Point]:
     nsr = np.array([point.nsr for point in points])
-    finite = np.isfinite(nsr)
-    known = nsr.copy()
-    known[finite] = _rounded(round_nsr, nsr[finite])
+    with np.errstate(invalid="ignore"):  # a table's logarithms at SNR 0
+        known = _rounded(round_nsr, nsr)
+    if known[0] < nsr[0] == math.inf:
+        raise ValueError(
+            f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {known[0]:.6g} only (`round_nsr`). Begin there, with "
+            f"nsr_max={known[0]:.6g} or start=('nsr', {known[0]:.6g}), or pass round_nsr=None for a network that can be asked at SNR 0."
+        )
     moved = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(known > 0, known, 1.0))))
     merged: list[Point] = []
     for point, new, old_nsr, new_nsr in zip(points, moved, nsr, known, strict=True):

@@ -6,9 +6,13 @@ With y = x / alpha, a step lam0 -> lam1 = lam0 + h and the stage (or the end) at
 
 w_cj are the tableau's weights on the moments of theory section 4; all stages and the step read ONE Brownian path, one draw for each stretch between
 neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
+
+A network may know some noise levels only (`levels.round_nsr`). The ends of steps are such levels. Stages of a family with free positions move to such
+levels too; those of a fixed tableau stay where it puts them, and the network rounds what it is told of the level, as iDDPM's and `wrap` do.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,22 +36,16 @@ def singlestep(
     Args:
         tableau: the method.
         at: the family's tableau for other stage positions, for networks that know some levels only (`levels.round_nsr`); it gets the distinct
-            positions strictly inside the method's own range, possibly fewer than the method has. None if the positions cannot move.
-    Raises:
-        ValueError: the stages would have to move to levels the network knows, and cannot.
+            positions strictly inside the method's own range, possibly fewer than the method has. None if the positions cannot move: then the stages
+            stay exactly at `tableau.c`, between known levels, and only the ends of steps are known levels.
     """
     lam = levels.lam
     lam0, h = lam[:-1], np.diff(lam)
     if len(h) == 0:
         return
-    if levels.round_nsr is None or len(tableau.c) == 1:
-        _write(write, tableau, levels, prediction, eta, lam0, h)
+    if levels.round_nsr is None or at is None:
+        _write(write, tableau, replace(levels, round_nsr=None), prediction, eta, lam0, h)
         return
-    if at is None:
-        raise ValueError(
-            f"{write.solver} has its stages at {tableau.c[1:]} of a step, but this network can only be asked at its own noise levels. "
-            "Use seeds-2 or seeds-3 (erk-2, erk-3), whose stages may move, or round_nsr=None to let the network round inside."
-        )
     for i in range(len(h)):
         known = levels.at_lam(lam0[i] + np.array(tableau.c[1:]) * h[i])
         inside = {float((point.lam - lam0[i]) / h[i]): point for point in known}

@@ -63,6 +63,18 @@ def test_weights_are_formed_for_the_rounded_levels(solver, case, rounding):
         assert polynomial_error(plan, "v", 1.0, degree=0) < 1e-12
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("solver", "eta"), [("seeds-4", 1.0), ("erk-4", 0.0)])
+def test_fixed_stages_between_rounded_levels_obey_the_same_laws(solver, eta, rounding):
+    for steps in (2, 7, 19, 40):
+        plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none")
+        ends = [row.at.nsr for i, row in enumerate(plan.rows) if i == 0 or plan.rows[i - 1].completes]
+        assert np.abs(np.log(ends)[:, None] - np.log(KNOWN)).min(1).max() < 1e-12
+        assert path_error(plan, "v", eta) < 1e-12
+        assert polynomial_error(plan, "v", eta, degree=0) < 1e-12
+        assert polynomial_error(plan, "v", eta, degree=1, rows=linear_rows(solver, {})) < 1e-12
+
+
 @pytest.mark.parametrize(("solver", "case", "prediction", "eta"), DRAWN, ids=ids)
 def test_constant_and_linear_quantities_are_integrated_exactly(solver, case, prediction, eta):
     plan = seeds.plan(solver, sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case)

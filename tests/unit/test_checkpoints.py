@@ -20,11 +20,12 @@ from click.testing import CliRunner
 from edm_data import ROOT, WHOLE, cases
 from safetensors.torch import load_file, save_file
 
-from seeds import checkpoints, schedules
+from seeds import checkpoints, iterate, schedules
 from seeds.checkpoints import CheckpointError, Config, build, convert, edm, fetch, files, info, load, save
 from seeds.checkpoints.pickles import MAX_OPCODES
 from seeds.cli.convert import convert as convert_command
 from seeds.cli.info import info as info_command
+from seeds.networks.classifier import ConvClassifier
 from seeds.plan import Point
 
 BAD = sorted((ROOT / "bad").glob("bad_*.pkl"))
@@ -490,6 +491,43 @@ def test_damaged_metadata(small, tmp_path, change, message):
         info(path)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"width": 1 << 16}, r"the weight body.0.weight is torch.float32 \(4, 1, 3, 3\), not a float \(65536, 1, 3, 3\)"),
+        ({"width": 4, "classes": 1 << 16}, r"the weight head.weight is torch.float32 \(3, 16\), not a float \(65536, 16\)"),
+        ({"width": 1 << 17}, "argument width has the value 131072, which is not possible"),
+        ({"width": 10**40}, "argument width has the value 1000.*which is not possible"),
+        ({"width": "8"}, "argument width has the value '8', which is not possible"),
+        ({"width": 4, "classes": 3, "dropout": 2}, "no network can be built from its arguments: dropout probability"),
+        ({"depth": 4}, "argument 'depth' is not known"),
+        ({}, r"not a float \(32, 1, 3, 3\)"),
+    ],
+)
+def test_a_classifier_file_that_promises_what_it_does_not_hold(tmp_path, kwargs, message):
+    """Layers of width 65,536 would take 4.6 terabytes. Asked for, they end in an error of the allocator; a refusal for their shapes has not asked."""
+    tensors, path = ConvClassifier(width=4, classes=3).state_dict(), tmp_path / "it.safetensors"
+    save_file(tensors, path, {"kind": "features", "kwargs": json.dumps({"width": 4, "classes": 3})})
+    images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+    assert load(path)(images)[1].shape == (2, 3)
+    save_file(tensors, path, {"kind": "features", "kwargs": json.dumps(kwargs)})
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+def test_a_classifier_file_of_odd_weights(tmp_path):
+    tensors, path = ConvClassifier(width=4, classes=3).state_dict(), tmp_path / "it.safetensors"
+    counted = "body.1.num_batches_tracked"
+    for change, message in (
+        ({counted: torch.tensor(1.0)}, f"the weight {counted} is torch.float32 .., not torch.int64"),
+        ({"head.bias": torch.zeros(3, dtype=torch.int64)}, "the weight head.bias is torch.int64 .3,., not a float"),
+        ({"more": torch.zeros(1)}, "the weight 'more' is not one of this network"),
+    ):
+        save_file(tensors | change, path, {"kind": "features", "kwargs": '{"width": 4, "classes": 3}'})
+        with pytest.raises(CheckpointError, match=message):
+            load(path)
+
+
 def test_other_files(tmp_path):
     for name, data in (
         ("a.safetensors", b"\x08\0\0\0\0\0\0\0{}"),
@@ -532,3 +570,19 @@ def test_float_scalars_of_both_numpy_generations(converted):
     )
     assert edm.read(network({}, sigma_data=value)).attributes == {"sigma_data": 0.7}
     assert np.isclose(load(converted / "adm_iddpm_cond.safetensors").preconditioner.sigma_min, 0.0064223, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+@pytest.mark.parametrize("name", ["song_iddpm_uncond", "adm_iddpm_cond"])
+def test_fixed_stages_ask_an_iddpm_network_about_the_nearest_entry_of_its_table(converted, name, solver):
+    """The network is told the whole index of the nearest level, and its input is scaled for the exact one: c_in = 1 / sqrt(nsr^2 + 1)."""
+    denoiser, told = load(converted / f"{name}.safetensors"), []
+    denoiser.model.register_forward_pre_hook(lambda module, given: told.append((given[0], float(given[1]))))
+    u = denoiser.preconditioner.u.double().numpy()
+    calls = list(iterate(denoiser, denoiser.shape, seed=[1, 2], steps=2, solver=solver, nsr_max=80.0))
+    assert len(calls) == len(told) == 11 and torch.isfinite(calls[-1].denoised).all()
+    for call, (asked, index) in zip(calls, told, strict=True):
+        assert index == len(u) - 2 - np.abs(u - call.point.nsr).argmin()
+        torch.testing.assert_close(asked, call.x / np.hypot(call.point.nsr, 1.0), rtol=1e-5, atol=1e-6)
+    off = [np.abs(u / call.point.nsr - 1).min() for call in calls]
+    assert max(off[::5]) < 1e-9 and max(off) > 1e-4, "steps end at entries, stages lie between"

@@ -1,7 +1,10 @@
 """The command line: what it makes, and one clear sentence with an exit code for what it cannot."""
 
+import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +13,12 @@ import pytest
 import toy
 
 import seeds
-from seeds.cli import main
+from seeds.checkpoints import bundled, load
+from seeds.cli import commands, main
 from seeds.cli.options import arguments
 from seeds.plan import Plan
-from seeds.runs import Job, run
+from seeds.runs import Job, parse_seeds, run
+from seeds.sampling import plan_for
 
 PLAIN = ("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", "3")
 
@@ -70,6 +75,21 @@ def test_defaults_are_seeds_3_with_20_steps_on_the_model_s_own_levels(call):
     plan = Plan.from_json(json.loads(Path("out/run.json").read_text())["plan"])
     assert plan == seeds.plan("seeds-3", steps=20, schedule="edm", nsr_min=1.0, nsr_max=10.0)
     assert arguments({"grid": (3.0, 2.0, 1.0)}) == {"grid": (3.0, 2.0, 1.0)}
+
+
+def test_the_default_model_is_the_bundled_network(call):
+    assert call("sample", "--seeds", "7", "--solver", "erk-1", "--steps", "1")[0] == 0
+    made = json.loads(Path("out/run.json").read_text())
+    assert made["job"]["model"] == "fashion-unet" and Plan.from_json(made["plan"]).nfe == 2 and len(images("out")) == 1
+    assert made["job"]["model_sha256"] == hashlib.sha256(bundled()["fashion-unet"].read_bytes()).hexdigest()
+
+
+def test_make_sample_asks_for_64_images_of_40_calls():
+    (line,) = re.findall(r"^\t\$\(BIN\)/seeds sample (.*)$", (Path(__file__).parents[2] / "Makefile").read_text(), re.MULTILINE)
+    asked = commands.get_command(None, "sample").make_context("sample", shlex.split(line)).params
+    assert asked["model"] == "fashion-unet" and len(parse_seeds(asked["seed_text"])) == 64
+    assert plan_for(load("fashion-unet"), steps=asked["steps"]).nfe == 40
+    assert not any(asked[name] for name in ("solver", "grid", "schedule", "final")), "all else is the default"
 
 
 def test_sigmas_and_times_may_stand_for_a_grid(call):

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,7 +58,8 @@ def samples(count=16):
 @pytest.mark.parametrize("output", PREDICTIONS)
 def test_a_network_of_any_kind_says_d_on_any_schedule(output, own, plans):
     """The state and the time handed to it are its own, whatever schedule the plan runs on."""
-    wrapped = seeds.wrap(network(output, SCHEDULES[own]), output, schedule=own if own != "discrete" else SCHEDULES[own], sd=SD)
+    between = (lambda nsr: nsr) if own == "discrete" else None  # this network takes times between whole steps
+    wrapped = seeds.wrap(network(output, SCHEDULES[own]), output, schedule=SCHEDULES[own], sd=SD, round_nsr=between)
     for nsr in (0.02, 0.5, 3.0, 50.0):
         here = at(SCHEDULES[plans], nsr)
         data = samples(2).double()
@@ -119,6 +121,28 @@ def test_a_discrete_schedule_brings_its_rounding():
     assert seeds.wrap(lambda x, t: x, schedule=table).round_nsr(0.5) == table.round_nsr(0.5)
     assert seeds.wrap(lambda x, t: x, schedule=table, round_nsr=abs).round_nsr is abs
     assert seeds.wrap(lambda x, t: x, schedule="vp").round_nsr is None
+
+
+@pytest.mark.parametrize("plans", ["discrete", "vp", "edm"])
+def test_between_the_levels_of_a_table_the_network_is_told_the_nearest_and_scaled_exactly(plans):
+    table, told = Discrete.linear(), []
+    wrapped = seeds.wrap(lambda x, t: told.append((x, t)) or torch.full_like(x, 0.25), "noise", schedule=table)
+    for t, nearest in ((417.0, 417.0), (417.4, 417.0), (417.6, 418.0), (0.2, 0.0), (998.7, 999.0)):
+        here = at(SCHEDULES[plans], float(table.nsr(t)))
+        x = torch.full((2, 1), 0.5 * here.sigma, dtype=torch.float64)
+        found = wrapped(x, here)
+        assert told[-1][1].tolist() == [nearest, nearest]
+        torch.testing.assert_close(told[-1][0], x * float(table.sigma(t)) / here.sigma)  # its own state at t, not at the nearest level
+        torch.testing.assert_close(found, (x - 0.25 * here.sigma) / here.alpha)
+
+
+def test_a_level_that_is_known_up_to_rounding_errors_is_not_moved():
+    """3 (1 + 1e-13) is rounded up to 4 by `ceil`, though the network knows it: it is 3."""
+    told = []
+    wrapped = seeds.wrap(lambda x, time: told.append(float(time[0])) or x, schedule="vp", time="nsr", round_nsr=np.ceil)
+    for nsr in (3 * (1 - 1e-13), 3.0, 3 * (1 + 1e-13), 2.5):
+        wrapped(torch.ones(1, 2), at(VP(), nsr))
+    assert told == pytest.approx([3, 3, 3, 3], rel=1e-6)
 
 
 def test_the_parameters_of_the_network_tell_the_device():

@@ -1,6 +1,7 @@
 """The bundled fashion-unet and fashion-features, and the recipes that made them."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def test_a_bundled_file_is_small_and_says_where_it_comes_from(name, most):
         about = json.loads(file.metadata()["about"])
     assert "MIT" in about["source"]
     assert (Path(__file__).parents[2] / about["recipe"]).is_file()
-    assert path.with_suffix(".md").is_file()
+    card = path.with_suffix(".md").read_text()
+    assert f"{path.stat().st_size:,} bytes" in card and hashlib.sha256(path.read_bytes()).hexdigest() in card
 
 
 def test_the_classifier_knows_the_test_images(sample):

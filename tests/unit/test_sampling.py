@@ -10,6 +10,7 @@ import torch
 
 import seeds
 from seeds.noise import CHURN, gaussian
+from seeds.preconditioners import iDDPM
 
 SHAPE = (1, 4, 4)
 
@@ -271,8 +272,61 @@ def test_rounding_asks_the_network_only_where_it_knows():
             assert np.abs(np.log(asked[:, None] / known)).min(1).max() < 1e-12
             levels = [row.at.nsr for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]
             assert len(set(levels)) == len(levels), "equal neighbours are merged"
-    with pytest.raises(ValueError, match=r"seeds-4 has its stages at .* Use seeds-2 or seeds-3"):
-        seeds.plan("seeds-4", steps=5, schedule="edm", round_nsr=rounding)
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+def test_stages_that_cannot_move_stay_between_the_levels_that_a_network_knows(solver):
+    known = iDDPM()
+    plan = seeds.plan(solver, steps=7, schedule="vp", round_nsr=known.round_nsr, nsr_min=known.sigma_min, nsr_max=80.0)
+    ends = [row.at for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]
+    assert len(ends) == 8 and plan.nfe == len(plan.rows) == 5 * 7 + 1
+    assert np.abs(np.log([[at.nsr] for at in ends] / known.u[:-1].double().numpy())).min(1).max() < 1e-12
+    for first, last, step in zip(ends[:-1], ends[1:], range(7), strict=True):
+        inside = [row.at.lam for row in plan.rows[5 * step + 1 : 5 * step + 5]]
+        assert inside == pytest.approx([first.lam + c * (last.lam - first.lam) for c in (0.5, 0.5, 1.0, 0.5)], rel=1e-12)
+    nearest = known.round_nsr(np.array([row.at.nsr for row in plan.rows]))
+    assert any(abs(row.at.nsr / nsr - 1) > 1e-4 for row, nsr in zip(plan.rows, nearest, strict=True)), "some stages lie between levels"
+
+
+@pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
+def test_fixed_stages_ask_a_table_network_at_whole_steps(solver):
+    """A table is read with the times that the network is given: none lies between two entries, though stages do."""
+    table, told = seeds.Discrete.linear(), []
+
+    def network(x, t):
+        told.append(float(t[0]))
+        return x * float(table.sigma(t[0]))
+
+    wrapped = seeds.wrap(network, "noise", schedule=table)
+    calls = list(seeds.iterate(wrapped, SHAPE, seed=1, steps=4, solver=solver))
+    assert len(told) == 21 and all(t == int(t) for t in told) and any(call.point.t != int(call.point.t) for call in calls)
+    assert [call.point.t == t for call, t in zip(calls, told, strict=True)][::5] == [True] * 5, "steps end at known levels"
+    assert torch.isfinite(calls[-1].denoised).all()
+
+
+@pytest.mark.parametrize("grid", ["karras", "uniform_lam", np.array([1.0, 0.5, 0.1])], ids=["karras", "uniform_lam", "times"])
+def test_a_start_at_snr_0_that_a_table_does_not_reach_is_refused_before_any_call(grid):
+    table, steps = seeds.Discrete.linear(), None if isinstance(grid, np.ndarray) else 4
+    wrapped = seeds.wrap(lambda x, t: pytest.fail("the network was called"), "data", schedule=table)
+    words = r"begins at SNR 0 \(nsr = inf\), but the network knows levels up to nsr = 157\.407 only.*start=\('nsr', 157\.407\)"
+    with pytest.raises(ValueError, match=words):
+        seeds.plan("seeds-2", steps=steps, schedule="flow", grid=grid, round_nsr=table.round_nsr)
+    with pytest.raises(ValueError, match=words):
+        seeds.sample(wrapped, SHAPE, seed=1, steps=steps, schedule="flow", grid=grid)
+
+
+@pytest.mark.parametrize("way_out", [{"nsr_max": 157.407}, {"start": ("nsr", 157.407)}])
+def test_what_a_start_at_snr_0_is_told_to_do_works(way_out):
+    table = seeds.Discrete.linear()
+    plan = seeds.plan("seeds-2", steps=4, schedule="flow", round_nsr=table.round_nsr, **way_out)
+    assert plan.start.nsr == pytest.approx(table.nsr(999), rel=1e-9)
+    assert plan.before.calls == (1 if "start" in way_out else 0), "a part of a run is counted from SNR 0"
+
+
+def test_a_table_that_reaches_snr_0_starts_there():
+    table = seeds.Discrete([0.99, 0.5, 0.1, 0.0])
+    plan = seeds.plan("seeds-1", steps=3, schedule="flow", round_nsr=table.round_nsr)
+    assert plan.start.alpha == 0 and len(plan.rows) > 1
 
 
 def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
