@@ -30,6 +30,26 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def explained(path: Path, verb: str) -> Iterator[None]:
+    """Turns an OSError into one sentence that names the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be {verb}: {error.strerror or error}. The files that are there are whole; when the cause is gone, the same command "
+            "with --resume makes the rest."
+        ) from error
+
+
+def atomic(path: Path, data: bytes) -> None:
+    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens."""
+    with explained(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(data)
+
+
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the order of its elements."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data

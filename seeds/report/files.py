@@ -1,14 +1,12 @@
 """The files of a report, in the folder of its curves.json."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from seeds.report.curves import Record, check
 from seeds.report.figures import plots
 from seeds.report.html import page
 from seeds.report.table import csv_text
-from seeds.storage import replacing
+from seeds.storage import atomic
 
 
 def write(record: Record, folder: Path) -> list[Path]:
@@ -20,11 +18,13 @@ def write(record: Record, folder: Path) -> list[Path]:
         the table and the page are there already.
     """
     check(record)
-    written = [
-        _put(folder / "curves.csv", csv_text(record).encode()),
-        _put(folder / "index.html", page(record, pictures(record, folder)).encode()),
-    ]
-    return written + [_put(folder / name, data) for name, data in plots(record).items()]
+    made = {"curves.csv": csv_text(record).encode(), "index.html": page(record, pictures(record, folder)).encode()}
+    for name, data in made.items():
+        atomic(folder / name, data)
+    figures = plots(record)
+    for name, data in figures.items():
+        atomic(folder / name, data)
+    return [folder / name for name in (*made, *figures)]
 
 
 def pictures(record: Record, folder: Path) -> dict[int, bytes]:
@@ -32,21 +32,3 @@ def pictures(record: Record, folder: Path) -> dict[int, bytes]:
     root = folder.resolve()
     named = {row["row"]: (root / row["picture"]).resolve() for row in record["rows"] if row.get("picture")}
     return {number: path.read_bytes() for number, path in named.items() if path.is_relative_to(root) and path.is_file()}
-
-
-def _put(path: Path, data: bytes) -> Path:
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(data)
-    return path
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be written: {error.strerror or error}. The files that are there are whole; write the report again when the cause is gone."
-        ) from error

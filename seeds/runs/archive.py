@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seeds.runs import files
-from seeds.storage import replacing
+from seeds.storage import explained, replacing
 
 KINDS = (".zip", ".npz")
 RECORD = "run.json"
@@ -22,7 +22,7 @@ def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[s
     - .zip: the PNG files by their names, stored, and run.json;
     - .npz: `arr_0`, uint8 (N, H, W, C), what ADM's evaluator reads; `seeds`, uint64 (N,); run.json.
     """
-    with files.explained(out, "written"), replacing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+    with explained(out, "written"), replacing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         if out.suffix.lower() == ".zip":
             for path in images:
                 file.writestr(_entry(path.name), path.read_bytes())

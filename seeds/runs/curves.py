@@ -25,6 +25,7 @@ from seeds.runs.folder import DONE, environment, limited
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
 from seeds.runs.seed_text import show_seeds
+from seeds.storage import atomic
 
 RECORD = "curves.json"
 FORMAT = 1
@@ -149,7 +150,7 @@ def run_study(
         else:
             _check_same(before, facts, rows, out)
             record = before
-        files.atomic(path, files.json_bytes(record))
+        atomic(path, files.json_bytes(record))
         return json.dumps(record)
 
     record = json.loads(group.once(prepare))
@@ -157,7 +158,7 @@ def run_study(
     missing = [name for name in study.baselines if name not in [found["name"] for found in record["baselines"]]]
 
     def keep() -> str:
-        files.atomic(path, files.json_bytes(record))
+        atomic(path, files.json_bytes(record))
         after_row(record)
         return ""
 
@@ -260,9 +261,9 @@ class Cache:
 
     def write(self, number: int, features: np.ndarray, probabilities: np.ndarray | None, ms: int, *, images: np.ndarray | None) -> None:
         if images is not None:
-            files.atomic(self.picture, files.png(np.concatenate(list(images), axis=1)))
+            atomic(self.picture, files.png(np.concatenate(list(images), axis=1)))
         arrays = {"features": features, "ms": np.array(ms)} | ({} if probabilities is None else {"probabilities": probabilities})
-        files.atomic(self._path(number), files.npz_bytes(arrays))
+        atomic(self._path(number), files.npz_bytes(arrays))
 
     def clear(self) -> None:
         """The row is done."""

@@ -3,38 +3,15 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from seeds.storage import replacing
-
 GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
-
-
-@contextmanager
-def explained(path: Path, verb: str) -> Iterator[None]:
-    """Turns an OSError into one sentence that names the file and the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be {verb}: {error.strerror or error}. The files that are there are whole; when the cause is gone, the same command "
-            "with --resume makes the rest."
-        ) from error
-
-
-def atomic(path: Path, data: bytes) -> None:
-    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens."""
-    with explained(path, "written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(data)
 
 
 def name_of(seed: int, subdirs: bool) -> str:

@@ -17,6 +17,7 @@ from seeds.distributed import Group
 from seeds.runs import archive, files
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
+from seeds.storage import atomic
 
 RECORD = "run.json"
 DONE = "done"
@@ -127,10 +128,10 @@ class Folder:
         return files.record(path, path.read_bytes()) if path.exists() else None
 
     def write(self, record: dict[str, Any]) -> None:
-        files.atomic(self.root / RECORD, files.json_bytes(record))
+        atomic(self.root / RECORD, files.json_bytes(record))
 
     def write_grid(self) -> None:
-        files.atomic(self.root / "grid.png", files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+        atomic(self.root / "grid.png", files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
 
     def digest(self) -> dict[str, Any]:
         names = [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
@@ -176,7 +177,7 @@ def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress
 
 def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:
     for seed, image in zip(unit, images, strict=True):
-        files.atomic(folder.path(seed), files.png(image))
+        atomic(folder.path(seed), files.png(image))
 
 
 def environment(device: str) -> dict[str, str]:
