@@ -15,12 +15,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from benchmarks.quality import by_class
-from seeds import checkpoints
+from benchmarks.fashion_by_class import ByClass
 from seeds.cli import main as seeds_command
-from seeds.metrics.images import to_uint8
 from seeds.storage import replacing
 
 CHURN = "rk-2 S_churn=40 S_min=0.05 S_max=50 s_noise=1.003"  # EDM's for ImageNet-64
@@ -32,29 +29,6 @@ NFE = {"mixture": "5,10,20,40,80,160,300", "unet": "5,10,20,40,80"}
 IMAGES = {"mixture": 10_000, "unet": 2_000}
 
 
-class ByClass:
-    """The bundled mixture, each image asked of its own class' mixture: the same law, at a tenth of the cost."""
-
-    def __init__(self):
-        whole = checkpoints.load("fashion-mixture")
-        self.models, self.shape, self.schedule, self.classes = by_class(whole), whole.shape, whole.schedule, whole.classes
-
-    def __call__(self, x, at, labels):
-        out = torch.empty_like(x)
-        for label, model in enumerate(self.models):
-            mine = (labels == label).nonzero().flatten()
-            if len(mine):
-                out[mine] = model(x[mine], at)
-        return out
-
-    def exact(self, first: int, count: int) -> np.ndarray:
-        """uint8 (count, 28, 28): exact samples of the whole law, image i of class i mod 10."""
-        images = np.empty((count, *self.shape[1:]), np.uint8)
-        for k, model in enumerate(self.models):
-            images[k :: len(self.models)] = to_uint8(model.sample(range(first + k, first + count, len(self.models))))[..., 0]
-        return images
-
-
 def mixture(work: Path) -> list[str]:
     """Arguments of the study of the mixture, whose reference and floor are made first."""
     model = ByClass()
@@ -64,7 +38,7 @@ def mixture(work: Path) -> list[str]:
                 np.savez(file, arr_0=model.exact(first, count))
     if not (work / "ref.npz").exists():
         seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
-    own = ["--model", "benchmarks.curves:ByClass", "--ref", str(work / "ref.npz"), "--batch", "500"]
+    own = ["--model", "benchmarks.fashion_by_class:ByClass", "--ref", str(work / "ref.npz"), "--batch", "500"]
     return [*own, "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 
 
