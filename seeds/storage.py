@@ -46,8 +46,14 @@ def atomic(path: Path, data: bytes) -> None:
     """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens."""
     with explained(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
+        with replacing(path, shared=True) as part:
             part.write_bytes(data)
+
+
+def sweep(folder: Path) -> None:
+    """Takes away what killed writers of `atomic` files left in a folder and below."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

@@ -25,7 +25,7 @@ from seeds.runs.folder import DONE, environment, limited
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
 from seeds.runs.seed_text import show_seeds
-from seeds.storage import atomic
+from seeds.storage import atomic, sweep
 
 RECORD = "curves.json"
 FORMAT = 1
@@ -182,6 +182,7 @@ def run_study(
 
     def close() -> str:
         record["status"] = DONE
+        sweep(out)
         return keep()
 
     group.once(close)

@@ -17,7 +17,7 @@ from seeds.distributed import Group
 from seeds.runs import archive, files
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
-from seeds.storage import atomic
+from seeds.storage import atomic, sweep
 
 RECORD = "run.json"
 DONE = "done"
@@ -96,6 +96,7 @@ def run(
         ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
         if left:  # of other shards: the last of them closes the record
             return json.dumps(ended | {"missing": left})
+        sweep(folder.root)
         ended |= {"status": DONE, "files": folder.digest()}
         if packed:
             archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
