@@ -1,11 +1,13 @@
 """The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -149,12 +151,16 @@ def joined() -> Iterator[Group]:
     """The group of this process: the one torchrun started it in, or itself alone.
 
     `torchrun --nproc_per_node=K -m seeds ...`, also on several machines (--nnodes, --rdzv-backend=c10d). What the processes exchange lies in
-    the machines' memory, so they talk through gloo; nccl is there for tensors on a GPU.
+    the machines' memory, so they talk through gloo; nccl is there for tensors on a GPU. A process whose agent is gone ends at once, so that
+    none is left to write beside the job that is started in its place.
+
+    Raises: ConnectionError if the others cannot be reached.
     """
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
         yield Group()
         return
-    store, rank, world = next(iter(rendezvous("env://")))
+    _end_with_parent()
+    store, rank, world = _met()
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
     try:
         yield Group(
@@ -166,3 +172,28 @@ def joined() -> Iterator[Group]:
         )
     finally:
         dist.destroy_process_group()
+
+
+def _met() -> tuple[Any, int, int]:
+    """The store that the processes share, this one's rank, and how many there are."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        if (
+            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        ):  # it was there before this process: where it is not now, it will not be
+            socket.create_connection((host, port), timeout=60).close()
+        return next(iter(rendezvous("env://")))
+    except (OSError, dist.DistError) as error:
+        raise ConnectionError(f"The store of the processes, {host}:{port}, cannot be reached ({error}): its agent has ended.") from error
+
+
+def _end_with_parent() -> None:
+    """From now on this process ends when the one that started it, its elastic agent, is gone. What it waits for, computes or writes then is lost."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2 * LOOK)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,10 +19,10 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place at the end of the block: whatever happens, `path` is the old file, the new one or absent.
 
     Args:
-        shared: several processes may write `path` at once, so the temporary name is the process' own. Else it depends on `path` only: a writer that
-            was killed leaves at most one, and the next write takes it over.
+        shared: several processes may write `path` at once, on several machines too, so the temporary name is this writer's own; what those leave
+            that are killed, `sweep` removes. Else it depends on `path` only: at most one is left, and the next write takes it over.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    part = _beside(path, shared)
     try:
         yield part
         os.replace(part, path)
@@ -28,6 +30,17 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Removes what killed writers of shared files left in a folder and below; with `name`, of that file in the folder itself only.
+
+    A writer of `atomic` that is alive writes again.
+    """
+    left = re.compile(rf"\.{re.escape(name) or '.+'}\.\d+-[0-9a-f]{{8}}\.part")
+    for path in list(folder.glob(".*.part") if name else folder.rglob(".*.part")):
+        if left.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -43,17 +56,44 @@ def explained(path: Path, verb: str) -> Iterator[None]:
 
 
 def atomic(path: Path, data: bytes) -> None:
-    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens."""
+    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else writes it."""
+    with explained(path, "written"):
+        for last in (False, False, True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with replacing(path, shared=True) as part:
+                    part.write_bytes(data)
+                return
+            except FileNotFoundError:  # another process has swept
+                if last:
+                    raise
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Writes a file as `atomic` does, if there is none; of several processes that do so at once, one is told True."""
     with explained(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, shared=True) as part:
+        part = _beside(path, shared=True)
+        try:
             part.write_bytes(data)
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                if path.exists():
+                    return False
+                os.replace(part, path)
+            return True
+        finally:
+            with suppress(OSError):
+                part.unlink()
 
 
-def sweep(folder: Path) -> None:
-    """Takes away what killed writers of `atomic` files left in a folder and below."""
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)
+def _beside(path: Path, shared: bool) -> Path:
+    """A temporary name for what is to become `path`."""
+    own = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
+    return path.with_name(f".{path.name}{own}.part")
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

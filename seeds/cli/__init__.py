@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from torch.distributed import DistError
 
 import seeds
 from seeds.checkpoints import CheckpointError
@@ -40,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sentence on stderr; with SEEDS_DEBUG=1 in the environment the traceback is shown instead.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with joined() as group:
-        message, code = _run(Session(given, group))
-        if message and (group.first or code not in (USAGE, INTERRUPTED)):  # what all processes find is said once
-            click.echo(f"Error: {message}", err=True)
-        return code
+    try:
+        with joined() as group:
+            message, code = _run(Session(given, group))
+            if message and (group.first or code not in (USAGE, INTERRUPTED)):  # what all processes find is said once
+                click.echo(f"Error: {message}", err=True)
+            return code
+    except ConnectionError as error:
+        click.echo(f"Error: {error}", err=True)
+        return FAILURE
 
 
 def _run(session: Session) -> tuple[str, int]:
@@ -75,4 +80,6 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]
+    if isinstance(error, DistError):
+        return f"This process has lost the others ({first}). Every file that is there is whole; --resume makes the rest.", FAILURE
     return f"{type(error).__name__}: {first} (SEEDS_DEBUG=1 shows where.)", FAILURE

@@ -4,6 +4,8 @@ import json
 import math
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,6 +151,7 @@ def run_study(
             }
         else:
             _check_same(before, facts, rows, out)
+            sweep(out)
             record = before
         atomic(path, files.json_bytes(record))
         return json.dumps(record)
@@ -181,9 +184,12 @@ def run_study(
                 cache.clear()
 
     def close() -> str:
+        for k in range(len(study.rows)):
+            Cache(out, k).clear()  # a process may have been killed between a row's end and its clearing
         record["status"] = DONE
+        keep()
         sweep(out)
-        return keep()
+        return ""
 
     group.once(close)
     return record
@@ -254,11 +260,12 @@ class Cache:
         return self.folder / f"{number:06d}.npz"
 
     def read(self, number: int) -> tuple[np.ndarray, np.ndarray | None, int] | None:
-        """(features, probabilities, milliseconds) of a unit, if they are there."""
-        if not self._path(number).exists():
+        """(features, probabilities, milliseconds) of a unit, if they are there and whole."""
+        try:
+            with np.load(self._path(number), allow_pickle=False) as file:
+                return file["features"], file["probabilities"] if "probabilities" in file.files else None, int(file["ms"])
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
-        with np.load(self._path(number), allow_pickle=False) as file:
-            return file["features"], file["probabilities"] if "probabilities" in file.files else None, int(file["ms"])
 
     def write(self, number: int, features: np.ndarray, probabilities: np.ndarray | None, ms: int, *, images: np.ndarray | None) -> None:
         if images is not None:

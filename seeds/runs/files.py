@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from PIL import Image
 
 GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
+
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def name_of(seed: int, subdirs: bool) -> str:
@@ -30,6 +35,17 @@ def read(path: Path) -> np.ndarray:
     """The uint8 image (H, W, 1 | 3) of such a file."""
     with Image.open(path) as image:
         return np.atleast_3d(np.asarray(image))
+
+
+def whole(path: Path) -> bool:
+    """Whether a PNG file is there, to its end, and all its checksums are right."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            image.verify()
+        return data.endswith(PNG_END)
+    except (OSError, EOFError, SyntaxError, ValueError, struct.error, zlib.error):
+        return False
 
 
 def grid(paths: Sequence[Path]) -> bytes:

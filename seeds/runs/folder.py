@@ -17,7 +17,7 @@ from seeds.distributed import Group
 from seeds.runs import archive, files
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
-from seeds.storage import atomic, sweep
+from seeds.storage import atomic, create, sweep
 
 RECORD = "run.json"
 DONE = "done"
@@ -66,44 +66,55 @@ def run(
     folder = Folder(out.with_name(out.name + ".parts") if packed else out, job, subdirs)
 
     def prepare() -> str:
-        before = folder.read()
-        if packed and out.exists():
-            if before is None:
-                before = archive.record(out)
-            if not resume:
-                raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
+        made = packed and out.exists()
+        before = archive.record(out) if made else folder.read()
+        if made and not resume:
+            raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
         recorded = before["job"].get("threads") if before is not None and (resume or parts > 1) else None
         chosen = threads or recorded or torch.get_num_threads()
         facts = {**job.facts(version, chosen), "subdirs": subdirs}
         folder.check(before, facts, resume, joining=parts > 1)
-        if before is not None and before["status"] == DONE and ((packed and out.exists()) or not folder.missing(folder.job.units)):
+        if resume:
+            sweep(folder.root)
+            sweep(out.parent, out.name)
+        if made:
+            shutil.rmtree(folder.root, ignore_errors=True)
+        if before is not None and before["status"] == DONE and (made or not folder.missing(folder.job.units, checked=True)):
             return json.dumps(before)
         record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
         record["plan"] = job.plan.to_json()
-        folder.write(record)
+        if before is not None:
+            folder.write(record)
+        elif not folder.begin(record):
+            return prepare()  # another process was faster
         return json.dumps(record)
 
     record = json.loads(group.once(prepare))
     if record["status"] == DONE:
         return record
     started = time.perf_counter()
-    todo = folder.missing(group.share(job.units[part - 1 :: parts]))
+    todo = folder.missing(group.share(job.units[part - 1 :: parts]), checked=resume)
     with limited(record["job"]["threads"]):
         drawn = _draw(folder, todo, group, progress)
 
     def close() -> str:
-        left = sum(map(len, folder.missing(job.units)))
         ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
+        left = 0 if packed and out.exists() else sum(map(len, folder.missing(job.units)))
         if left:  # of other shards: the last of them closes the record
             return json.dumps(ended | {"missing": left})
-        sweep(folder.root)
-        ended |= {"status": DONE, "files": folder.digest()}
-        if packed:
-            archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
-            shutil.rmtree(folder.root)
-        else:
-            folder.write_grid()
-            folder.write(ended)
+        try:
+            ended |= {"status": DONE, "files": folder.digest()}
+            if packed:
+                archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
+                shutil.rmtree(folder.root, ignore_errors=True)
+            else:
+                folder.write_grid()
+                folder.write(ended)
+                sweep(folder.root)
+        except OSError:
+            if not (packed and out.exists()):
+                raise
+            ended = archive.record(out) | {"drawn": drawn}  # another shard has closed it meanwhile
         return json.dumps(ended)
 
     return json.loads(group.once(close))
@@ -119,14 +130,19 @@ class Folder:
         """The file of a seed."""
         return self.root / files.name_of(seed, self.subdirs)
 
-    def missing(self, units: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-        """The units of which a file is not there yet."""
-        return [unit for unit in units if not all(self.path(seed).exists() for seed in unit)]
+    def missing(self, units: Sequence[Sequence[int]], checked: bool = False) -> list[Sequence[int]]:
+        """The units of which a file is not there yet; with `checked`, also those of which one is damaged."""
+        good = files.whole if checked else Path.exists
+        return [unit for unit in units if not all(good(self.path(seed)) for seed in unit)]
 
     def read(self) -> dict[str, Any] | None:
         """What run.json says; None if there is none."""
         path = self.root / RECORD
         return files.record(path, path.read_bytes()) if path.exists() else None
+
+    def begin(self, record: dict[str, Any]) -> bool:
+        """Writes run.json where there is none; False if another process did so first."""
+        return create(self.root / RECORD, files.json_bytes(record))
 
     def write(self, record: dict[str, Any]) -> None:
         atomic(self.root / RECORD, files.json_bytes(record))
@@ -146,7 +162,7 @@ class Folder:
         """
         if before is None:
             foreign = next((path for path in map(self.path, self.job.seeds) if path.exists()), None)
-            if foreign is not None:
+            if foreign is not None and not (self.root / RECORD).exists():  # else another process has just begun the run
                 raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
             return
         if not resume and not (joining and before["status"] != DONE):

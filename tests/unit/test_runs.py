@@ -143,7 +143,7 @@ def test_a_stopped_run_is_completed_with_the_same_bytes(tmp_path, stop):
 
 def test_what_a_killed_writer_left_is_taken_away_at_the_end(tmp_path):
     (tmp_path / "000000").mkdir()
-    left = tmp_path / "000000" / ".000003.png.123.part"
+    left = tmp_path / "000000" / ".000003.png.123-0123abcd.part"
     left.write_bytes(b"half")
     draw(tmp_path, subdirs=True)
     assert not left.exists() and len(images(tmp_path)) == 5
