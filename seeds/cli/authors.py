@@ -144,7 +144,7 @@ def page() -> str:
 
 Scripts written for the SEEDS authors' code, and for EDM's, keep working: with `--solver etd-serk`, `etd-erk` or `rk` the options of
 `seeds sample` and `seeds plan` are read as theirs. This table says what each becomes. The two spellings do not mix in one command;
-`--final`, `--guidance`, `--device`, `--dtype`, `--threads` and `--resume` belong to both.
+`--final`, `--guidance`, `--device`, `--dtype`, `--threads`, `--shard` and `--resume` belong to both.
 
 | theirs | ours | to know |
 |---|---|---|

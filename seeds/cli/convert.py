@@ -15,7 +15,7 @@ from seeds.cli.info import rows
 @click.option("--sha256", metavar="HEX", help="Refuse the source unless it has this SHA-256.")
 @click.option("--max-size", metavar="MIB", type=click.IntRange(1), default=4096, show_default=True, help="Refuse a larger source.")
 def convert(source: str, out: Path, sha256: str | None, max_size: int) -> None:
-    """Convert a network of the EDM family from its pickle to safetensors.
+    """Turn an EDM pickle into safetensors, without running it.
 
     The pickle is read as data: nothing in it runs, and its embedded source text is dropped. An https address is fetched
     into a cache ($SEEDS_CACHE, default ~/.cache/seeds). The SHA-256 of what was read is printed; give it to --sha256 next time.

@@ -59,12 +59,23 @@ class Calls(click.ParamType):
     "--nfe", type=Calls(), default=NFE, show_default=True, help="Model calls an image; each solver takes as many steps as they allow."
 )
 @click.option(
-    "--seeds", "ranges", multiple=True, default=("0-1999",), show_default=True, help="Images of a row. Given many times, a row each."
+    "--seeds",
+    "ranges",
+    multiple=True,
+    default=("0-1999",),
+    show_default=True,
+    help="Images of a row: 0-1999. Give it many times for a row each.",
 )
 @click.option("--features", default="fashion-features", show_default=True, help="As for `seeds fid`.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector.")
 @click.option("--ref", "reference", default="fashion-mnist", show_default=True, help="Reference statistics: fashion-mnist, or an npz.")
-@click.option("--baseline", "baselines", multiple=True, metavar="NAME=IMAGES", help="Images to be measured too, as a level in the plots.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="NAME=IMAGES",
+    help="Images to be measured too: a level in the plots. Give it many times.",
+)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
 @click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals.")
 @click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score.")
@@ -76,9 +87,10 @@ class Calls(click.ParamType):
 @click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
 @pass_session
 def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, **given: Any) -> None:
-    """Measure solvers at several numbers of model calls: curves.json, curves.csv, plots, and index.html, a page to look at.
+    """Measure solvers at several numbers of model calls.
 
-    Lines x model calls x seed ranges are the rows. Every image of a row is drawn, judged and forgotten; the first few are kept to be looked at.
+    Writes curves.json, curves.csv, plots, and index.html, a page to look at. Lines x model calls x seed ranges are the rows. Every image of a row
+    is drawn, judged and forgotten; the first few are kept to be looked at. Options of solver and grid are for all lines that do not give their own.
     """
     if row is not None:
         return repeat(session, out, row)
@@ -104,6 +116,9 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
         after_row=page,
     )
     session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
+
+
+curves.params = [option for option in curves.params if option.name not in ("solver", "steps")]  # these are said by --line and --nfe
 
 
 def repeat(session: Session, out: Path, number: int) -> None:

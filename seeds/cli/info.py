@@ -15,7 +15,10 @@ from seeds.checkpoints import info as checkpoint_info
 @click.argument("file", required=False, metavar="[FILE|NAME]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(file: str | None, as_json: bool) -> None:
-    """Show a weight file (class, arguments, parameters, noise range, hashes), or without one the bundled models, solvers and versions."""
+    """Show what a weight file holds, or what is installed.
+
+    Of a file: class, arguments, parameters, noise range, hashes. Without one: bundled models, solvers, versions.
+    """
     try:
         facts = checkpoint_info(file) if file else installation()
     except CheckpointError as error:

@@ -59,7 +59,7 @@ _extraction = _options(
     click.option("--features", required=True, help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt."),
     click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
     click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
-    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a call of the extractor, and of a model."),
+    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."),
     jobs.device,
 )
 _sampler = _options(
@@ -81,7 +81,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
-    """Write the reference statistics of a set of images."""
+    """Write the reference statistics of images."""
     extractor, source = _extractor(session, features, sha256, device), _Source.files(images, num, batch)
     rows: Rows = source.over(extractor, session.group)
     kept = None
@@ -103,7 +103,10 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 @_json
 @pass_session
 def fid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, as_json, **given):
-    """Frechet distance of IMAGES (folder, zip, npz, IDX), or of a model's (--model), to reference statistics."""
+    """Frechet distance of images to a reference: FID.
+
+    IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
+    """
     extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
     source = _source(session, images, num, batch, device, model, seed_text, given)
     stream = merged(source.over(partial(_comparable, extractor, statistics), session.group), units, session.group)
@@ -120,7 +123,10 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
 @_json
 @pass_session
 def is_(session, images, features, sha256, num, batch, device, model, seed_text, splits, as_json, **given):
-    """Inception score of IMAGES (folder, zip, npz, IDX), or of a model's (--model), under a classifier."""
+    """Inception score of images, under a classifier.
+
+    IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
+    """
     extractor = _extractor(session, features, sha256, device)
     source = _source(session, images, num, batch, device, model, seed_text, given)
     probabilities = collected(source.over(extractor.probabilities, session.group), session.group)
@@ -138,7 +144,10 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
 @_json
 @pass_session
 def kid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, subsets, as_json, **given):
-    """Kernel distance of IMAGES (folder, zip, npz, IDX), or of a model's (--model), to a reference that keeps its features."""
+    """Kernel distance of images to a reference: KID.
+
+    IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
+    """
     extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
     if statistics.features is None:
         raise MetricError(

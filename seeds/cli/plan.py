@@ -18,7 +18,10 @@ from seeds.solvers.checks import constant_error, path_error
 @options.plan_options
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
 def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
-    """Print points, coefficients, NFE and draws of a run, and check its laws."""
+    """Print what a run would do, and check its laws.
+
+    Points, coefficients, model calls and draws; nothing is drawn.
+    """
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
     given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, getattr(denoiser, "nsr_range", None))

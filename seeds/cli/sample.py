@@ -44,9 +44,10 @@ def sample(
     resume: bool,
     **given: Any,
 ) -> None:
-    """Draw images: one PNG for each seed, grid.png, and run.json, which says all that repeats them.
+    """Draw images, a PNG for each seed.
 
-    Several processes, also on several machines: torchrun --nproc_per_node=K -m seeds sample ...
+    Beside them lie grid.png, a look at the first, and run.json, which holds all that repeats the run. Several processes, also on several
+    machines: torchrun --nproc_per_node=K -m seeds sample ...
     """
     seed = runs.parse_seeds(seed_text)
     job = jobs.job(jobs.loaded(session, model, device), seed, batch, given)

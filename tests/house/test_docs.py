@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import click
 import pytest
+from torch.distributed.run import get_args_parser
 
 import seeds
 from seeds.cli import commands
@@ -22,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")  # pictures too
-NAMES = ("index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "reproducibility", "numbers", "differences")
+NAMES = (
+    "index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "measure", "curves", "many-processes", "reproducibility",
+    "numbers", "differences",
+)  # fmt: skip
 
 
 class Block(NamedTuple):
@@ -113,13 +117,22 @@ def test_blocks_are_of_a_kind_that_is_tested(page):
     assert kinds <= {"python", "text", "sh"}, f"{page.name} has blocks of {kinds}"
 
 
+def behind_torchrun(words: list[str]) -> list[str]:
+    """The command that torchrun would start. Raises: AssertionError if it would not understand the words, SystemExit if it would say so itself."""
+    found = get_args_parser().parse_args(words)
+    assert found.module, "torchrun needs -m seeds"
+    return [found.training_script, *found.training_script_args]
+
+
 def parse(command: str) -> None:
-    """Raises if the command line would not be understood; runs nothing."""
-    words = shlex.split(command, comments=True)
+    """Raises if the command line would not be understood; runs nothing. A variable of the shell stands for 1."""
+    words = shlex.split(re.sub(r"\$[A-Z_]\w*", "1", command), comments=True)
     while words and re.fullmatch(r"\w+=\S*", words[0]):
         words = words[1:]
     if words[:3] == ["python", "-m", "seeds"]:
         words = ["seeds", *words[3:]]
+    if words[:1] == ["torchrun"]:
+        words = behind_torchrun(words[1:])
     match words:
         case []:
             pass
@@ -147,15 +160,19 @@ def test_shell_lines_are_understood():
     for page, number, line in found:
         try:
             parse(line)
-        except (click.ClickException, AssertionError) as error:
+        except (click.ClickException, AssertionError, SystemExit) as error:
             raise AssertionError(f"{page.name}, block at line {number}: {line!r}: {error}") from error
 
 
 @pytest.mark.parametrize(
-    "wrong", ["seeds smaple", "seeds sample --setps 5", "seeds plan --steps five", "python benchmarks/none.py", "rm -r x"]
-)
+    "wrong",
+    [
+        "seeds smaple", "seeds sample --setps 5", "seeds plan --steps five", "python benchmarks/none.py", "rm -r x",
+        "torchrun --nproc_per_node=2 -m seeds smaple", "torchrun --nproc_per_node=2 -m seeds fid --num 5 out", "torchrun --prcs=2 -m seeds info",
+    ],
+)  # fmt: skip
 def test_a_wrong_line_is_caught(wrong):
-    with pytest.raises((click.ClickException, AssertionError)):
+    with pytest.raises((click.ClickException, AssertionError, SystemExit)):
         parse(wrong)
 
 

@@ -156,6 +156,8 @@ def test_mistakes_are_named(measuring, tmp_path, capsys):
         (("--nfe", "x"), "are no numbers of model calls"),
         (("--baseline", "train"), "NAME=IMAGES"),
         (("--line", "seeds-33"), "There is no solver"),
+        (("--solver", "seeds-2"), "No such option '--solver'"),
+        (("--steps", 5), "No such option '--steps'"),
         (("--seeds", "5-1"), "runs backwards"),
     ):
         assert main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more]) == 2
