@@ -228,12 +228,12 @@ def kills(options: argparse.Namespace, folder: Path) -> bool:
     while sum(done.values()) < options.kills:
         number = sum(done.values()) + 1
         target, name = "agent" if number % 4 == 0 else "worker", "out.npz" if number % 3 == 0 else "out"
-        out, moment = folder / f"killed {number} {chance.random()}" / name, chance.uniform(0, length)
+        out, moment = folder / f"killed-{number}-{chance.random()}" / name, chance.uniform(0, length)
         agent = group(TOY, out, restarts=3)
         victims = workers(agent, out)
         time.sleep(moment)
         pid = agent.pid if target == "agent" else chance.choice(victims)
-        there = len([path for path in out.parent.rglob("[0-9]*.png")])
+        there = len(list(out.parent.rglob("[0-9]*.png")))
         if agent.poll() is not None or pid not in [one for one, _ in processes(out)]:
             finish(agent)  # it was done before; another moment
             continue
@@ -251,7 +251,10 @@ def kills(options: argparse.Namespace, folder: Path) -> bool:
         faults = ["bytes"] * (digest(out) != expected[name] or record(out)["status"] != "done") + left_over(out.parent)
         gone(out)
         faults += [f"process {pid}" for pid, _ in processes(out)]
-        print(f"kill {number:2}: {target:6}, {moment:4.1f} s after the start, {there:2} of 80 files there, {said}: {faults or 'same bytes'}", flush=True)
+        print(
+            f"kill {number:2}: {target:6}, {moment:4.1f} s after the start, {there:2} of 80 files there, {said}: {faults or 'same bytes'}",
+            flush=True,
+        )
         bad += len(faults)
     print(json.dumps({"kills": done, "faults": bad}))
     return bad == 0
