@@ -26,7 +26,7 @@ OUT ?= out
 	touch $@
 
 sample: .venv/base
-	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --steps 13 --threads 1 --resume
+	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --steps 13 --resume
 
 test: .venv/dev
 	$(BIN)/pytest -n 2

@@ -187,9 +187,10 @@ class Trainer:
         """Writes average number `which` as a model of the package, float16."""
         denoiser = checkpoints.build(self.config(), name="fashion-unet")
         denoiser.model.load_state_dict(self.ema[which], strict=False)  # buffers (the resampling filter) are constants
+        used = [settings for settings in self.history if settings["seen"] < self.seen]
         about = {
             "source": "Fashion-MNIST training set (Xiao et al. 2017), MIT licence", "recipe": "recipes/train_fashion_unet.py", "seen": self.seen,
-            "seconds": round(self.seconds), "ema_half_life": self.settings.ema[which], "history": self.history,
+            "seconds": round(self.seconds), "ema_half_life": self.settings.ema[which], "history": used,
         }  # fmt: skip
         checkpoints.save(denoiser, path, dtype=torch.float16, about=about)
 

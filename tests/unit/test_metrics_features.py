@@ -12,6 +12,7 @@ from detector import Detector, save
 from PIL import Image
 
 from seeds.cli.metrics import fid, is_, kid, ref
+from seeds.cli.sample import sample
 from seeds.metrics.checks import MetricError
 from seeds.metrics.features import Recipe, from_callable, from_module, from_torchscript
 from seeds.metrics.frechet import frechet_distance
@@ -287,3 +288,43 @@ def test_statistics_keep_the_dtype_they_are_given():
     moments.update(np.random.default_rng(0).standard_normal((5, 2)))
     recipe = Recipe("own", "0" * 64, "none", "rgb")
     assert Statistics.of(moments, recipe, dtype="float64").dtype == "float64" and Statistics.of(moments, recipe).dtype == "float32"
+
+
+@pytest.mark.parametrize("name", ["folder", "all.zip", "all.npz"])
+def test_a_live_sampler_is_measured_as_its_files_are_and_seeds_choose_among_them(tmp_path, detector, name):
+    path, sha256 = detector
+    np.savez(tmp_path / "train.npz", arr_0=IMAGES[:, :4, :4])
+    extract = ("--features", path, "--sha256", sha256, "--batch", 6)
+    assert run(ref, "--images", tmp_path / "train.npz", *extract, "--keep-features", "--out", tmp_path / "ref.npz").exit_code == 0
+    sampler = ("--model", "toy:colour", "--solver", "seeds-2", "--steps", 3)
+    drawn = run(sample, *sampler, "--batch", 6, "--seeds", "3-26", "--out", tmp_path / name)
+    assert drawn.exit_code == 0, drawn.output
+    for command, more in (
+        (fid, ("--ref", tmp_path / "ref.npz", "--units", 3)),
+        (kid, ("--ref", tmp_path / "ref.npz", "--units", 3)),
+        (is_, ("--splits", 2)),
+    ):
+        for chosen in ("3-26", "9-20"):
+            live = json.loads(run(command, *sampler, "--seeds", chosen, *extract, *more, "--json").output)
+            stored = json.loads(run(command, tmp_path / name, "--seeds", chosen, *extract, *more, "--json").output)
+            assert live["value"] == stored["value"] and live["parts"] == stored["parts"] and live["n"] == (24 if chosen == "3-26" else 12)
+            assert live["job"]["seeds"] == chosen and stored["images"].endswith(name)
+        whole = json.loads(run(command, tmp_path / name, *extract, *more, "--json").output)
+        assert whole["n"] == 24  # grid.png is none of them
+    missing = run(is_, tmp_path / name, "--seeds", "20-30", *extract)
+    assert missing.exit_code == 1 and "holds no image of 4 of 11 `seeds`; the first is 27" in missing.stderr
+
+
+def test_the_source_of_images_must_be_plain(tmp_path, detector):
+    np.savez(tmp_path / "images.npz", arr_0=IMAGES)
+    extract = ("--features", detector[0], "--sha256", detector[1])
+    for arguments, words in (
+        ((), "Give either IMAGES"),
+        ((tmp_path / "images.npz", "--model", "toy:colour"), "Give either IMAGES"),
+        ((tmp_path / "images.npz", "--solver", "seeds-3"), "`--solver` is for images that a model draws"),
+        ((tmp_path / "images.npz", "--class", 3), "`--class` is for images that a model draws"),
+        (("--model", "toy:colour"), "Say which images the model is to draw"),
+    ):
+        failed = run(is_, *arguments, *extract)
+        assert failed.exit_code == 2 and words in failed.stderr
+    assert "does not say which image is of which seed" in run(is_, tmp_path / "images.npz", "--seeds", "1-3", *extract).stderr

@@ -141,6 +141,14 @@ def test_a_stopped_run_is_completed_with_the_same_bytes(tmp_path, stop):
     assert found["files"] == record(tmp_path / "whole")["files"] and found["drawn"] == 5 - 2 * (stop - 1)
 
 
+def test_what_a_killed_writer_left_is_taken_away_at_the_end(tmp_path):
+    (tmp_path / "000000").mkdir()
+    left = tmp_path / "000000" / ".000003.png.123-0123abcd.part"
+    left.write_bytes(b"half")
+    draw(tmp_path, subdirs=True)
+    assert not left.exists() and len(images(tmp_path)) == 5
+
+
 def test_a_unit_with_a_missing_file_is_drawn_whole_and_a_finished_run_not_at_all(tmp_path):
     draw(tmp_path)
     before = images(tmp_path)
