@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 PAGE = 4096
 IMAGES = 40
 SAMPLE = f"sample --model faults:Good --solver seeds-2 --steps 2 --batch 4 --seeds 0-{IMAGES - 1} --threads 1"
-CURVES = "curves --model faults:Good --line seeds-2 --line erk-1 --nfe 3,5 --seeds 0-39 --batch 8 --units 2 --splits 2 --threads 1"
+CURVES = "curves --model faults:Good --line seeds-2 --line erk-1 --nfe 3,5 --seeds 0-149 --batch 32 --units 2 --splits 2 --threads 1"
 MEASURED = "--features fashion-features --ref fashion-mnist"
 
 

@@ -125,12 +125,12 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def nodes(words: str, out: Path, each: Sequence[tuple[Sequence[str], str, str]], processes: int = 1) -> list[subprocess.Popen]:
-    """Two agents with one rendezvous, at the first. `each`: (words before the command, address, network interface) of the two."""
-    meeting = ["--nnodes=2", f"--nproc_per_node={processes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={each[0][1]}:{free_port()}"]
+def nodes(words: str, out: Path, each: Sequence[tuple[Sequence[str], str, str]], **environment: str) -> list[subprocess.Popen]:
+    """Two agents of one process with one rendezvous, at the first. `each`: (words before the command, address, network interface) of the two."""
+    meeting = ["--nnodes=2", "--nproc_per_node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={each[0][1]}:{free_port()}"]
     agents = [[*TORCHRUN, *meeting, f"--rdzv-conf=is_host={int(k == 0)}", f"--local-addr={each[k][1]}"] for k in range(2)]
     return [
-        start(*agent, "-m", "seeds", *words.split(), "--out", out, before=before, GLOO_SOCKET_IFNAME=name)
+        start(*agent, "-m", "seeds", *words.split(), "--out", out, before=before, GLOO_SOCKET_IFNAME=name, **environment)
         for agent, (before, _, name) in zip(agents, each, strict=True)
     ]
 
@@ -228,7 +228,7 @@ def kills(options: argparse.Namespace, folder: Path) -> bool:
     while sum(done.values()) < options.kills:
         number = sum(done.values()) + 1
         target, name = "agent" if number % 4 == 0 else "worker", "out.npz" if number % 3 == 0 else "out"
-        out, moment = folder / f"killed {number} {chance.random()}" / name, chance.uniform(0, length)
+        out, moment = folder / f"killed-{number}-{chance.random()}" / name, chance.uniform(0, length)
         agent = group(TOY, out, restarts=3)
         victims = workers(agent, out)
         time.sleep(moment)

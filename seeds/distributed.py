@@ -1,6 +1,7 @@
 """The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,31 +161,47 @@ def joined() -> Iterator[Group]:
         yield Group()
         return
     _end_with_parent()
-    store, rank, world = _met()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
     try:
-        yield Group(
-            rank,
-            world,
-            int(os.environ.get("LOCAL_RANK", 0)),
-            int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)),
-            dist.PrefixStore("seeds", store),
-        )
+        store, rank, world = _met()
+        attempt = _attempt(store, rank, world)
+        store = dist.PrefixStore(f"attempt/{attempt}", store)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
+    except (OSError, RuntimeError) as error:
+        first = str(error).partition("\n")[0]
+        raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error
+    restarts = max(attempt - 1, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+    try:
+        yield Group(rank, world, int(os.environ.get("LOCAL_RANK", 0)), restarts, dist.PrefixStore("seeds", store))
     finally:
         dist.destroy_process_group()
 
 
 def _met() -> tuple[Any, int, int]:
     """The store that the processes share, this one's rank, and how many there are."""
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    try:
-        if (
-            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        ):  # it was there before this process: where it is not now, it will not be
-            socket.create_connection((host, port), timeout=60).close()
-        return next(iter(rendezvous("env://")))
-    except (OSError, dist.DistError) as error:
-        raise ConnectionError(f"The store of the processes, {host}:{port}, cannot be reached ({error}): its agent has ended.") from error
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # it was there first: if it is not there now, it will not be
+        socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
+    return next(iter(rendezvous("env://")))
+
+
+def _attempt(store: Any, rank: int, world: int) -> int:
+    """How often processes have met at this store, 1, 2, ...: the same on all of these, and on none of those before.
+
+    An agent's store outlives the processes and keeps all that they wrote: counts, answers, and addresses where nobody listens any more. So each process
+    asks under a name of its own, and rank 0 answers every name until all have what they asked for.
+    """
+    if rank:
+        own = secrets.token_hex(8)
+        store.set(f"asks/{rank}", own)
+        attempt = int(store.get(f"answer/{own}"))
+        store.add(f"met/{attempt}", 1)
+        return attempt
+    attempt = store.add("attempts", 1)
+    while store.add(f"met/{attempt}", 0) < world - 1:
+        for key in (f"asks/{other}" for other in range(1, world)):
+            if store.check([key]):
+                store.set(f"answer/{store.get(key).decode()}", str(attempt))
+        time.sleep(LOOK)
+    return attempt
 
 
 def _end_with_parent() -> None:

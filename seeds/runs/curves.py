@@ -129,6 +129,7 @@ def run_study(
     group = group or Group()
     resume = resume or group.restarts > 0
     path = out / RECORD
+    check_comparable(study.extractor.recipe, len(study.statistics.mu), study.statistics)  # before anything is drawn
 
     def prepare() -> str:
         before = files.record(path, path.read_bytes(), "study") if path.exists() else None

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.distributed import TCPStore
 
+from benchmarks.processes import LOOPBACK, gone, left_over, networks, nodes, processes
+from benchmarks.processes import finish as finished
 from seeds.distributed import Group
 
 HERE = Path(__file__).parent
+PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
 RUN = ("sample", "--model", "toy:colour", "--seeds", "0-19", "--batch", "3", "--steps", "4", "--threads", "1")
 
 
@@ -27,7 +31,7 @@ def torchrun(*arguments, processes=2, restarts=0, **how):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])},
+        env=os.environ | {"PYTHONPATH": PATHS},
         **how,
     )
 
@@ -40,6 +44,14 @@ def finish(process):
 
 def images(out):
     return {path.name: path.read_bytes() for path in out.glob("[0-9]*.png")}
+
+
+def drawing(out, process):
+    """Returns when images have come."""
+    deadline = time.monotonic() + 60
+    while not images(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert 0 < len(images(out)) < 20
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +85,23 @@ def test_what_processes_exchange():
     ]
 
 
+def test_nothing_that_an_earlier_attempt_left_in_the_agent_s_store_is_read():
+    store, told = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "2"}
+    for _ in range(2):
+        group = [
+            subprocess.Popen(
+                [sys.executable, "exchange.py"],
+                cwd=HERE,
+                env=os.environ | place | {"PYTHONPATH": PATHS, "RANK": str(rank)},
+                stdout=subprocess.PIPE,
+            )
+            for rank in (0, 1)
+        ]
+        told.append([json.loads(process.communicate(timeout=120)[0]) for process in group])
+    assert told[0] == told[1] and [row[1] for row in told[0]] == [3, 3] and store.add("attempts", 0) == 2
+
+
 def test_three_processes_make_the_bytes_of_one_and_speak_once(tmp_path, whole):
     said = finish(torchrun("-m", "seeds", *RUN, "--out", tmp_path / "out", processes=3))
     assert images(tmp_path / "out") == images(whole) and len(images(whole)) == 20
@@ -84,15 +113,62 @@ def test_three_processes_make_the_bytes_of_one_and_speak_once(tmp_path, whole):
 def test_a_worker_killed_in_mid_run_is_started_again_and_the_bytes_are_those_of_an_unbroken_run(tmp_path, whole):
     out = tmp_path / "out"
     process = torchrun("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out, restarts=3)
-    deadline = time.monotonic() + 60
-    while not images(out) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    drawing(out, process)
     workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
-    before = len(images(out))
     os.kill(int(workers[-1]), signal.SIGKILL)
     finish(process)
-    assert 0 < before < 20 and images(out) == images(whole)
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert images(out) == images(whole) and not left_over(tmp_path)
+
+
+def test_an_agent_killed_in_mid_run_takes_its_workers_along_and_the_run_is_completed(tmp_path, whole):
+    out = tmp_path / "out"
+    words = ("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out)
+    process = torchrun(*words)
+    drawing(out, process)
+    assert len(processes(out)) == 3
+    process.kill()
+    process.communicate(timeout=60)
+    assert gone(out) < 4, "workers outlive their agent"
+    finish(torchrun(*words, "--resume"))
+    assert images(out) == images(whole) and not left_over(tmp_path)
+
+
+def test_an_archive_is_made_by_several_processes(tmp_path):
+    subprocess.run([sys.executable, "-m", "seeds", *RUN, "--out", tmp_path / "one.npz"], cwd=HERE, check=True, capture_output=True)
+    finish(torchrun("-m", "seeds", *RUN, "--out", tmp_path / "two.npz"))
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        assert one["seeds"].tolist() == two["seeds"].tolist() == list(range(20))
+        np.testing.assert_array_equal(one["arr_0"], two["arr_0"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.npz", "two.npz"]
+
+
+def on_two_nodes(out, each):
+    finished(*nodes(" ".join(RUN), out, each, PYTHONPATH=PATHS))
+    assert json.loads((out / "run.json").read_text())["drawn"] == 20
+    return images(out)
+
+
+def test_two_nodes_make_the_bytes_of_one_process(tmp_path, whole):
+    assert on_two_nodes(tmp_path / "out", LOOPBACK) == images(whole)
+
+
+@pytest.mark.netns
+def test_two_nodes_on_two_networks_make_the_bytes_of_one_process(tmp_path, whole):
+    with networks() as each:
+        assert on_two_nodes(tmp_path / "out", each) == images(whole)
+
+
+def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path, whole):
+    out = tmp_path / "out"
+    process = torchrun("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out)
+    drawing(out, process)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode and err.count("Error: Interrupted.") <= 1 and gone(out) < 4
+    found, expected = images(out), images(whole)
+    assert 0 < len(found) < 20 and all(expected[name] == data for name, data in found.items())
+    finish(torchrun("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out, "--resume"))
+    assert images(out) == expected and not left_over(tmp_path)
 
 
 def test_a_mistake_is_told_once(tmp_path):
