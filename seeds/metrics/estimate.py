@@ -43,6 +43,27 @@ class Estimate:
         return f"{self.metric} {self.value:.6g} [{self.low:.6g}, {self.high:.6g}] ({self.n} images; 95 %, {self.method})"
 
 
+def units_of(numbers, units: int) -> np.ndarray:
+    r"""The jackknife unit, 0 <= unit < `units`, of each row of a set by its number i in the data order.
+
+    Rows u b, u b + 1, ..., u b + u - 1, with u = `units`, fall into the u units in an order of their own for each b: that of a 64-bit hash
+    of their numbers. So a unit is a fixed sample of rows, whatever batches or processes they came in, sizes differ by one row at most, and
+    images whose classes take turns do not put one class into each unit.
+
+    Args:
+        numbers: shape (n,), integers >= 0.
+    Source of the hash: Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators, the finaliser of SplitMix64.
+    """
+    numbers = np.asarray(numbers, np.uint64)
+    block, place = np.divmod(numbers, np.uint64(units))
+    blocks, which = np.unique(block, return_inverse=True)
+    z = (blocks[:, None] * np.uint64(units) + np.arange(units, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    order = (z ^ (z >> np.uint64(31))).argsort(axis=1).argsort(axis=1)
+    return order[which, place.astype(np.int64)]
+
+
 def jackknife(metric: str, statistic: Callable[[int | None], float], units: int, n: int) -> Estimate:
     """Value and delete-one-unit jackknife error of `statistic`.
 

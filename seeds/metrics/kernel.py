@@ -3,7 +3,7 @@
 import numpy as np
 
 from seeds.metrics.checks import as_features, check_units, same_width
-from seeds.metrics.estimate import Estimate, jackknife, over_parts
+from seeds.metrics.estimate import Estimate, jackknife, over_parts, units_of
 
 _ROWS = 1024  # rows of a kernel matrix held at once
 
@@ -13,7 +13,7 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
 
         sum_{i != j} k(x_i, x_j) / (m (m - 1)) + sum_{i != j} k(y_i, y_j) / (n (n - 1)) - 2 sum_ij k(x_i, y_j) / (m n)
 
-    Row i of each set belongs to unit i mod `units`; nothing is drawn at random.
+    `units_of` cuts each set into units by the places of its rows; nothing is drawn at random.
 
     Args:
         features, reference: shapes (m, d) and (n, d), used in float64.
@@ -28,7 +28,7 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     x, y = as_features(features), as_features(reference, "reference")
     same_width(x, y)
     check_units(units, min(len(x), len(y)), 2)
-    xs, ys = ([rows[g::units] for g in range(units)] for rows in (x, y))
+    xs, ys = ([rows[units_of(range(len(rows)), units) == g] for g in range(units)] for rows in (x, y))
     xx, yy, xy = _sums(xs, xs, across), _sums(ys, ys, across), _sums(xs, ys, across)
     m, n = np.array([len(part) for part in xs]), np.array([len(part) for part in ys])
 

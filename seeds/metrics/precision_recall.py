@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seeds.metrics.checks import MetricError, as_features, check_units, same_width
-from seeds.metrics.estimate import Estimate, jackknife
+from seeds.metrics.estimate import Estimate, jackknife, units_of
 
 _ROWS = 1024  # rows of a distance matrix held at once
 
@@ -20,7 +20,7 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(features, reference, *, k: int = 3, units: int = 10) -> PrecisionRecall:
     """Share of each set that lies inside the other's manifold: the union of balls around its points, each reaching to its k-th neighbour.
 
-    The interval is the jackknife over units; row i of each set belongs to unit i mod `units`, left out of both sets together. Time is
+    The interval is the jackknife over units; `units_of` cuts each set by the places of its rows, and a unit is left out of both. Time is
     (units + 1) times that of one evaluation, of order N^2 d; memory is flat in N. Both shares depend on N and k: compare equal ones only.
 
     Args:
@@ -38,7 +38,7 @@ def precision_recall(features, reference, *, k: int = 3, units: int = 10) -> Pre
     centre = y.mean(axis=0)
 
     def both(left_out: int | None) -> tuple[float, float]:
-        a, b = ((rows - centre)[np.arange(len(rows)) % units != (-1 if left_out is None else left_out)] for rows in (x, y))
+        a, b = ((rows - centre)[units_of(range(len(rows)), units) != (-1 if left_out is None else left_out)] for rows in (x, y))
         return _covered(a, b, k), _covered(b, a, k)
 
     values = {g: both(g) for g in (None, *range(units))}

@@ -6,6 +6,7 @@ import pytest
 import scipy.linalg
 
 from seeds.metrics.checks import MetricError
+from seeds.metrics.estimate import units_of
 from seeds.metrics.frechet import RankWarning, frechet_distance, frechet_estimate
 from seeds.metrics.moments import UnitMoments
 
@@ -78,7 +79,7 @@ def test_stream_gives_the_fixture_with_an_interval_around_it():
     estimate = frechet_estimate(stream, EDM["mu_ref"], EDM["sigma_ref"])
     assert estimate.value == pytest.approx(float(EDM["fid"]), rel=1e-8)
     assert estimate.low < estimate.value < estimate.high and estimate.n == 200 and len(estimate.parts) == 10
-    kept = EDM["features"][np.arange(200) % 10 != 3].astype(np.float64)
+    kept = EDM["features"][units_of(range(200), 10) != 3].astype(np.float64)
     without = frechet_distance(kept.mean(0), np.cov(kept, rowvar=False), EDM["mu_ref"], EDM["sigma_ref"])
     assert estimate.parts[3] == pytest.approx(without, rel=1e-8)
     assert "jackknife over 10 units" in str(estimate)
@@ -94,6 +95,16 @@ def test_jackknife_error_is_the_spread_of_repeated_draws():
         values.append(estimate.value)
         errors.append(estimate.error)
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values, ddof=1), rel=0.2)
+
+
+def test_classes_that_take_turns_do_not_widen_the_interval():
+    rng, labels = np.random.default_rng(8), np.arange(4000) % 10
+    errors = []
+    for order in (labels, rng.permutation(labels)):
+        stream = UnitMoments(3, units=10)
+        stream.update(rng.standard_normal((4000, 3)) + 4 * np.stack([order == k for k in range(3)], axis=1))
+        errors.append(frechet_estimate(stream, np.zeros(3), np.eye(3)).error)
+    assert errors[0] < 3 * errors[1]
 
 
 def test_fewer_images_than_dimensions_is_finite_and_warned_of_once():

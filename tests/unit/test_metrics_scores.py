@@ -9,7 +9,7 @@ import scipy.stats
 from seeds.metrics import kernel
 from seeds.metrics import precision_recall as module
 from seeds.metrics.checks import MetricError
-from seeds.metrics.estimate import jackknife, over_parts, t_quantile
+from seeds.metrics.estimate import jackknife, over_parts, t_quantile, units_of
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
 from seeds.metrics.precision_recall import precision_recall
@@ -22,6 +22,22 @@ RNG = np.random.default_rng(3)
 def test_t_quantile(freedom):
     assert t_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
     assert t_quantile(freedom, 0.5) == pytest.approx(scipy.stats.t.ppf(0.75, freedom), rel=1e-9)
+
+
+def test_units_are_equal_shares_fixed_by_the_rows_numbers():
+    unit = units_of(range(1000), 7)
+    assert all(np.ptp(np.bincount(unit[:n], minlength=7)) <= 1 for n in range(1, 1000))
+    assert all(np.array_equal(units_of(np.arange(first, first + 30), 7), unit[first : first + 30]) for first in (0, 5, 7, 700))
+    assert np.array_equal(units_of([993, 4, 70, 4], 7), unit[[993, 4, 70, 4]])
+    assert units_of(range(12), 4).tolist() == [2, 1, 0, 3, 0, 2, 1, 3, 0, 3, 1, 2]
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 20, 1000])
+def test_units_do_not_follow_classes_that_take_turns(classes):
+    count = np.zeros((10, classes))
+    np.add.at(count, (units_of(range(20_000), 10), np.arange(20_000) % classes), 1)
+    expected = 2_000 / classes
+    assert np.sum((count - expected) ** 2 / expected) < scipy.stats.chi2.ppf(1 - 1e-6, 9 * classes)
 
 
 def test_jackknife_of_a_mean_is_the_standard_error():
@@ -82,13 +98,14 @@ def test_kernel_distance_is_the_direct_formula():
     x, y = RNG.standard_normal((23, 5)), RNG.standard_normal((31, 5)) + 0.3
     estimate = kernel_distance(x, y, units=4)
     assert estimate.value == pytest.approx(direct_kernel_distance(x.tolist(), y.tolist()), rel=1e-12)
-    keep_x, keep_y = (np.arange(n) % 4 != 1 for n in (23, 31))
+    keep_x, keep_y = (units_of(range(n), 4) != 1 for n in (23, 31))
     assert estimate.parts[1] == pytest.approx(direct_kernel_distance(x[keep_x].tolist(), y[keep_y].tolist()), rel=1e-12)
 
 
 def test_kernel_distance_over_disjoint_subsets():
     x, y = RNG.standard_normal((24, 5)), RNG.standard_normal((32, 5)) + 0.3
-    estimate, parts = kernel_distance(x, y, units=4, across=False), [direct_kernel_distance(x[g::4], y[g::4]) for g in range(4)]
+    estimate = kernel_distance(x, y, units=4, across=False)
+    parts = [direct_kernel_distance(*(rows[units_of(range(len(rows)), 4) == g] for rows in (x, y))) for g in range(4)]
     assert estimate.parts == pytest.approx(parts, rel=1e-12) and estimate.value == pytest.approx(np.mean(parts))
     assert estimate.error == pytest.approx(np.std(parts, ddof=1) / 2) and "4 disjoint subsets" in estimate.method
 
@@ -149,7 +166,7 @@ def test_precision_in_blocks_and_without_a_unit(monkeypatch):
     whole = precision_recall(x, y, units=5)
     monkeypatch.setattr(module, "_ROWS", 13)
     assert precision_recall(x, y, units=5) == whole
-    left = precision_recall(x[np.arange(50) % 5 != 2], y[np.arange(70) % 5 != 2], units=5)
+    left = precision_recall(x[units_of(range(50), 5) != 2], y[units_of(range(70), 5) != 2], units=5)
     assert (whole.precision.parts[2], whole.recall.parts[2]) == (left.precision.value, left.recall.value)
 
 
