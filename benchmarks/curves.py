@@ -34,7 +34,7 @@ def mixture(work: Path) -> list[str]:
     model = ByClass()
     for name, first, count in (("truth", 10**6, 60_000), ("exact", 2 * 10**6, 10_000)):
         if not (work / f"{name}.npz").exists():
-            with replacing(work / f"{name}.npz") as part, part.open("wb") as file:
+            with replacing(work / f"{name}.npz", shared=True) as part, part.open("wb") as file:
                 np.savez(file, arr_0=model.exact(first, count))
     if not (work / "ref.npz").exists():
         seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
@@ -47,7 +47,7 @@ def unet(work: Path) -> list[str]:
     from recipes import fashion
 
     some = np.random.default_rng(0).permutation(10_000)[: IMAGES["unet"]]
-    with replacing(work / "test.npz") as part, part.open("wb") as file:
+    with replacing(work / "test.npz", shared=True) as part, part.open("wb") as file:
         np.savez(file, arr_0=fashion.load("t10k")[0][some, 0])
     return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"2,000 test images={work / 'test.npz'}"]
 
