@@ -39,7 +39,7 @@ def mixture(work: Path) -> list[str]:
     if not (work / "ref.npz").exists():
         seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
     own = ["--model", "benchmarks.fashion_by_class:ByClass", "--ref", str(work / "ref.npz"), "--batch", "500"]
-    return [*own, "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
+    return [*own, "--title", "fashion-mixture", "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 
 
 def unet(work: Path) -> list[str]:

@@ -80,13 +80,14 @@ class Calls(click.ParamType):
 @click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals.")
 @click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score.")
 @click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page.")
+@click.option("--title", default="", help="Heading of plots and page; the model's name by default.")
 @jobs.job_options
 @jobs.device
 @jobs.threads
 @click.option("--resume", is_flag=True, help="Complete the study in the folder.")
 @click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
 @pass_session
-def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, **given: Any) -> None:
+def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, title: str, **given: Any) -> None:
     """Measure solvers at several numbers of model calls.
 
     Writes curves.json, curves.csv, plots, and index.html, a page to look at. Lines x model calls x seed ranges are the rows. Every image of a row
@@ -110,6 +111,7 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
         resume=resume,
         group=session.group,
         threads=threads,
+        title=title,
         version=seeds.__version__,
         arguments=session.arguments,
         command=session.command,
@@ -130,7 +132,7 @@ def repeat(session: Session, out: Path, number: int) -> None:
     if not number < len(record["rows"]):
         raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(record['rows']) - 1}.")
     with curves.make_context("curves", record["arguments"][1:], parent=click.get_current_context().parent) as context:
-        given = {key: value for key, value in context.params.items() if key not in ("out", "row", "resume", "threads")}
+        given = {key: value for key, value in context.params.items() if key not in ("out", "row", "resume", "threads", "title")}
         study = _study(session, given)
     row, old = study.rows[number], record["rows"][number]
     changed = [key for key, value in row.facts().items() if old.get(key) != json.loads(json.dumps(value))]

@@ -57,7 +57,7 @@ def units_of(numbers, units: int) -> np.ndarray:
     numbers = np.asarray(numbers, np.uint64)
     block, place = np.divmod(numbers, np.uint64(units))
     blocks, which = np.unique(block, return_inverse=True)
-    z = (blocks[:, None] * np.uint64(units) + np.arange(units, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z: np.ndarray = (blocks[:, None] * np.uint64(units) + np.arange(1, units + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     order = (z ^ (z >> np.uint64(31))).argsort(axis=1).argsort(axis=1)

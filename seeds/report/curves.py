@@ -10,7 +10,7 @@ from seeds.metrics.estimate import Estimate, over_parts
 FORMAT = 1
 """The form of curves.json that is read here."""
 
-CUT = 100
+CUT = 10_000
 """How many times worse than the best a value may be and still be inside the axes."""
 
 Record = Mapping[str, Any]
@@ -55,6 +55,11 @@ def check(record: Record) -> None:
             f"`record` must be the object of a curves.json of format {FORMAT}, but its format is {record.get('format')!r}. "
             "Use the version of seeds that wrote it."
         )
+
+
+def heading(record: Record) -> str:
+    """What the study is called: its own title, else its model."""
+    return str(record.get("title") or record.get("study", {}).get("model", ""))
 
 
 def lines(record: Record) -> list[str]:

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from seeds.metrics.estimate import Estimate
-from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, log_ticks, span
+from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, heading, log_ticks, span
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
 from seeds.report.text import number as text_of
 
 INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
 INCHES, DPI = (8.6, 5.2), 150
 LONGEST = 44
+WIDE, TALL = 60, 11
+"""Points on paper that a value written at the edge takes, at most."""
 
 
 def plots(record: Record) -> dict[str, bytes]:
     """A PNG file for each metric that has a value: {"frechet.png": ..., "inception_score.png": ...}.
 
-    Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 100 times
-    worse than the best is written at the edge.
+    Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 10,000
+    times worse than the best is written at the edge.
 
     Raises: ValueError if this is no record of a curves study; ImportError without matplotlib.
     """
@@ -77,9 +79,13 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     inside = [end for end in ends if low / 2 < end < 2 * high]
     low, high = _limits([low, high, *inside], 0.05)
     _ticks(axis, "y", low, high)
-    for number, points in enumerate(lines.values()):
-        for point in (held for held in _positive(points) if not low <= held.estimate.value <= high):
-            _at_the_edge(axis, point, high if point.estimate.value > high else low, LIGHT[look(number).colour])
+    outside = [
+        (point, LIGHT[look(number).colour])
+        for number, points in enumerate(lines.values())
+        for point in _positive(points)
+        if not low <= point.estimate.value <= high
+    ]
+    _at_the_edge(axis, outside, low, high)
     axis.grid(color=RULE, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
@@ -87,7 +93,7 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     axis.tick_params(colors=MUTED, labelcolor=INK)
     axis.set_xlabel("model calls (NFE)", color=INK)
     axis.set_ylabel(f"{metric.title}, {metric.better}", color=INK)
-    axis.set_title(_verbatim(str(record.get("study", {}).get("model", ""))), loc="left", color=INK, fontweight="bold")
+    axis.set_title(_verbatim(heading(record)), loc="left", color=INK, fontweight="bold")
     handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
     bare = len(handles) - sum(bool(_positive(points)) for points in lines.values())
     figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
@@ -96,18 +102,24 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     return buffer.getvalue()
 
 
-def _at_the_edge(axis: Any, point: Point, edge: float, colour: str) -> None:
-    """Writes a value that is outside the axes where its point would leave them."""
-    above = point.estimate.value > edge
-    axis.annotate(
-        ("\u2191 " if above else "\u2193 ") + text_of(point.estimate.value),
-        (point.nfe, edge),
-        (5, -2 if above else 2),
-        textcoords="offset points",
-        va="top" if above else "bottom",
-        fontsize=9,
-        color=colour,
-    )
+def _at_the_edge(axis: Any, outside: list[tuple[Point, str]], low: float, high: float) -> None:
+    """Writes the values of coloured points that are outside the axes where they would leave them, one below the other where they would meet."""
+    written: list[tuple[bool, float, int]] = []
+    for point, colour in sorted(outside, key=lambda held: (held[0].nfe, -held[0].estimate.value)):
+        above = point.estimate.value > high
+        x = axis.transData.transform((point.nfe, high))[0] * 72 / DPI
+        near = {row for side, at, row in written if side == above and abs(at - x) < WIDE}
+        row = next(row for row in range(len(near) + 1) if row not in near)
+        written.append((above, x, row))
+        axis.annotate(
+            ("\u2191 " if above else "\u2193 ") + text_of(point.estimate.value),
+            (point.nfe, high if above else low),
+            (5, (-2 - TALL * row) * (1 if above else -1)),
+            textcoords="offset points",
+            va="top" if above else "bottom",
+            fontsize=9,
+            color=colour,
+        )
 
 
 def _whisker(estimate: Estimate) -> tuple[float, float]:

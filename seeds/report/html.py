@@ -9,7 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, done, estimate, lines
+from seeds.report.curves import CUT, METRICS, Metric, Point, Record, baselines, check, curves, done, estimate, heading, lines
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
@@ -33,13 +33,14 @@ def page(record: Record, pictures: Mapping[int, bytes]) -> str:
     check(record)
     drawn = {metric: points for metric in METRICS if any((points := curves(record, metric.key)).values())}
     style, script = _colours() + _part("page.css"), _part("page.js")
-    model = str(record.get("study", {}).get("model", ""))
+    name = heading(record)
     return Template(_part("page.html")).substitute(
         policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
-        title=escape(f"{model}: quality against model calls"),
+        title=escape(f"{name}: quality against model calls"),
         style=style,
         symbols=_symbols(),
-        model=escape(model),
+        heading=escape(name),
+        far=f"{CUT:,}",
         summary=_summary(record),
         state=_state(record),
         facts=_facts(record, drawn),
@@ -289,7 +290,12 @@ def _data(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> 
         }
         for metric, points in drawn.items()
     ]
-    held = {"lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(names)], "rows": rows, "metrics": metrics}
+    held = {
+        "lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(names)],
+        "rows": rows,
+        "metrics": metrics,
+        "far": CUT,
+    }
     return to_json(held).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { lines, rows, metrics } = JSON.parse(document.getElementById("data").textContent);
+  const { lines, rows, metrics, far } = JSON.parse(document.getElementById("data").textContent);
   const get = (id) => document.getElementById(id);
   const phone = matchMedia("(max-width: 640px)");
 
@@ -68,11 +68,11 @@
   const cut = get("cut"), whole = cut.querySelector("input");
   let metric = metrics[0], places = [], now = null, kept = false, groups = new Map();
 
-  // What is more than 100 times worse than the best is drawn hollow at the edge, unless the whole range is asked for.
+  // What is more than `far` times worse than the best is drawn hollow at the edge, unless the whole range is asked for.
   function span(values) {
     const low = Math.min(...values), high = Math.max(...values);
     if (whole.checked) return [low, high];
-    return metric.falls ? [low, Math.min(high, 100 * low)] : [Math.max(low, high / 100), high];
+    return metric.falls ? [low, Math.min(high, far * low)] : [Math.max(low, high / far), high];
   }
   function scale(values, room, times) {
     let low = Math.min(...values), high = Math.max(...values);
@@ -93,7 +93,7 @@
     const ends = shown.flatMap(whiskers).filter((end) => whole.checked || (end > drawn[0] / 2 && end < drawn[1] * 2));
     const y = scale([...drawn, ...ends], 0.08, 1.25);
     const beyond = (value) => value < y.low || value > y.high;
-    cut.hidden = Math.max(...values) <= 100 * Math.min(...values);
+    cut.hidden = Math.max(...values) <= far * Math.min(...values);
     const down = ticks(y.low, y.high, 9);
     const left = 14 + 7.4 * Math.max(...down.map((tick) => label(tick).length), 2), right = width - 10, top = 34, bottom = height - 46;
     const px = (nfe) => x.of(nfe, left, right), py = (value) => y.of(value, bottom, top);

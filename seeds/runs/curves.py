@@ -110,6 +110,7 @@ def run_study(
     resume: bool = False,
     group: Group | None = None,
     threads: int | None = None,
+    title: str = "",
     version: str = "",
     arguments: Sequence[str] = (),
     command: str = "",
@@ -122,6 +123,7 @@ def run_study(
     where they share `out`, and ends with the same numbers.
 
     Args:
+        title: heading of plots and page; "" is the model's name, or what the study was begun with.
         arguments: of the command line, for `seeds curves --row`.
         after_row: called on rank 0 with the record, after each row.
     Raises: as `run`; MetricError if the features are not the reference's.
@@ -143,6 +145,7 @@ def run_study(
                 "format": FORMAT,
                 "status": "running",
                 "study": facts,
+                "title": title,
                 "environment": {**environment(study.rows[0].job.device), "torch": torch.__version__},
                 "version": version,
                 "command": command,
@@ -153,7 +156,7 @@ def run_study(
         else:
             _check_same(before, facts, rows, out)
             sweep(out)
-            record = before
+            record = before | ({"title": title} if title else {})
         atomic(path, files.json_bytes(record))
         return json.dumps(record)
 
