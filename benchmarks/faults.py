@@ -68,9 +68,10 @@ class Trial:
         self.judge(clear and ran.returncode in (1, 2), f"no single sentence with {says!r}")
 
     def completes(self, expected: object, out: Path, *words: object) -> None:
-        """The command succeeds without a word on stderr, and what is in `out` is what an unbroken run makes."""
+        """The command succeeds without a word on stderr but of a covariance's rank, and what is in `out` is what an unbroken run makes."""
         ran = self.call(*words)
-        self.judge(ran.returncode == 0 and not ran.stderr, "it is not completed")
+        said = [line for line in ran.stderr.splitlines() if not line.startswith("Warning: the covariance of ")]
+        self.judge(ran.returncode == 0 and not said, "it is not completed")
         found = contents(out)
         self.judge(found == expected, "other contents than an unbroken run")
         left = [path.name for path in out.parent.rglob("*") if path.name.endswith((".part", ".parts"))]
