@@ -23,9 +23,10 @@ class ByClass:
                 out[mine] = model(x[mine], at)
         return out
 
-    def exact(self, first: int, count: int) -> np.ndarray:
-        """uint8 (count, 28, 28): exact samples of the whole law, image i of class i mod 10."""
-        images = np.empty((count, *self.shape[1:]), np.uint8)
+    def exact(self, first: int, labels: np.ndarray) -> np.ndarray:
+        """uint8 (len(labels), 28, 28): exact samples of these classes, of seeds first, first + 1, ..."""
+        images = np.empty((len(labels), *self.shape[1:]), np.uint8)
         for k, model in enumerate(self.models):
-            images[k :: len(self.models)] = to_uint8(model.sample(range(first + k, first + count, len(self.models))))[..., 0]
+            mine = np.flatnonzero(labels == k)
+            images[mine] = to_uint8(model.sample((first + mine).tolist()))[..., 0]
         return images
