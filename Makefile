@@ -1,7 +1,7 @@
 # make sample   64 images drawn from fashion-unet, the bundled network, with 40 model calls each, in out/
 # make test     everything that is tested
 # make lint     formatting, lint and types
-# make bench    overhead, plan building and quality, as ratios
+# make bench    overhead and plan building, as ratios
 #
 # Without make: python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ".[dev]"; then the commands below.
 

@@ -7,7 +7,8 @@ Each makes its baselines under --work and calls `seeds curves --resume`: a kille
 (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
 
 `mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what 10,000 other exact samples
-have is the floor. The classes of all of them are those of a row's seeds, so that their shares are no part of the distance. `unet` measures what a user sees: the reference is Fashion-MNIST's training set.
+have is the floor. The classes of all of them are those of a row's seeds, so that their shares are no part of the distance. `unet` measures
+what a user sees: the reference is Fashion-MNIST's training set.
 """
 
 import argparse

@@ -238,7 +238,10 @@ def check_model(
     data = torch.cat([data] * NOISES_EACH)
     labels = None if labels is None else torch.cat([labels] * NOISES_EACH)
     eps = gaussian(range(seed, seed + len(data)), -1, data.shape[1:]).to(data)
-    excess = _excess(denoiser, own, data, eps, labels)
+    try:
+        excess, failed = _excess(denoiser, own, data, eps, labels), None
+    except Exception as error:  # a network may refuse times or inputs that are not its own, in any way
+        excess, failed = np.full(len(LEVELS_CHECKED), math.inf), error
     overall = _overall(excess)
     readings = {name: _try(other, path, data, eps, labels) for name, other, path in _readings(denoiser, own)}
     best = min(readings, key=lambda name: readings[name])
@@ -250,9 +253,10 @@ def check_model(
         guess = f"Read as {best} its excess is {readings[best]:.2f}: that is most likely what it is."
     else:
         guess = "No other output or schedule fits either: look at the scale of the data, the `time` it takes, and its weights."
-    raise ValueError(
-        f"As {taken}, the denoiser's error is {overall:.3g} times that of the simplest guess (a right one: at most 1). {guess}"
-    )
+    found = f"the denoiser's error is {overall:.3g} times that of the simplest guess (a right one: at most 1)"
+    if failed is not None:
+        found = f"the denoiser fails with {type(failed).__name__}: {str(failed).partition(chr(10))[0]}"
+    raise ValueError(f"As {taken}, {found.rstrip('.')}. {guess}") from failed
 
 
 def _overall(excess: np.ndarray) -> float:

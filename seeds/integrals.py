@@ -120,7 +120,7 @@ class Eta:
     def _called(self, lam: float) -> float:
         try:
             return float(self.value(lam))  # type: ignore[operator]
-        except ArithmeticError as error:
+        except (ArithmeticError, TypeError) as error:
             raise ValueError(
                 f"`eta`, a function, fails at lam = {lam:g} (nsr = {math.exp(-lam):g}): {error}. Give it a value there, or a table."
             ) from error

@@ -218,6 +218,7 @@ class Plan:
                 ),
                 "end": _point(it["end"]),
                 "draws": tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
+                "before": Before(*(int(number) for number in it["before"])),
             }
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error

@@ -82,7 +82,8 @@ def plan(
 
     levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
     before = Before()
-    if start is not None and levels.points[0].nsr < path.nsr(times[0]):
+    from_snr_0 = round_nsr and _from_snr_0(round_nsr)
+    if start is not None and levels.points[0].nsr < lay_out(path, times, round_nsr=from_snr_0).points[0].nsr:
         given = {
             "steps": steps,
             "schedule": path,
@@ -92,7 +93,7 @@ def plan(
             "eta": eta,
             "s_noise": s_noise,
             "sd": sd,
-            "round_nsr": round_nsr and _from_snr_0(round_nsr),
+            "round_nsr": from_snr_0,
         }
         earlier = plan(solver, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
@@ -161,6 +162,7 @@ def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: d
         return grids.grid(grid, path, steps, **shaping), False
     name, given = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
     levels = _row(name, given)
+    grids.check_falling(name, levels)
     clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
     levels = levels[:-1] if clean else levels
     if clean and len(levels) == 1:
@@ -168,7 +170,6 @@ def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: d
             raise ValueError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
         return levels if sigmas is None else np.atleast_1d(path.t_of_nsr(levels)), clean
     if sigmas is not None:
-        grids.check_falling("sigmas", levels)
         levels = np.asarray(path.t_of_nsr(levels))
     return grids.grid(levels, path, steps, **shaping), clean
 
@@ -277,7 +278,7 @@ class _Run:
         shape: Sequence[int],
         *,
         seed: int | Sequence[int],
-        solver: str = "seeds-3",
+        solver: str | None = None,
         steps: int | None = None,
         plan: Plan | None = None,
         schedule: str | Schedule | None = None,
@@ -300,9 +301,11 @@ class _Run:
         self.device = _device(denoiser, device, x if x is not None else data)
         if plan is not None and not isinstance(plan, Plan):
             raise ValueError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
-        self.plan = plan if plan is not None else plan_for(denoiser, solver, steps=steps, schedule=schedule, **options)
-        if plan is not None and (steps is not None or schedule is not None or options):
-            given = [name for name, value in (("steps", steps), ("schedule", schedule)) if value is not None] + list(options)
+        self.plan = plan if plan is not None else plan_for(denoiser, solver or "seeds-3", steps=steps, schedule=schedule, **options)
+        given = [name for name, value in (("solver", solver), ("steps", steps), ("schedule", schedule)) if value is not None] + list(
+            options
+        )
+        if plan is not None and given:
             raise ValueError(f"`plan` already fixes the run, but `{given[0]}` is given too. Leave it out, or make another plan.")
         if x is not None and data is not None:
             raise ValueError(
@@ -422,7 +425,8 @@ def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, f
     known, name = getattr(denoiser, "nsr_range", None), options.get("grid", "karras")
     if known is None or not isinstance(name, str) or options.get("sigmas") is not None:
         return {}
-    asked = {end: options[end] for end in ("nsr_min", "nsr_max") if options.get(end) is not None}
+    shaping = _parameters(lookup("grid", name, grids.GRIDS))
+    asked = {option: options[option] for option in shaping if options.get(option) is not None}
     first, last = (float(nsr) for nsr in path.nsr(grids.grid(name, path, 1, **asked)))
     return ({"nsr_min": known[0]} if known[0] > last else {}) | ({"nsr_max": known[1]} if known[1] < first else {})
 

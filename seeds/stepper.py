@@ -48,8 +48,8 @@ def combine_in_tiles(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[f
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor was written to, as far as torch counts."""
-    return 0 if tensor.is_inference() else tensor._version
+    """How often a tensor was written to, as far as torch counts: in a compiled graph, and in inference mode, it does not."""
+    return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
 class Stepper:
@@ -66,7 +66,7 @@ class Stepper:
     Attributes:
         i: model calls made so far.
     Raises:
-        ValueError: a denoised value does not have the shape of x, or was written over an earlier one.
+        ValueError: a denoised value or a draw does not have the shape, dtype and device of x, or was written over an earlier one.
     """
 
     def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True):
@@ -130,7 +130,9 @@ class Stepper:
         for part, pairs in parts:
             for j, weight in pairs:
                 if part == "z" and ("z", j) not in self._held:
-                    self._held["z", j] = self._noise(j)
+                    drawn = self._noise(j)
+                    self._check(drawn, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
+                    self._held["z", j] = drawn
                 tensors.append(self._held[part, j])
                 weights.append(weight)
         if weights == [1.0]:  # the state given, or the final denoise: x = D
@@ -148,7 +150,7 @@ class Stepper:
         """Forgets what no row after i reads; the newest state stays."""
         for part, j in [key for key in self._held if self._last_reader.get(key, -1) <= i and key != ("x", self.i)]:
             tensor = self._held.pop((part, j))
-            if part == "x" and j in self._ours and self._reuse:
+            if part == "x" and j in self._ours and self._reuse and not any(tensor is other for other in self._held.values()):
                 self._pool.append(tensor)
 
     def _check(self, value: Tensor, what: str, way: str = "A denoiser returns D(x, at) in the shape of x.") -> None:
@@ -164,6 +166,8 @@ class Stepper:
 
     def _guard(self, denoised: Tensor) -> Tensor:
         """A model may answer with the tensor it was asked about (then a copy is kept), but not write into it, nor over an earlier answer."""
+        if torch.compiler.is_compiling():  # where nobody can look at memory: a model inside a graph writes into nothing that it is given
+            return denoised.clone() if denoised is self.x else denoised
         if _version(self.x) != self._asked:
             raise ValueError(
                 f"The state was written to at call {self.i}, between `x` and `advance`: {self.plan.solver} still needs it as it was. "

@@ -71,11 +71,19 @@ def _run(session: Session) -> tuple[str, int]:
         return _explain(error)
 
 
+def _is_ours(error: Exception) -> bool:
+    """Raised by this package, about what it was given; not by a caller's network, which may raise anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == "seeds"
+
+
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
     if isinstance(error, CheckpointError | FloatingPointError):
         return str(error), FAILURE
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) and _is_ours(error):
         return str(error), USAGE
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE

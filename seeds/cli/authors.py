@@ -143,7 +143,7 @@ def page() -> str:
     head = """# The authors' options
 
 Scripts written for the SEEDS authors' code, and for EDM's, keep working: with `--solver etd-serk`, `etd-erk` or `rk` the options of
-`seeds sample` and `seeds plan` are read as theirs. This table says what each becomes. The two spellings do not mix in one command;
+`seeds sample` are read as theirs, and by `seeds plan` those that decide a plan. This table says what each becomes. The two spellings do not mix;
 `--final`, `--guidance`, `--device`, `--dtype`, `--threads`, `--shard` and `--resume` belong to both.
 
 | theirs | ours | to know |

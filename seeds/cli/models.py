@@ -55,8 +55,9 @@ def _made(source: str) -> tuple[Any, Path]:
         found = None
     if found is None or not found.origin:
         raise ValueError(f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks.")
+    imported = importlib.import_module(module)
     try:
-        make = operator.attrgetter(factory)(importlib.import_module(module))
+        make = operator.attrgetter(factory)(imported)
     except AttributeError:
         raise ValueError(f"`model` = {source!r}: {found.origin} has no {factory}.") from None
     return make(), Path(found.origin)

@@ -82,8 +82,8 @@ def runge_kutta(
     Source: Karras et al. 2022 (arXiv:2206.00364), Algorithms 1 and 2.
     Raises: ValueError if r is not in (0, 1], a churn number is negative, or `variable` is unknown.
     """
-    if np.ndim(r) != 0 or not 0 < r <= 1:
-        raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
+    if isinstance(r, str) or np.ndim(r) != 0 or not 0 < r <= 1:
+        raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r!r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
     if not (S_churn >= 0 and S_min >= 0 and S_max >= 0):
         raise ValueError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {S_churn}, {S_min}, {S_max}.")
     if variable not in VARIABLES:

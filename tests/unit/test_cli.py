@@ -54,6 +54,18 @@ def test_sample_makes_what_the_library_makes(call, tmp_path):
     assert record["job"]["version"] == seeds.__version__ and record["job"]["plan_sha256"] == plan.digest
 
 
+def test_faults_of_a_users_own_module_are_told_as_they_are(call):
+    Path("half.py").write_text("import torch\ntorch.no_such_name\n")
+    Path("angry.py").write_text(
+        "def make():\n    def model(x, at, labels=None):\n        raise ValueError('not today')\n"
+        "    model.shape, model.schedule = (1, 2, 2), 'edm'\n    return model\n"
+    )
+    code, _, err = call("sample", "--model", "half:make", "--seeds", "0")
+    assert code == 1 and "has no attribute 'no_such_name'" in err and "has no make" not in err
+    code, _, err = call("sample", "--model", "angry:make", "--seeds", "0", "--out", "x")
+    assert code == 1 and err == "Error: ValueError: not today (SEEDS_DEBUG=1 shows where.)\n"
+
+
 def test_options_reach_the_plan_and_the_run(call):
     words = ["--solver", "seeds-3", "--variant", "3b", "--r", "0.4,0.7", "--eta", "\N{MINUS SIGN}inf:0,1.2:1.5", "--grid", "uniform_lam"]
     words += ["--prediction", "v", "--schedule", "vp", "--nsr-min", 0.1, "--nsr-max", 20, "--final", "none", "--s-noise", 1.1, "--steps", 2]

@@ -275,6 +275,15 @@ def test_check_model_passes_the_right_reading_and_names_it_for_the_wrong_ones(ou
 MISTAKES = [("vp", "flow"), ("vp", "discrete"), ("discrete", "vp"), ("discrete", "edm"), ("flow", "vp"), ("edm", "vp"), ("cosine", "flow")]
 
 
+def test_check_model_of_a_network_that_refuses_what_it_is_asked_says_so():
+    def network(x, t):
+        assert (t <= 1).all(), "t must be in [0, 1]"
+        return 0 * x
+
+    with pytest.raises(ValueError, match=r"As output 'data' on EDM, the denoiser fails with AssertionError: t must be in \[0, 1\]\. "):
+        seeds.check_model(seeds.wrap(network, "data", schedule="edm"), samples())
+
+
 @pytest.mark.parametrize(("own", "taken"), MISTAKES)
 def test_check_model_names_the_schedule(own, taken):
     right = seeds.check_model(seeds.wrap(network("noise", SCHEDULES[own]), "noise", schedule=SCHEDULES[own], sd=SD), samples())

@@ -55,6 +55,12 @@ THREE = plan_of(
 )
 
 
+def test_the_text_of_a_part_of_a_run_keeps_what_went_before():
+    plan = seeds.plan("seeds-3", steps=5, schedule="vp", start=2)
+    again = Plan.from_json(plan.to_json())
+    assert again == plan and again.digest == plan.digest and again.before == (6, 6)
+
+
 def test_what_a_plan_says_of_itself():
     assert (THREE.nfe, THREE.steps) == (3, 2)
     assert THREE.points() == [HERE, Point(0.25, 0.9, 0.3), Point(0.125, 1.0, 0.1), CLEAN]

@@ -323,6 +323,23 @@ def test_what_a_start_at_snr_0_is_told_to_do_works(way_out):
     assert plan.before.calls == (1 if "start" in way_out else 0), "a part of a run is counted from SNR 0"
 
 
+@pytest.mark.parametrize(("start", "before"), [(0, 0), (1, 0), (2, 1), (("nsr", 80.4), 0)])
+def test_a_start_on_levels_that_a_network_rounds_is_counted_among_the_rounded_ones(start, before):
+    """The first two levels are one to the network: a start at either has nothing before it."""
+    options = {"schedule": "edm", "sigmas": [80.5, 80.2, 40, 10, 1], "round_nsr": np.floor}
+    whole, plan = seeds.plan("seeds-1", **options), seeds.plan("seeds-1", start=start, **options)
+    assert (plan.before.calls, plan.nfe) == (before, whole.nfe - before) and plan.rows[0].at == whole.rows[before].at
+    seeds.sample(lambda x, at: 0.5 * x, SHAPE, seed=1, solver="seeds-1", data=torch.zeros(SHAPE), start=start, **options)
+
+
+def test_a_grids_own_options_decide_whether_it_leaves_the_networks_range():
+    wrapped = seeds.wrap(lambda x, t: 0 * x, "data", schedule="edm", nsr_range=(0.002, 80.0))
+    for options in ({"beta_d": 5.0}, {"epsilon_s": 0.1, "beta_d": 5.0}):
+        asked = {"steps": 5, "grid": "vp", **options}
+        assert seeds.sampling.plan_for(wrapped, "seeds-1", **asked) == seeds.plan("seeds-1", schedule="edm", **asked)
+    assert seeds.sampling.plan_for(wrapped, "seeds-1", steps=5, grid="vp", epsilon_s=0.1).start.nsr == 80
+
+
 def test_a_table_that_reaches_snr_0_starts_there():
     table = seeds.Discrete([0.99, 0.5, 0.1, 0.0])
     plan = seeds.plan("seeds-1", steps=3, schedule="flow", round_nsr=table.round_nsr)
@@ -408,7 +425,7 @@ WRONG = [
     ({"schedule": None}, "`schedule` is missing, and the denoiser has none"),
     ({"prediction": "eps"}, "There is no prediction 'eps'"),
     ({"final": "stop"}, "`final` must be 'denoise' or 'none'"),
-    ({"grid": np.array([0.1, 0.5]), "steps": None}, r"t\[0\] = 0.1 is followed by t\[1\] = 0.5.*pass t\[::-1\]"),
+    ({"grid": np.array([0.1, 0.5]), "steps": None}, r"`grid` must fall.*grid\[0\] = 0.1 is followed by grid\[1\] = 0.5.*pass grid\[::-1\]"),
     ({"sigmas": [1.0, 2.0], "steps": None}, r"sigmas\[0\] = 1 is followed by sigmas\[1\] = 2"),
     ({"sigmas": [2.0, 1.0], "steps": 7}, "`steps` = 7, but the grid given has 2 levels"),
     ({"sigmas": [2.0, 0.0], "steps": None, "final": "none"}, "clean level, which only final=\"denoise\" reaches"),
@@ -447,7 +464,8 @@ WRONG = [
     ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, 4\)"),
     ({"x": torch.zeros(1, 1, 4, 4), "data": torch.zeros(SHAPE)}, "exclude each other"),
     ({"labels": [1, 2]}, "`labels` has 2 entries for 1 seeds"),
-    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `steps` is given too"),
+    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `solver` is given too"),
+    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp"), "solver": None}, "but `steps` is given too"),
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
+from seeds.plan import Plan, Point, Row
 from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper, combine, combine_in_tiles, run
 
@@ -164,6 +165,48 @@ def test_a_step_compiles_as_one_graph_without_recompiling():
         out = compiled(torch.empty(SHAPE), tensors, weights)
         torch.testing.assert_close(out, sum(w * t for w, t in zip(weights, tensors, strict=True)))
     assert counter.frame_count <= 2, f"{counter.frame_count} graphs for five steps"
+
+
+@pytest.mark.parametrize("solver", ["seeds-1", "seeds-3"])
+def test_a_call_of_the_stepper_compiles_as_one_graph(solver):
+    torch._dynamo.reset()
+    plan, draws = plan_of(solver), [noise(j) for j in range(9)]
+
+    def calls(x):
+        stepper = Stepper(plan, x, lambda j: draws[j])
+        for _ in range(3):
+            stepper.advance(model(stepper.x, stepper.at))
+        return stepper.x
+
+    torch.testing.assert_close(torch.compile(calls, fullgraph=True, backend="eager")(noise(-1)), calls(noise(-1)), rtol=0, atol=0)
+    stepper, own = (Stepper(plan, noise(-1), lambda j: draws[j]) for _ in range(2))
+    torch.compile(stepper.advance, fullgraph=True, backend="eager")(model(own.x, own.at))
+    own.advance(model(own.x, own.at))
+    assert stepper.i == 1 and torch.equal(stepper.x, own.x)
+
+
+def test_a_row_that_hands_a_state_on_does_not_give_its_buffer_away():
+    at = [Point(s, 1.0, s) for s in (8.0, 4.0, 2.0, 1.0, 0.5)]
+    x = [((0, 0.5),), ((1, 1.0),), ((2, 0.5),), ((3, 0.3), (2, 0.1))]
+    d = [((0, 0.5),), (), ((2, 0.5),), ((3, 0.5),)]
+    plan = Plan("handing on", at[0], tuple(map(Row, at, x, d)), at[4])
+    runs = [Stepper(plan, noise(-1), noise, reuse=reuse) for reuse in (True, False)]
+    for stepper in runs:
+        while not stepper.done:
+            stepper.advance(torch.sin(stepper.x))
+    assert torch.equal(runs[0].x, runs[1].x)
+
+
+def test_draws_that_are_not_like_the_state_are_refused(tmp_path):
+    stepper = Stepper(plan_of("seeds-2"), noise(-1), noise)
+    stepper.save(tmp_path / "run.safetensors")
+    for wrong, words in (
+        (noise(0)[:1], r"Draw 0 has shape \(1, 2, 4, 4\), but the state has \(3, 2, 4, 4\)"),
+        (noise(0).double(), "Draw 0 is torch.float64"),
+    ):
+        again = Stepper.load(tmp_path / "run.safetensors", plan_of("seeds-2"), lambda j, wrong=wrong: wrong)
+        with pytest.raises(ValueError, match=words):
+            again.advance(model(again.x, again.at))
 
 
 class NoFloat64(TorchDispatchMode):
