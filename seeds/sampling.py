@@ -40,7 +40,7 @@ def plan(
     variant: str | None = None,
     r: Any = None,
     s_noise: float = 1.0,
-    sd: float = 0.5,
+    sd: float | None = None,
     round_nsr: Round | None = None,
     nsr_min: float | None = None,
     nsr_max: float | None = None,
@@ -54,7 +54,7 @@ def plan(
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
-        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`).
+        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`; None is 0.5).
         eta: stochasticity, see `Eta`; None is 1 for seeds-* and euler-maruyama, 0 for erk-* and rk-*, which take no other.
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
@@ -69,7 +69,7 @@ def plan(
     """
     method, path = find_solver(solver), schedules.schedule(schedule)
     stochastic = Eta(method.eta if eta is None else eta)
-    _check(method, stochastic, prediction, s_noise, final)
+    _check(method, stochastic, prediction, sd, s_noise, final)
     shaping, options = _split(grid if sigmas is None else None, method, options)
     shaping |= {name: value for name, value in (("nsr_min", nsr_min), ("nsr_max", nsr_max)) if value is not None}
     options |= {name: value for name, value in (("variant", variant), ("r", r)) if value is not None}
@@ -101,7 +101,7 @@ def plan(
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
-    form = PREDICTIONS[prediction](sd) if prediction == "edm_raw" else PREDICTIONS[prediction]()
+    form = PREDICTIONS[prediction](*([] if sd is None else [sd]))
     method.build(write, levels, prediction=form, eta=stochastic, **options)
     if write.final:
         write.denoise()
@@ -119,7 +119,7 @@ def _from_snr_0(round_nsr: Round) -> Round:
     return rounded
 
 
-def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str) -> None:
+def _check(method: Solver, eta: Eta, prediction: str, sd: float | None, s_noise: float, final: str) -> None:
     if method.eta == 0 and not eta.is_zero:
         way = f"Use seeds-{method.name[-1]}" if method.interpolates else "Ask for churn with S_churn=40, as EDM does, or use seeds-2"
         raise ValueError(f"`eta` = {eta.value} makes noise, but {method.name} solves the ODE, eta = 0. {way}.")
@@ -128,6 +128,8 @@ def _check(method: Solver, eta: Eta, prediction: str, s_noise: float, final: str
         raise ValueError(
             f"`prediction` = {prediction!r} means nothing to {method.name}, which steps y itself. Leave it out, or use an exponential solver."
         )
+    if sd is not None and prediction != "edm_raw":
+        raise ValueError(f"`sd` = {sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
     if not (s_noise >= 0 and np.isfinite(s_noise)):
         raise ValueError(f"`s_noise` must be a finite number >= 0, but is {s_noise}. 1 is exact.")
     if final not in ("denoise", "none"):

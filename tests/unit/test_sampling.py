@@ -464,6 +464,7 @@ WRONG = [
     ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, 4\)"),
     ({"x": torch.zeros(1, 1, 4, 4), "data": torch.zeros(SHAPE)}, "exclude each other"),
     ({"labels": [1, 2]}, "`labels` has 2 entries for 1 seeds"),
+    ({"sd": 0.7}, "`sd` = 0.7 is of prediction='edm_raw', but `prediction` is 'data'"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `solver` is given too"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp"), "solver": None}, "but `steps` is given too"),
 ]  # fmt: skip
