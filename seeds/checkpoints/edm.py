@@ -78,6 +78,7 @@ class EDMPickle(NamedTuple):
     """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the weights in order."""
 
     class_name: str
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     attributes: dict[str, Any]
     state: dict[str, Tensor]
@@ -96,14 +97,15 @@ def read(data: bytes) -> EDMPickle:
     if not isinstance(record, Record) or not isinstance(record.state, dict):
         raise CheckpointError("it has no network under the key 'ema'")
     attributes = {key: record.state[key] for key in _ATTRIBUTES if isinstance(record.state.get(key), int | float)}
-    return EDMPickle(record.class_name, _arguments(record.state), attributes, _tensors(record, limit=len(data)))
+    return EDMPickle(record.class_name, *_arguments(record.state), attributes, _tensors(record, limit=len(data)))
 
 
-def _arguments(state: dict[str, Any]) -> dict[str, Any]:
+def _arguments(state: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The constructor's positional and keyword arguments; one of the two may be None."""
     args, kwargs = state.get("_init_args"), state.get("_init_kwargs")
-    if args not in ((), [], None) or not isinstance(kwargs, dict):
-        raise CheckpointError("its network does not say its constructor's keyword arguments")
-    return kwargs
+    if not isinstance(args, tuple | list | None) or not isinstance(kwargs, dict | None) or args is kwargs is None:
+        raise CheckpointError("its network does not say its constructor's arguments")
+    return tuple(args or ()), kwargs or {}
 
 
 def _tensors(record: Record, limit: int) -> dict[str, Tensor]:

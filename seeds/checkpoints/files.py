@@ -23,7 +23,7 @@ from seeds import schedules
 from seeds.checkpoints import edm
 from seeds.checkpoints.errors import CheckpointError, reason
 from seeds.checkpoints.fetch import fetch
-from seeds.checkpoints.models import Config, build, build_classifier, fill
+from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
 from seeds.storage import hash_tensors, pack, replacing
@@ -179,7 +179,8 @@ def convert(
 def read_pickle(data: bytes, name: str) -> Preconditioned:
     """The denoiser in the bytes of an EDM-family pickle. Raises CheckpointError with a reason that continues "it cannot be read: "."""
     content = edm.read(data)
-    return _assemble(Config(content.class_name, content.kwargs, content.attributes), content.state, name=name)
+    kwargs = by_name(content.class_name, content.args, content.kwargs)
+    return _assemble(Config(content.class_name, kwargs, content.attributes), content.state, name=name)
 
 
 def info(source: str | os.PathLike[str]) -> dict[str, Any]:

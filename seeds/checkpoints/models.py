@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -84,6 +84,22 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
         raise _impossible(error, model_type) from error
     denoiser.config = config
     return denoiser
+
+
+def by_name(class_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a preconditioner's constructor by name. Positional ones stand in this order: img_resolution, img_channels, label_dim, use_fp16,
+    the class's constants as in `FAMILIES`, model_type.
+
+    Raises: CheckpointError if there are too many, or one is given twice.
+    """
+    order = [*(key for key in _OWN if key not in ("model_type", "patch")), *_family(class_name)[2], "model_type"]
+    if len(args) > len(order):
+        raise CheckpointError(f"its network has {len(args)} positional arguments; {class_name} takes {len(order)}: {', '.join(order)}")
+    positional = dict(zip(order, args, strict=False))
+    twice = [key for key in positional if key in kwargs]
+    if twice:
+        raise CheckpointError(f"the argument {twice[0]} is given twice, by position and by name")
+    return positional | dict(kwargs)
 
 
 def _family(class_name: str) -> tuple[type, str, dict[str, Any]]:

@@ -225,7 +225,11 @@ BOMBS = {
     "unknown argument": (network({}, _init_kwargs=NET | {"hook": 1}), "argument 'hook' is not known"),
     "unknown network": (network({}, _init_kwargs=NET | {"model_type": "Evil"}), "'Evil' is not known; known are SongUNet"),
     "missing argument": (network({}, _init_kwargs={}), "img_resolution is missing"),
-    "positional arguments": (network({}, _init_args=(8,)), "constructor's keyword arguments"),
+    "arguments twice": (network({}, _init_args=(8,)), "img_resolution is given twice, by position and by name"),
+    "many positional arguments": (network({}, _init_args=(1,) * 9), "9 positional arguments; EDMPrecond takes 8: img_resolution, "),
+    "endless positional arguments": (network({}, _init_args=HERE).replace(dump(HERE), DOUBLING), "img_resolution is given twice"),
+    "positional arguments of another kind": (network({}, _init_args=8), "does not say its constructor's arguments"),
+    "no arguments": (network({}, _init_args=None, _init_kwargs=None), "does not say its constructor's arguments"),
     "missing weight": (network({}), "weight 'model.map_layer0.weight' is missing"),
 }  # fmt: skip
 
@@ -296,6 +300,33 @@ def test_messages_quote_little_of_a_file(data, tmp_path):
         convert(tmp_path / "long.pkl", tmp_path / "out.safetensors")
     said = str(caught.value)
     assert len(said) < len(str(tmp_path)) + 400 and said.startswith(str(tmp_path)) and said.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"])
+def test_positional_arguments_stand_in_the_order_of_the_reference(name):
+    constants = {
+        "EDMPrecond": {"sigma_min": 0.004, "sigma_max": 60.0, "sigma_data": 0.7},
+        "VPPrecond": {"beta_d": 19.1, "beta_min": 0.2, "M": 500, "epsilon_t": 1e-3},
+        "VEPrecond": {"sigma_min": 0.01, "sigma_max": 50.0},
+        "iDDPMPrecond": {"C_1": 0.002, "C_2": 0.009, "M": 50},
+    }[name]
+    given = {"img_resolution": 8, "img_channels": 1, "label_dim": 3, "use_fp16": True} | constants | {"model_type": "SongUNet"}
+    inner = {"model_channels": 8, "channel_mult": [1], "num_blocks": 1}
+    model = build(Config(name, given | inner)).eval()
+    stored = {
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.model.state_dict().items()
+    }
+    table = {
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.named_buffers() if key == "u"
+    }
+    inside = Call("torch.nn.modules.container.ModuleDict", state={"_parameters": stored})
+    for count in (2, 4, len(given)):
+        args, kwargs = tuple(given.values())[:count], dict(list(given.items())[count:]) | inner
+        data = network({}, _init_args=args, _init_kwargs=kwargs, _buffers=table, _modules={"model": inside})
+        back = files.read_pickle(data.replace(dump("EDMPrecond"), dump(name)), name="x")
+        assert back.config.kwargs == given | inner and (back.shape, back.classes, back.use_fp16) == ((1, 8, 8), 3, True)
+        assert {key: getattr(back.preconditioner, key) for key in constants} == constants
+        assert all(torch.equal(a, b) for a, b in zip(back.state_dict().values(), model.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize(
