@@ -156,6 +156,13 @@ def fuzz(corpus: list[bytes], count: int, seed: int, watch: Watch) -> dict[str, 
     }
 
 
+def limit_memory(more: int) -> None:
+    """Lets this process have `more` bytes of address space beyond what it has, and no more: a larger allocation is a MemoryError on the spot."""
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of good .pkl files to mutate")
@@ -164,9 +171,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=1 << 30, help="bytes of address space above the start")
     args = parser.parse_args()
     corpus = [path.read_bytes() for path in sorted(args.folder.rglob("*.pkl")) if not path.name.startswith("bad_")]
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + args.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    limit_memory(args.memory)
     begun = time.perf_counter()
     report = fuzz(corpus, args.count, args.seed, Watch())
     report |= {"seconds": round(time.perf_counter() - begun, 1), "cpu_seconds": round(time.process_time(), 1)}

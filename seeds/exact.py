@@ -22,6 +22,8 @@ from seeds.plan import CLEAN, Point
 from seeds.schedules import EDM, Schedule
 
 LOG_2PI = math.log(2 * math.pi)
+MOST_CELLS = 1 << 26
+"""Classes times components of a stored mixture, at most: a call makes a table of that size, which a small file must not make large."""
 
 
 class _Factors(NamedTuple):
@@ -237,7 +239,7 @@ class GaussianMixture:
         missing = {"mean", "factors", "std", "weights"} - set(tensors)
         if missing:
             raise ValueError(f"`tensors` lacks {', '.join(sorted(missing))}: the file is not a whole mixture. Fetch or make it again.")
-        return cls(
+        law = cls(
             tensors["mean"],
             tensors["std"],
             factors=tensors["factors"],
@@ -245,6 +247,11 @@ class GaussianMixture:
             component_class=tensors.get("component_class"),
             name=metadata.get("name", "mixture"),
         )
+        if law.classes * len(law.weights) > MOST_CELLS:
+            raise ValueError(
+                f"`component_class` has {law.classes:,} classes for {len(law.weights):,} components: the table of their weights would not fit in memory."
+            )
+        return law
 
     def _prepare(self, x: Tensor, at: Point, labels: Tensor | None) -> tuple[Tensor, _Factors | _Axes, Tensor]:
         if tuple(x.shape[1:]) != self.shape or x.ndim != 1 + len(self.shape):
@@ -344,11 +351,13 @@ def _array(name: str, value: Any) -> Tensor:
 
 def _classes(value: Any, K: int) -> Tensor:
     classes = torch.as_tensor(value).cpu()
-    if classes.is_floating_point() or classes.shape != (K,) or set(classes.tolist()) != set(range(int(classes.max()) + 1)):
-        raise ValueError(
-            f"`component_class` must be {K} integers that use every class from 0 up; got {classes.dtype}, {tuple(classes.shape)}."
-        )
-    return classes.long()
+    got = f"{classes.dtype}, {tuple(classes.shape)}"
+    if not classes.is_floating_point() and not classes.is_complex() and classes.shape == (K,):
+        used = classes.long().unique()  # at most K, rising: nothing of the size of a number in a file is made
+        if torch.equal(used, torch.arange(len(used))):
+            return classes.long()
+        got = f"{len(used)} different ones, from {used[0]} to {used[-1]}"
+    raise ValueError(f"`component_class` must be {K} integers that use every class from 0 up; got {got}.")
 
 
 def _spread(mean: Tensor, std: Any, factors: Any, covariance: Any) -> _Factors | _Axes:

@@ -5,7 +5,7 @@ unread). Weights are legacy torch storages inside byte strings, themselves pickl
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seeds.checkpoints.errors import CheckpointError
-from seeds.checkpoints.pickles import Inert, Machine, Name, shown
+from seeds.checkpoints.errors import CheckpointError, bare, shown
+from seeds.checkpoints.pickles import Inert, Machine, Name
 
 MAX_ENTRIES, MAX_DEPTH, MAX_NAME = 50_000, 12, 200  # the largest published network has some 1,500 entries, 5 deep
 _ATTRIBUTES = ("sigma_min", "sigma_max", "sigma_data", "beta_d", "beta_min", "M", "epsilon_t", "C_1", "C_2", "use_fp16")
@@ -78,6 +78,7 @@ class EDMPickle(NamedTuple):
     """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the weights in order."""
 
     class_name: str
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     attributes: dict[str, Any]
     state: dict[str, Tensor]
@@ -96,14 +97,15 @@ def read(data: bytes) -> EDMPickle:
     if not isinstance(record, Record) or not isinstance(record.state, dict):
         raise CheckpointError("it has no network under the key 'ema'")
     attributes = {key: record.state[key] for key in _ATTRIBUTES if isinstance(record.state.get(key), int | float)}
-    return EDMPickle(record.class_name, _arguments(record.state), attributes, _tensors(record, limit=len(data)))
+    return EDMPickle(record.class_name, *_arguments(record.state), attributes, _tensors(record, limit=len(data)))
 
 
-def _arguments(state: dict[str, Any]) -> dict[str, Any]:
+def _arguments(state: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The constructor's positional and keyword arguments; one of the two may be None."""
     args, kwargs = state.get("_init_args"), state.get("_init_kwargs")
-    if args not in ((), [], None) or not isinstance(kwargs, dict):
-        raise CheckpointError("its network does not say its constructor's keyword arguments")
-    return kwargs
+    if not isinstance(args, tuple | list | None) or not isinstance(kwargs, dict | None) or args is kwargs is None:
+        raise CheckpointError("its network does not say its constructor's arguments")
+    return tuple(args or ()), kwargs or {}
 
 
 def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
@@ -113,7 +115,7 @@ def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
     for name, view in _walk(record):
         total += view.bytes
         if name in tensors or total > limit:
-            raise CheckpointError(f"its weights are inconsistent at {shown(name)}: a name twice, or more weights than bytes in the file")
+            raise CheckpointError(f"its weights are inconsistent at {bare(name)}: a name twice, or more weights than bytes in the file")
         tensors[name] = view.tensor()
     return tensors
 
@@ -130,12 +132,12 @@ def _walk(root: Record) -> Iterator[tuple[str, View]]:
             raise CheckpointError(f"its network has more than {MAX_ENTRIES:,} parts, or is nested {MAX_DEPTH} deep, or has endless names")
         for name, value in own.items():
             if value is not None and not isinstance(value, View):
-                raise CheckpointError(f"its {shown(prefix + name)} is not a tensor")
+                raise CheckpointError(f"its {bare(prefix + name)} is not a tensor")
             if value is not None:
                 yield prefix + name, value
         for name, child in reversed(children.items()):
             if child is not None and not isinstance(child, Record):
-                raise CheckpointError(f"its {shown(prefix + name)} is not a module")
+                raise CheckpointError(f"its {bare(prefix + name)} is not a module")
             if child is not None:
                 waiting.append((f"{prefix}{name}.", child, depth + 1))
 
@@ -143,7 +145,7 @@ def _walk(root: Record) -> Iterator[tuple[str, View]]:
 def _part(record: Record, key: str) -> dict[str, Any]:
     part = record.state.get(key, {}) if isinstance(record.state, dict) else None
     if not isinstance(part, dict) or len(part) > MAX_ENTRIES or record.state.get("_non_persistent_buffers_set"):
-        raise CheckpointError(f"its module of class {shown(record.class_name)} has no proper {key}")
+        raise CheckpointError(f"its module of class {bare(record.class_name)} has no proper {key}")
     return part
 
 
@@ -155,7 +157,7 @@ def _names(machine: Machine) -> dict[tuple[str, str], Name]:
     return {
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): Name(_persistent),
         ("torch.nn.modules.container", "ModuleDict"): Name(_module_dict),
-        ("torch.storage", "_load_from_bytes"): Name(lambda args: _storage(args, machine)),
+        ("torch.storage", "_load_from_bytes"): Name(_storages(machine)),
         ("torch._utils", "_rebuild_tensor_v2"): Name(_view),
         ("torch._utils", "_rebuild_parameter"): Name(_parameter),
         ("collections", "OrderedDict"): Name(_empty_dict),
@@ -174,6 +176,8 @@ def _persistent(args: tuple[Any, ...]) -> Record:
     match args:
         case ({"type": "class", "version": 6, "module_src": str(), "class_name": str(name), "state": state, **rest},) if not rest:
             return Record(name, state)
+        case ({"type": "class", "version": int(version)},) if version != 6:
+            raise CheckpointError(f"it holds a persistent object of version {shown(version)}; only version 6 is read")
     raise _wrong("a persistent object")
 
 
@@ -236,13 +240,23 @@ def _scalar(args: tuple[Any, ...]) -> float | int | bool:
     raise _wrong("a numpy scalar")
 
 
-def _storage(args: tuple[Any, ...], outer: Machine) -> Storage:
+def _storages(outer: Machine) -> Callable[[tuple[Any, ...]], Storage]:
+    """What reads storages. Each byte string is read once, however often it is passed: that takes three opcodes a time, of a million allowed."""
+    read: dict[int, tuple[memoryview, Storage]] = {}
+
+    def storage(args: tuple[Any, ...]) -> Storage:
+        match args:
+            case (memoryview() as data,):
+                if id(data) not in read:
+                    read[id(data)] = data, _storage(data, outer)  # `data` is held, so that no other value has its id
+                return read[id(data)][1]
+        raise _wrong("a storage")
+
+    return storage
+
+
+def _storage(data: memoryview, outer: Machine) -> Storage:
     """One storage as `torch.save` wrote it before zip files: five pickles, then the element count and the elements."""
-    match args:
-        case (memoryview() as data,):
-            pass
-        case _:
-            raise _wrong("a storage")
     machine = Machine(data, {}, budget=outer)
     magic, version, system = machine.load(), machine.load(), machine.load()
     if magic != _MAGIC or version != _LEGACY or not isinstance(system, dict) or not isinstance(system.get("little_endian"), bool):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from seeds.checkpoints.errors import CheckpointError
+from seeds.checkpoints.errors import CheckpointError, reason, shown
 from seeds.storage import replacing
 
 _CHUNK, _TIMEOUT = 1 << 20, 30.0
@@ -23,10 +23,15 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
 
 
 def check_url(url: str) -> None:
-    """Raises CheckpointError unless `url` is https, with a host and without a password."""
-    parts = urlsplit(url)
+    """Raises CheckpointError unless `url` is an address, https, with a host and without a password."""
+    if not (url.isascii() and url.isprintable()):
+        raise CheckpointError(f"{shown(url)} is not fetched: an address is printable ASCII; write other characters as %XX.")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise CheckpointError(f"{shown(url)} is not fetched: it is no address ({reason(error)}).") from error
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise CheckpointError(f"{url[:200]!a} is not fetched: only https addresses are, without a user name, redirects included.")
+        raise CheckpointError(f"{shown(url)} is not fetched: only https addresses are, without a user name, redirects included.")
 
 
 def https_opener(transport: urllib.request.BaseHandler | None = None) -> urllib.request.OpenerDirector:
@@ -55,17 +60,23 @@ def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.req
     """The file at `url`, from the cache if it is there. Raises CheckpointError: not https, too large, cut short, not reachable."""
     check_url(url)
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in urlsplit(url).path.rpartition("/")[2])
-    path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name[-80:] or 'file'}"
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = cache_folder()
+    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name[-80:] or 'file'}"
+    try:
+        if path.exists():
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{url} is not fetched: {folder}, the cache, cannot be used: {reason(error)}. Name another in $SEEDS_CACHE."
+        ) from error
     try:
         with replacing(path, shared=True) as part, (opener or https_opener()).open(url, timeout=_TIMEOUT) as answer:
             _store(answer, part, url, max_bytes, progress)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{url} could not be fetched: {error}. Fetch it with another tool and convert the file.") from error
+        raise CheckpointError(f"{url} could not be fetched: {reason(error)}. Fetch it with another tool and convert the file.") from error
     return path
 
 

@@ -9,7 +9,8 @@ import math
 import operator
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import OpenerDirector
@@ -20,14 +21,15 @@ from torch import Tensor
 
 from seeds import schedules
 from seeds.checkpoints import edm
-from seeds.checkpoints.errors import CheckpointError
+from seeds.checkpoints.errors import CheckpointError, reason
 from seeds.checkpoints.fetch import fetch
-from seeds.checkpoints.models import Config, build, build_classifier, fill
+from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
 from seeds.storage import hash_tensors, pack, replacing
 
 MAX_BYTES = 4 << 30
+MAX_NAME = 200  # characters of a model's name, which messages quote
 KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadata))
     "network": ("seeds.checkpoints.files", "network_from_tensors"),
     "mixture": ("seeds.exact", "GaussianMixture.from_tensors"),
@@ -63,12 +65,21 @@ def _load(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
             f"{path} is a safetensors file, but not one of seeds: its metadata have no known kind. Write it with `checkpoints.save`."
         )
     module, builder = KINDS[kind]
-    try:
+    with _naming(path):
+        if len(metadata.get("name", "")) > MAX_NAME:
+            raise CheckpointError(f"its name has {len(metadata['name']):,} characters; at most {MAX_NAME} are read")
         return operator.attrgetter(builder)(importlib.import_module(module))(tensors, metadata), tensors, metadata
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns whatever is wrong with the contents of a file into one sentence that begins with its name."""
+    try:
+        yield
     except KeyError as error:
-        raise CheckpointError(f"{path} cannot be used: its metadata or weights lack {error}.") from error
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be used: {str(error).rstrip('.')}.") from error
+        raise CheckpointError(f"{path} cannot be used: its metadata or weights lack {reason(error)}.") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be used: {reason(error)}.") from error
 
 
 def save(
@@ -168,13 +179,19 @@ def convert(
 def read_pickle(data: bytes, name: str) -> Preconditioned:
     """The denoiser in the bytes of an EDM-family pickle. Raises CheckpointError with a reason that continues "it cannot be read: "."""
     content = edm.read(data)
-    return _assemble(Config(content.class_name, content.kwargs, content.attributes), content.state, name=name)
+    kwargs = by_name(content.class_name, content.args, content.kwargs)
+    return _assemble(Config(content.class_name, kwargs, content.attributes), content.state, name=name)
 
 
 def info(source: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts of a weight file, for people: class, arguments, parameters, noise levels, hashes. Raises CheckpointError as `load`."""
     path = _locate(source)
     model, tensors, metadata = _load(path)
+    with _naming(path):
+        return _facts(path, model, tensors, metadata)
+
+
+def _facts(path: Path, model: Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"file": str(path), "kind": metadata["kind"], "name": metadata.get("name", path.stem)}
     if isinstance(model, Preconditioned):
         facts |= {"class": metadata["class_name"], "arguments": _unjson(metadata["kwargs"])}
@@ -202,10 +219,18 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     path, known = Path(source), bundled()
     if str(source) in known:
         return known[str(source)]
-    if not path.is_file():
-        raise CheckpointError(f"There is no file {path} and no bundled model of that name. Bundled: {', '.join(known) or 'none'}.")
-    with path.open("rb") as file:
-        head = file.read(9)
+    if "://" in str(source):
+        out = Path(path.name or "model").with_suffix(".safetensors")
+        raise CheckpointError(
+            f"{source} is an address; models are read from files. Fetch and convert it once: {shlex.join(['seeds', 'convert', str(source), str(out)])}"
+        )
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"There is no file {path} and no bundled model of that name. Bundled: {', '.join(known) or 'none'}.")
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
     is_pickle = path.suffix == ".pkl" or (head[:1] == b"\x80" and head[8:] != b"{")  # a safetensors header's length may end in 0x80
     if is_pickle:
         raise CheckpointError(
@@ -220,19 +245,17 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {reason(error)}.") from error
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     try:
         size = path.stat().st_size
-        if size > max_bytes:
-            raise CheckpointError(
-                f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        if size <= max_bytes:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
+    raise CheckpointError(f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that.")
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -240,8 +263,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
     try:
         with replacing(path, shared=True) as part, part.open("wb") as file:
             file.writelines(pack(tensors, metadata))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be written: {reason(error)}.") from error
 
 
 def _schedule_facts(schedule: Any) -> dict[str, Any]:

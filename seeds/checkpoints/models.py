@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds import schedules
-from seeds.checkpoints.errors import CheckpointError
+from seeds.checkpoints.errors import CheckpointError, reason, shown
 from seeds.networks import DhariwalUNet, Patched, SongUNet
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import EDM, VE, VP, Preconditioned, Preconditioner, iDDPM
@@ -26,6 +26,8 @@ FAMILIES: dict[str, tuple[type, str]] = {  # class name in checkpoints: (precond
 }
 _OWN = {"img_resolution": 0, "img_channels": 0, "label_dim": 0, "use_fp16": False, "model_type": "", "patch": 1}
 _MOST = {"num_blocks": 64, "patch": 64, "img_resolution": 1 << 14}  # larger values are a damaged file; other integers: 65,536
+_MAY_BE_0 = {"label_dim", "augment_dim", "num_blocks", "attn_resolutions"}  # of the integers
+_FRACTIONS = {"resample_filter"}  # of the sequences; the others hold integers
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,10 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
         schedule, name: see `Preconditioned`.
     Raises: CheckpointError if the class or an argument is unknown, out of range, or impossible.
     """
-    if config.class_name not in FAMILIES:
-        raise CheckpointError(f"the class {config.class_name[:80]!r} is not known; known are {', '.join(FAMILIES)}")
-    family, model_type = FAMILIES[config.class_name]
-    constants = {f.name: f.default for f in dataclasses.fields(family) if f.name != "u"}
+    family, model_type, constants = _family(config.class_name)
     model_type = config.kwargs.get("model_type", model_type)
     if not isinstance(model_type, str) or model_type not in NETWORKS:
-        raise CheckpointError(f"the network {_shown(model_type)} is not known; known are {', '.join(NETWORKS)}")
+        raise CheckpointError(f"the network {shown(model_type)} is not known; known are {', '.join(NETWORKS)}")
     parameters = inspect.signature(NETWORKS[model_type].__init__).parameters
     options = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
     _check(config.kwargs, options | _OWN | constants)
@@ -68,7 +67,8 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
     if missing:
         raise CheckpointError(f"the argument {missing[0]} is missing")
     try:
-        preconditioner: Preconditioner = family(**{key: given[key] for key in constants}, **({"u": u} if u is not None else {}))
+        table = {"u": u} if u is not None and family is iDDPM else {}
+        preconditioner: Preconditioner = family(**{key: given[key] for key in constants}, **table)
         network = _network(given, {key: config.kwargs[key] for key in options if key in config.kwargs}, isinstance(preconditioner, iDDPM))
         denoiser = Preconditioned(
             network,
@@ -81,9 +81,33 @@ def build(config: Config, *, u: Tensor | None = None, schedule: schedules.Schedu
             name=name,
         )
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise _impossible(error) from error
+        raise _impossible(error, model_type) from error
     denoiser.config = config
     return denoiser
+
+
+def by_name(class_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a preconditioner's constructor by name. Positional ones stand in this order: img_resolution, img_channels, label_dim, use_fp16,
+    the class's constants as in `FAMILIES`, model_type.
+
+    Raises: CheckpointError if there are too many, or one is given twice.
+    """
+    order = [*(key for key in _OWN if key not in ("model_type", "patch")), *_family(class_name)[2], "model_type"]
+    if len(args) > len(order):
+        raise CheckpointError(f"its network has {len(args)} positional arguments; {class_name} takes {len(order)}: {', '.join(order)}")
+    positional = dict(zip(order, args, strict=False))
+    twice = [key for key in positional if key in kwargs]
+    if twice:
+        raise CheckpointError(f"the argument {twice[0]} is given twice, by position and by name")
+    return positional | dict(kwargs)
+
+
+def _family(class_name: str) -> tuple[type, str, dict[str, Any]]:
+    """Of the class of a preconditioner in checkpoints: our class, its default model_type, and its constants with their defaults, in order."""
+    if class_name not in FAMILIES:
+        raise CheckpointError(f"the class {shown(class_name)} is not known; known are {', '.join(FAMILIES)}")
+    family, model_type = FAMILIES[class_name]
+    return family, model_type, {f.name: f.default for f in dataclasses.fields(family) if f.name != "u"}
 
 
 def build_classifier(kwargs: Mapping[str, Any]) -> ConvClassifier:
@@ -95,12 +119,13 @@ def build_classifier(kwargs: Mapping[str, Any]) -> ConvClassifier:
     try:
         return ConvClassifier(**kwargs)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise _impossible(error) from error
+        raise _impossible(error, "ConvClassifier") from error
 
 
-def _impossible(error: Exception) -> CheckpointError:
-    reason = str(error).partition("\n")[0].rstrip(".")
-    return CheckpointError(f"no network can be built from its arguments: {reason}")
+def _impossible(error: Exception, model_type: str) -> CheckpointError:
+    """Our own errors, and torch's of one argument, are ValueErrors and name it; of others the words say little."""
+    why = reason(error) if isinstance(error, ValueError) else f"together they are none of a {model_type}'s ({reason(error)})"
+    return CheckpointError(f"no network can be built from its arguments: {why}")
 
 
 def _network(given: Mapping[str, Any], options: dict[str, Any], learned_variance: bool) -> nn.Module:
@@ -116,24 +141,29 @@ def _check(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Every key is known and every value of the kind of its default, and of a size that a network can have."""
     for key, value in values.items():
         if key not in known:
-            raise CheckpointError(f"the argument {key[:80]!a} is not known")
+            raise CheckpointError(f"the argument {shown(key)} is not known")
         default = known[key]
         if isinstance(default, bool | str):
             fits = isinstance(value, type(default))
         elif isinstance(default, int):
-            fits = type(value) is int and 0 <= value <= _MOST.get(key, 1 << 16)
+            fits = _whole(key, value)
         elif isinstance(default, float):
             fits = isinstance(value, int | float) and (abs(value) <= 1e9 or value == math.inf)
         else:
             fits = isinstance(value, list | tuple) and 0 < len(value) + (key == "attn_resolutions") <= 16
-            fits = fits and all(isinstance(item, int | float) and abs(item) <= 1 << 16 for item in value)
+            wrong = [item for item in value if not (_fraction(item) if key in _FRACTIONS else _whole(key, item))] if fits else []
+            if wrong:
+                raise CheckpointError(f"the argument {key} holds the value {shown(wrong[0])}, which is not possible")
         if not fits:
-            raise CheckpointError(f"the argument {key} has the value {_shown(value)}, which is not possible")
+            raise CheckpointError(f"the argument {key} has the value {shown(value)}, which is not possible")
 
 
-def _shown(value: Any) -> str:
-    """A value of any kind, fit for an error message; containers from a file may be endless."""
-    return f"{value!a}"[:80] if isinstance(value, int | float | str | None) else f"of type {type(value).__name__}"
+def _whole(key: str, value: Any) -> bool:
+    return type(value) is int and (key not in _MAY_BE_0) <= value <= _MOST.get(key, 1 << 16)
+
+
+def _fraction(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= 1 << 16
 
 
 def fill(module: Module, tensors: Mapping[str, Tensor]) -> Module:
@@ -141,7 +171,7 @@ def fill(module: Module, tensors: Mapping[str, Tensor]) -> Module:
     wanted = module.state_dict()
     for name in [*wanted, *tensors]:
         if name not in tensors or name not in wanted:
-            raise CheckpointError(f"the weight {name[:120]!a} is {'missing' if name in wanted else 'not one of this network'}")
+            raise CheckpointError(f"the weight {shown(name)} is {'missing' if name in wanted else 'not one of this network'}")
         tensor, like = tensors[name], wanted[name]
         fits = tensor.is_floating_point() if like.is_floating_point() else tensor.dtype == like.dtype
         if tensor.shape != like.shape or not fits:

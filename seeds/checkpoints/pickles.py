@@ -1,9 +1,10 @@
 """Reads a pickle as data: a machine of our own for the few opcodes that data needs. The `pickle` module is not used; nothing can run.
 
 Each opcode is checked before it acts: its length against the bytes that are there, memo slots against the slots in use, the stack against the
-last mark, dictionary keys for being text (so nothing is hashed but text). A global is looked up as an exact (module, name) pair in a
-fixed table of inert substitutes; anything else is refused by name. Memory and time are bounded: bytes are views into the input, text is
-at most a few times the input, and no more than `MAX_OPCODES` objects are ever made.
+last mark, dictionary keys for being short text (so nothing else is hashed or compared). A global is looked up as an exact (module, name) pair in a
+fixed table of inert substitutes; anything else is refused by name. Memory and time are bounded: no more than `MAX_OPCODES` opcodes act, each on
+bytes that it takes from the input or on values that it takes from the stack. Bytes are views into the input; text is at most a few times the
+input. What a substitute does with a value that the memo gives it again and again must not depend on the value's size, or be done once.
 
 The opcodes are described in Python's `pickletools`. Refused although valid: text opcodes of protocol 0, duplication, extension registry,
 out-of-band buffers, and persistent ids where the caller has no use for them.
@@ -14,10 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seeds.checkpoints.errors import CheckpointError
+from seeds.checkpoints.errors import CheckpointError, bare
 
 MAX_OPCODES = 1_000_000  # the largest published network has 554 tensors and needs about 100,000
 MAX_TEXT = 1 << 22  # bytes of one string; the embedded source texts have some 30,000
+MAX_KEY = 1 << 10  # characters of a dictionary's key; names of weights have some 30
 _PROTOCOLS = range(2, 6)
 
 
@@ -27,11 +29,6 @@ class Name:
 
     make: Callable[[tuple[Any, ...]], Any]
     label: str = ""
-
-
-def shown(text: str) -> str:
-    """`text` from a file, fit for an error message."""
-    return ascii(text[:100])[1:-1]
 
 
 class Inert:
@@ -180,8 +177,9 @@ class Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise self.damaged(f"items are set on a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str):
-                raise CheckpointError(f"a dictionary filled before byte {self.position} has a key that is no text")
+            if not isinstance(key, str) or len(key) > MAX_KEY:
+                what = f"of {len(key):,} characters; at most {MAX_KEY:,} are read" if isinstance(key, str) else "that is no text"
+                raise CheckpointError(f"a dictionary filled before byte {self.position} has a key {what}")
             target[key] = value
 
     def put(self, index: int) -> None:
@@ -212,7 +210,7 @@ class Machine:
     def find(self, module: str, name: str) -> None:
         found = self.names.get((module, name))
         if found is None:
-            raise CheckpointError(f"it asks for {shown(f'{module}.{name}')}, which network weights do not need and which could run code")
+            raise CheckpointError(f"it asks for {bare(f'{module}.{name}')}, which network weights do not need and which could run code")
         self.push(found)
 
     def call(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from seeds import checkpoints
+from seeds.networks.classifier import ConvClassifier
 from seeds.sampling import device_of
 
 DEFAULT = "fashion-unet"
@@ -34,12 +35,14 @@ def load_model(source: str, device: str | None = None) -> Model:
 
     Args:
         device: "cpu", "cuda", ...; None is a GPU if there is one and the model can be moved, else where the model is.
-    Raises: ValueError if there is no such model or device; CheckpointError (a ValueError) as `checkpoints.load`.
+    Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a ValueError) as `checkpoints.load`.
     """
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
         denoiser, file = _made(source)
     else:
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
+    if isinstance(denoiser, ConvClassifier):
+        raise ValueError(f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them (--features).")
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
 

@@ -97,10 +97,19 @@ def _halve(x: Tensor, fir: Tensor, pad: int) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation with min(num_groups, num_channels // min_channels_per_group) groups; statistics at least in float32."""
+    """Group normalisation with min(num_groups, num_channels // min_channels_per_group) groups; statistics at least in float32.
+
+    Raises: ValueError if the channels do not fill the groups.
+    """
 
     def __init__(self, num_channels: int, num_groups: int = 32, min_channels_per_group: int = 4, eps: float = 1e-5):
-        super().__init__(min(num_groups, num_channels // min_channels_per_group), num_channels, eps)
+        groups = min(num_groups, num_channels // min_channels_per_group)
+        if groups < 1 or num_channels % groups:
+            raise ValueError(
+                f"{num_channels} channels (from `model_channels` and `channel_mult`) cannot be normed in groups: "
+                f"take a multiple of {max(groups, min_channels_per_group)}."
+            )
+        super().__init__(groups, num_channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)

@@ -2,13 +2,15 @@
 
 import email.message
 import hashlib
-import importlib.util
 import io
 import json
 import os
 import re
 import shlex
 import struct
+import subprocess
+import sys
+import time
 import urllib.request
 import urllib.response
 from pathlib import Path
@@ -25,6 +27,8 @@ from seeds.checkpoints import CheckpointError, Config, build, convert, edm, fetc
 from seeds.checkpoints.pickles import MAX_OPCODES
 from seeds.cli.convert import convert as convert_command
 from seeds.cli.info import info as info_command
+from seeds.cli.models import load_model
+from seeds.exact import GaussianMixture
 from seeds.networks.classifier import ConvClassifier
 from seeds.plan import Point
 
@@ -110,7 +114,7 @@ def test_fixture_through_convert(converted, name):
     for case in runs:
         scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
         coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
-        torch.testing.assert_close(coefficients.c_noise.flatten(), case.c_noise32.flatten(), rtol=1e-6, atol=0)
+        assert torch.equal(coefficients.c_noise.flatten(), case.c_noise32.flatten())
         raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
         assert (raw - case.F32).abs().max() < 3e-5
         denoiser.dtype = None
@@ -208,11 +212,24 @@ BOMBS = {
     "large constant": (network({}, sigma_min=10**20), "sigma_min has the value 100000000000000000000"),
     "turned levels": (network({}, sigma_min=5.0, sigma_max=1.0), "arguments: `nsr_range` = (5.0, 1.0) must rise"),
     "levels not numbers": (network({}, sigma_min=float("nan")), "sigma_min has the value nan"),
-    "no channels": (network({}, _init_kwargs=NET | {"model_channels": 0}), "no network can be built"),
+    "no channels": (network({}, _init_kwargs=NET | {"model_channels": 0}), "model_channels has the value 0, which is not possible"),
+    "few channels": (network({}, _init_kwargs=NET | {"model_channels": 2}), "from its arguments: 2 channels (from `model_channels`"),
+    "half a channel": (network({}, _init_kwargs=NET | {"channel_mult": [1, 1.5]}), "channel_mult holds the value 1.5, which is not"),
+    "negative channels": (network({}, _init_kwargs=NET | {"channel_mult": [-1]}), "channel_mult holds the value -1, which is not"),
+    "endless level": (network({}, _init_kwargs=NET | {"channel_mult": [HERE]}).replace(dump(HERE), DOUBLING), "value of type tuple"),
+    "no embedding": (network({}, _init_kwargs=NET | {"channel_mult_emb": 0}), "channel_mult_emb has the value 0, which is not"),
+    "too many channels": (network({}, _init_kwargs=NET | {"model_channels": 1 << 16, "channel_mult": [1 << 16]}), "none of a SongUNet's ("),
+    "table of another class": (network({"u": tensor(F4, (4,), (1,))}), "the weight 'model.map_layer0.weight' is missing"),
+    "long key": (network({"n" * 1025: None}), "has a key of 1,025 characters; at most 1,024 are read"),
+    "version 5": (network({}).replace(dump("version") + dump(6), dump("version") + dump(5)), "persistent object of version 5; only version 6 is read"),
     "unknown argument": (network({}, _init_kwargs=NET | {"hook": 1}), "argument 'hook' is not known"),
     "unknown network": (network({}, _init_kwargs=NET | {"model_type": "Evil"}), "'Evil' is not known; known are SongUNet"),
     "missing argument": (network({}, _init_kwargs={}), "img_resolution is missing"),
-    "positional arguments": (network({}, _init_args=(8,)), "constructor's keyword arguments"),
+    "arguments twice": (network({}, _init_args=(8,)), "img_resolution is given twice, by position and by name"),
+    "many positional arguments": (network({}, _init_args=(1,) * 9), "9 positional arguments; EDMPrecond takes 8: img_resolution, "),
+    "endless positional arguments": (network({}, _init_args=HERE).replace(dump(HERE), DOUBLING), "img_resolution is given twice"),
+    "positional arguments of another kind": (network({}, _init_args=8), "does not say its constructor's arguments"),
+    "no arguments": (network({}, _init_args=None, _init_kwargs=None), "does not say its constructor's arguments"),
     "missing weight": (network({}), "weight 'model.map_layer0.weight' is missing"),
 }  # fmt: skip
 
@@ -222,6 +239,94 @@ def test_bomb(name):
     data, message = BOMBS[name]
     with pytest.raises(CheckpointError, match=re.escape(message)):
         files.read_pickle(data, name="bomb")
+
+
+EMOJI = dump("\N{GRINNING FACE}" * 1_000_000)  # 4 MB, slow to decode
+NESTED = storage(bytes(4), 1).args[0].replace(dump("type_sizes"), dump("x") + EMOJI + dump("type_sizes"))
+
+
+def two_equal_keys(length: int) -> bytes:
+    """A list of two texts, alike but not the same object, and of a dict in which they are set in turn."""
+    key = dump("\N{GRINNING FACE}" * length) + b"\x94"
+    return b"\x80\x04](" + key + key + b"}(h\0N" + b"h\1N" * 400_000 + b"ue."
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            b"\x80\x04](ctorch.storage\n_load_from_bytes\n\x94" + dump((NESTED,)) + b"\x94" + b"h\0h\1R" * 30_000 + b"e.",
+            "no network under the key",
+        ),
+        (two_equal_keys(1_000_000), "has a key of 1,000,000 characters"),
+        (two_equal_keys(1024), "no network under the key"),
+    ],
+    ids=["one storage read again and again", "long keys compared", "keys of the greatest length"],
+)
+def test_work_is_bounded_by_the_size_of_the_file(data, message):
+    """Each took minutes, or would, where the memo makes the work the product of a value's size and the times it is used."""
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=message):
+        edm.read(data)
+    assert time.process_time() - start < 10
+
+
+def test_bytes_passed_twice_are_one_storage():
+    shared = dump(F4.args) + b"\x94"
+    again = network({"a": tensor(F4, (4,), (1,)), "b": tensor(F4, (4,), (1,))})
+    first, *rest = again.split(dump(F4.args))
+    read = edm.read(first + shared + b"h\0".join(rest))
+    assert {name: t.tolist() for name, t in read.state.items()} == {"a": [0.0] * 4, "b": [0.0] * 4}
+
+
+LONG = "A" * 3_000_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        network({}, _init_kwargs=NET | {"encoder_type": LONG}),
+        network({}, _init_kwargs=NET | {"model_type": LONG}),
+        network({}, _init_kwargs=NET | {"img_resolution": LONG}),
+        network({}).replace(dump("EDMPrecond"), dump(LONG)),
+        network({}, _parameters=Call(f"os.{'A' * 250}", "true")),
+        b"\x80\x04" + dump("os") + dump(LONG) + b"\x93.",
+    ],
+    ids=["a choice", "a network", "a number", "a class", "a short name", "a name"],
+)
+def test_messages_quote_little_of_a_file(data, tmp_path):
+    (tmp_path / "long.pkl").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"A \.\.\. A") as caught:
+        convert(tmp_path / "long.pkl", tmp_path / "out.safetensors")
+    said = str(caught.value)
+    assert len(said) < len(str(tmp_path)) + 400 and said.startswith(str(tmp_path)) and said.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"])
+def test_positional_arguments_stand_in_the_order_of_the_reference(name):
+    constants = {
+        "EDMPrecond": {"sigma_min": 0.004, "sigma_max": 60.0, "sigma_data": 0.7},
+        "VPPrecond": {"beta_d": 19.1, "beta_min": 0.2, "M": 500, "epsilon_t": 1e-3},
+        "VEPrecond": {"sigma_min": 0.01, "sigma_max": 50.0},
+        "iDDPMPrecond": {"C_1": 0.002, "C_2": 0.009, "M": 50},
+    }[name]
+    given = {"img_resolution": 8, "img_channels": 1, "label_dim": 3, "use_fp16": True} | constants | {"model_type": "SongUNet"}
+    inner = {"model_channels": 8, "channel_mult": [1], "num_blocks": 1}
+    model = build(Config(name, given | inner)).eval()
+    stored = {
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.model.state_dict().items()
+    }
+    table = {
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.named_buffers() if key == "u"
+    }
+    inside = Call("torch.nn.modules.container.ModuleDict", state={"_parameters": stored})
+    for count in (2, 4, len(given)):
+        args, kwargs = tuple(given.values())[:count], dict(list(given.items())[count:]) | inner
+        data = network({}, _init_args=args, _init_kwargs=kwargs, _buffers=table, _modules={"model": inside})
+        back = files.read_pickle(data.replace(dump("EDMPrecond"), dump(name)), name="x")
+        assert back.config.kwargs == given | inner and (back.shape, back.classes, back.use_fp16) == ((1, 8, 8), 3, True)
+        assert {key: getattr(back.preconditioner, key) for key in constants} == constants
+        assert all(torch.equal(a, b) for a, b in zip(back.state_dict().values(), model.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -275,18 +380,37 @@ def test_broken_tensors_and_objects(broken):
         edm.read(network({"w": broken}))
 
 
+FUZZ = """
+import json, sys
+from pathlib import Path
+from benchmarks.fuzz_checkpoints import Watch, fuzz, limit_memory
+watch = Watch()
+limit_memory(1 << 30)
+report = fuzz([Path(path).read_bytes() for path in sys.argv[1:]], 300, 1, watch)
+try:
+    bytes(1 << 30)
+except MemoryError:
+    report["limited"] = True
+with watch.watching():
+    exec("pass")
+print(json.dumps(report | {"seen": watch.seen}))
+"""
+
+
 def test_mutants():
-    """The script's fuzzer at a small count, and a proof that its watch would have seen code run."""
-    spec = importlib.util.spec_from_file_location("fuzz_checkpoints", Path(__file__).parents[2] / "benchmarks" / "fuzz_checkpoints.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    watch = script.Watch()
-    report = script.fuzz([path.read_bytes() for path in GOOD], 300, 1, watch)
+    """The benchmark's fuzzer at a small count, in a process that may have 1 GiB; and proofs that the limit holds and that its watch would see code run."""
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, *map(str, GOOD)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    report = json.loads(done.stdout)
     assert report["other_errors"] == [] and report["code_run"] == {} and report["loaded"] + report["refused"] == 300
     assert report["loaded"] > 5 and report["refused"] > 100
-    with watch.watching():
-        exec("pass")
-    assert watch.seen["exec"] == 1
+    assert report["limited"] and report["seen"]["exec"] == 1
 
 
 # Conversion.
@@ -382,6 +506,17 @@ def test_convert_fetches_https_into_a_cache(tmp_path, monkeypatch, capfd):
     for url in ("http://a.test/net.pkl", "file:///etc/passwd", "ftp://a.test/x", "https://me:secret@a.test/x", "https:///x", "data://x"):
         with pytest.raises(CheckpointError, match="is not fetched: only https addresses are"):
             convert(url, out, opener=opener)
+    for url, message in (
+        ("https://[bad/x.pkl", r"'https://\[bad/x\.pkl' is not fetched: it is no address \(Invalid IPv6 URL\)"),
+        ("https://a.test/\udcff.pkl", r"'https://a\.test/\\udcff\.pkl' is not fetched: .*write other characters as %XX"),
+        (f"http://a.test/{LONG}", "AAA ... AAA"),
+    ):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            convert(url, out, opener=opener)
+        assert len(str(caught.value)) < 400
+    monkeypatch.setenv("SEEDS_CACHE", "/dev/null/x")
+    with pytest.raises(CheckpointError, match=r"/dev/null/x, the cache, cannot be used: Not a directory\. Name another in \$SEEDS_CACHE"):
+        convert("https://a.test/net.pkl", out, opener=opener)
     assert [path.name[17:] for path in (tmp_path / "cache").iterdir()] == ["net.pkl"], "no half file stays"
 
 
@@ -472,11 +607,13 @@ def test_save_refuses_what_it_cannot_describe(small, tmp_path):
         ({"class_name": "Evil"}, "class 'Evil' is not known"),
         ({"kwargs": "[" * 100_000}, "cannot be used"),
         ({"kwargs": "[]"}, "cannot be used"),
-        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "no network can be built"),
+        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "argument patch has the value 0, which is not possible"),
         ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 3}'}, "16 is not a multiple of `patch` = 3"),
         ({"kwargs": json.dumps(NET)}, "is missing"),
         ({"schedule": '{"name": "os.system"}'}, "cannot be used"),
         ({"schedule": '{"name": "vp", "beta_min": -1}'}, "cannot be used: `beta_min` = -1"),
+        ({"schedule": json.dumps({"name": LONG})}, "cannot be used: There is no schedule 'AAA.*AAA'. Known: vp, ve, edm.*"),
+        ({"name": LONG}, "its name has 3,000,000 characters; at most 200 are read"),
     ],
 )  # fmt: skip
 def test_damaged_metadata(small, tmp_path, change, message):
@@ -484,11 +621,24 @@ def test_damaged_metadata(small, tmp_path, change, message):
     save(small, path)
     _, metadata = files._open(path)
     save_file(load_file(path), path, metadata | change)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as caught:
         load(path)
+    assert len(str(caught.value)) < len(str(path)) + 400
     save_file(load_file(path), path, metadata | {"about": "7"})
-    with pytest.raises(CheckpointError, match="metadata are damaged"):
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))} cannot be used: its metadata are damaged\.$"):
         info(path)
+
+
+def test_a_mixture_file_of_odd_classes(tmp_path):
+    """A file of 472 bytes whose class 2^40 must not make a table, or a set, of that size."""
+    law, path = GaussianMixture(torch.zeros(2, 1), 1.0, component_class=[0, 1]).to_tensors(), tmp_path / "it.safetensors"
+    for odd in (2**40, -1, 2):
+        save_file(law | {"component_class": torch.tensor([0, odd])}, path, {"kind": "mixture"})
+        for read in (load, info):
+            with pytest.raises(
+                CheckpointError, match=rf"^{re.escape(str(path))} cannot be used: `component_class` must .* 0 up; got 2 diff.*\.$"
+            ):
+                read(path)
 
 
 @pytest.mark.parametrize(
@@ -540,6 +690,19 @@ def test_other_files(tmp_path):
             load(tmp_path / name)
     with pytest.raises(CheckpointError, match=r"There is no file .*missing and no bundled model of that name"):
         load("missing")
+    with pytest.raises(CheckpointError, match=r"/mem cannot be read: Input/output error\.$"):
+        load("/proc/self/mem")
+    with pytest.raises(CheckpointError, match=r"^x{300} cannot be read: File name too long\.$"):
+        load("x" * 300)
+    with pytest.raises(CheckpointError, match=r"cannot be read: embedded null byte\.$"):
+        convert("x\0", tmp_path / "out.safetensors")
+    with pytest.raises(CheckpointError, match=r"is an address.*: seeds convert https://a\.test/x\.pkl x\.safetensors$"):
+        load("https://a.test/x.pkl")
+
+
+def test_a_feature_network_is_no_denoiser():
+    with pytest.raises(ValueError, match=r"`model` = 'fashion-features' is a feature network and no denoiser: .*\(--features\)\.$"):
+        load_model("fashion-features")
 
 
 def test_bundled_models_are_known_by_their_metadata(small, tmp_path, monkeypatch):

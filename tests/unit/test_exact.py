@@ -217,6 +217,11 @@ def test_what_the_front_door_reads():
     assert Gaussian(0.0, 1.0).schedule == EDM() and Gaussian(0.0, 1.0).classes == 0
 
 
+def one_each(K):
+    """A stored mixture of K points, each a class of its own."""
+    return GaussianMixture(torch.zeros(K), 1.0, component_class=torch.arange(K)).to_tensors()
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -231,12 +236,16 @@ def test_what_the_front_door_reads():
         (lambda: GaussianMixture([0.0], 1.0, factors=[1.0]), r"`factors` must have shape"),
         (lambda: GaussianMixture([0.0, 1.0], 1.0, weights=[1.0, 0.0]), "`weights` must be 2 positive"),
         (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, 2]), "`component_class` must be 2 integers"),
+        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, -1]), "every class from 0 up; got 2 different ones, from -1 to 0"),
+        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, 2**62]), f"got 2 different ones, from 0 to {2**62}"),
+        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0.0, 1.0]), r"must be 2 integers.*; got torch.float32, \(2,\)"),
         (lambda: Gaussian(0.0, 1.0)(torch.zeros(2, 3), CLEAN), r"`x` must have shape \(B,\)"),
         (lambda: Gaussian(0.0, 1.0)(torch.zeros(2), CLEAN, torch.zeros(2).long()), "has no classes"),
         (lambda: Empirical([0.0, 1.0], [0, 1])(torch.zeros(2), POINTS[0], torch.zeros(2, 3)), r"`labels` must be \(2,\) integers"),
         (lambda: Empirical([0.0, 1.0], [0, 1])(torch.zeros(2), POINTS[0], torch.tensor([0, 2])), "`labels`.*0 to 1"),
         (lambda: Empirical([0.0, 1.0]).log_density(torch.zeros(2)), "no density.*sigma > 0"),
         (lambda: GaussianMixture([[0.0]], [[1.0]]).to_tensors(), "can be stored"),
+        (lambda: GaussianMixture.from_tensors(one_each(8193), {"kind": "mixture"}), "8,193 classes for 8,193 components: the table"),
         (lambda: GaussianMixture.from_tensors({}, {"kind": "network"}), "kind = 'mixture'"),
         (lambda: GaussianMixture.from_tensors({}, {"kind": "mixture"}), "lacks factors, mean, std, weights"),
     ],

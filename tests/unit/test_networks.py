@@ -52,14 +52,17 @@ def test_wide_network(name):
     meta, runs = cases(name)
     denoiser = build(Config(meta["class_name"], meta["init_kwargs"]))
     fill(denoiser, filled(meta["state_dict"], denoiser.state_dict()))
-    case = runs[0]
-    coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
-    raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels)
-    assert (raw - case.F32).abs().max() < 3e-5
-    assert (denoiser.denoise(case.x, case.sigma, case.class_labels) - case.y32).abs().max() < 2e-5 * case.sigma.max().clip(min=1)
-    denoiser.dtype = torch.float64
-    exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels)
-    assert (exact - case.y64).abs().max() < 1e-10 * case.sigma.max().clip(min=1)
+    assert len(runs) == 5
+    for case in runs:
+        scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
+        coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
+        raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
+        assert (raw - case.F32).abs().max() < 3e-5
+        denoiser.dtype = None
+        assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
+        denoiser.dtype = torch.float64
+        exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
+        assert ((exact - case.y64) / scale).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -150,5 +153,7 @@ def test_errors_name_the_argument():
         DhariwalUNet(9, 3, 3)
     with pytest.raises(ValueError, match="`encoder_type` is 'residal'; it must be one of 'standard', 'skip', 'residual'"):
         SongUNet(16, 3, 3, encoder_type="residal")
+    with pytest.raises(ValueError, match=r"33 channels .* cannot be normed in groups: take a multiple of 8"):
+        blocks.GroupNorm(33)
     with pytest.raises(ValueError, match="`up` and `down` exclude each other"):
         blocks.Conv2d(3, 3, 3, up=True, down=True)
