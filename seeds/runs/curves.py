@@ -78,7 +78,7 @@ class Study:
         baselines: image sets by name, measured in the same way.
         units, splits: parts of the jackknife of the Frechet distance, and splits of the Inception score.
         shown: images of each row to be kept as a picture.
-    Raises: MetricError if a row or a baseline has too few images for the units or the splits.
+    Raises: MetricError if a row or a baseline has too few images for the units or the splits, or images of a shape that the extractor refuses.
     """
 
     rows: Sequence[Row]
@@ -95,6 +95,8 @@ class Study:
             check_units(self.units, images, 2)
             if self.extractor.classify:
                 check_splits(self.splits, images)
+        for channels, height, width in {tuple(row.job.denoiser.shape) for row in self.rows}:
+            self.extractor.check(height, width, channels)
 
     @property
     def models(self) -> dict[str, str]:

@@ -227,6 +227,12 @@ def test_the_picture_of_a_row_holds_the_images_that_are_shown_whatever_the_batch
         np.testing.assert_array_equal(picture, np.concatenate(list(file["arr_0"][:11]), axis=1))
 
 
+def test_images_that_the_features_do_not_know_are_refused_before_anything_is_written(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["curves", "--model", "toy:plain", "--out", str(out), *SMALL]) == 1
+    assert "`images` are 6 x 5 pixels, but fashion-features knows 28 x 28 only" in capsys.readouterr().err and not out.exists()
+
+
 @pytest.mark.parametrize("stop", [4, 23, 61])
 def test_a_stopped_study_goes_on_where_it_was(whole, measuring, tmp_path, monkeypatch, stop):
     asked = []
