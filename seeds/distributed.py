@@ -1,5 +1,6 @@
 """The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
 
+import hashlib
 import os
 import secrets
 import socket
@@ -32,7 +33,7 @@ class Group:
     """The processes of a job. `Group()` is a process on its own; `joined` gives the group that torchrun started.
 
     Work is cut into pieces that are the same for any number of processes, and dealt out by their place in the list, so results do not depend on
-    who makes them. Every method but `share`, `owns` and `count` must be called by all processes, in the same order.
+    who makes them. Every method but `share`, `owns`, `count` and `news` must be called by all processes, in the same order.
 
     Attributes:
         rank, world: this process' number from 0, and how many there are.
@@ -66,6 +67,15 @@ class Group:
             return self.store.add(f"count/{name}", more)
         self._counts[name] = self._counts.get(name, 0) + more
         return self._counts[name]
+
+    def news(self, text: str) -> bool:
+        """Whether no other process has asked this about `text`: it is said by the first, and missed by none. A process on its own may call it."""
+        if self.store is None:
+            return True
+        try:
+            return self.count(f"said/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}", 1) == 1
+        except RuntimeError:  # the others are gone
+            return True
 
     def once(self, function: Callable[[], str]) -> str:
         """What `function` returns on rank 0, the only one that calls it. Raises: on rank 0 what it raises, elsewhere LeaderError."""

@@ -22,18 +22,43 @@ def namespaces() -> bool:
         return False
 
 
+NEEDS = {
+    "gpu": (lambda: torch.cuda.is_available() or torch.backends.mps.is_available(), "no CUDA or MPS device"),
+    "browser": (
+        lambda: bool(shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")),
+        "no Chromium, or no chromedriver or selenium",
+    ),
+    "netns": (namespaces, "no right to make network namespaces, or no iproute2"),
+}
+"""What a marked test needs: whether it is here, and what to say where it is not."""
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu`, `browser` or `netns` are deselected, and counted as such, where there is no GPU; no Chromium, driver or selenium; or where
-    network namespaces cannot be made."""
-    here = {
-        "gpu": lambda: torch.cuda.is_available() or torch.backends.mps.is_available(),
-        "browser": lambda: bool(shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")),
-        "netns": namespaces,
-    }
-    gone = []
-    for need, there in here.items():
-        wanting = [item for item in items if item.get_closest_marker(need)]
-        gone += wanting if wanting and not there() else []
+    """Tests marked `gpu`, `browser` or `netns` are left out where what they need is missing; the end of the run says how many."""
+    wanting = {need: [item for item in items if item.get_closest_marker(need)] for need in NEEDS}
+    gone = {need: held for need, held in wanting.items() if held and not NEEDS[need][0]()}
+    config.stash[LEFT_OUT] = {need: len(held) for need, held in gone.items()}
     if gone:
-        config.hook.pytest_deselected(items=gone)
-        items[:] = [item for item in items if item not in gone]
+        away = list(dict.fromkeys(item for held in gone.values() for item in held))
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells its controller."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left out"] = session.config.stash.get(LEFT_OUT, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """The controller collects nothing; all workers collect the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out") or node.config.stash.get(LEFT_OUT, {})
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    told = [f"{count} {need} test{'s' * (count > 1)} ({NEEDS[need][1]})" for need, count in config.stash.get(LEFT_OUT, {}).items()]
+    if told:
+        terminalreporter.write_line(f"left out: {', '.join(told)}")

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with joined() as group:
             message, code = _run(Session(given, group))
-            if message and (group.first or code not in (USAGE, INTERRUPTED)):  # what all processes find is said once
+            if message and (group.first if code == INTERRUPTED else group.news(message)):  # what all processes find is said once
                 click.echo(f"Error: {message}", err=True)
             return code
     except ConnectionError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -44,7 +45,13 @@ class Calls(click.ParamType):
 
 
 @click.command(cls=MetricCommand)
-@click.option(*jobs.MODEL, default=models.DEFAULT, show_default=True, help="A bundled name, a file, or module:factory.")
+@click.option(
+    *jobs.MODEL,
+    multiple=True,
+    default=(models.DEFAULT,),
+    show_default=True,
+    help="A bundled name, a file, or module:factory. Give it many times to draw each line for each model.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default="curves", show_default=True, help="The folder to fill.")
 @click.option(
     "--line",
@@ -90,7 +97,7 @@ class Calls(click.ParamType):
 def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, title: str, **given: Any) -> None:
     """Measure solvers at several numbers of model calls.
 
-    Writes curves.json, curves.csv, plots, and index.html, a page to look at. Lines x model calls x seed ranges are the rows. Every image of a row
+    Writes curves.json, curves.csv, plots, and index.html, a page to look at. Models x lines x model calls x seed ranges are the rows. Every image of a row
     is drawn, judged and forgotten; the first few are kept to be looked at. Options of solver and grid are for all lines that do not give their own.
     """
     if row is not None:
@@ -133,33 +140,42 @@ def repeat(session: Session, out: Path, number: int) -> None:
         raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(record['rows']) - 1}.")
     with curves.make_context("curves", record["arguments"][1:], parent=click.get_current_context().parent) as context:
         given = {key: value for key, value in context.params.items() if key not in ("out", "row", "resume", "threads", "title")}
-        study = _study(session, given)
-    row, old = study.rows[number], record["rows"][number]
-    changed = [key for key, value in row.facts().items() if old.get(key) != json.loads(json.dumps(value))]
+        try:
+            study = _study(session, given | {"baselines": ()})
+        except ValueError as error:
+            raise ValueError(
+                f"{error} `--row` needs the model and the reference that the study was started with, under the names in `command` of {path}, which "
+                "are looked for from the current folder."
+            ) from error
+    changed = studies.changed(study, number, record, seeds.__version__)
     if changed:
         raise ValueError(
-            f"Row {number} cannot be repeated: {', '.join(changed)} would be another. It was made by version {record['version']}."
+            f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was started with (`command` in "
+            f"{path}), or make a new study in another folder. It was made by version {record['version']}."
         )
+    row, old = study.rows[number], record["rows"][number]
     with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, len(row.job.seeds) * row.job.plan.nfe) as bar:
         new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
-    session.say(json.dumps({**row.facts(), **new}, indent=2))
+    session.say(json.dumps({**study.row_facts(number), **new}, indent=2))
     if session.group.first and old["status"] == "done":
         same = all(new[key] == old[key] for key in ("frechet", "inception_score"))
-        session.say(
-            "The same numbers." if same else "Other numbers than the study has: frechet {frechet[value]} there.".format(**old), err=True
-        )
+        apart = "; ".join(studies.elsewhere(study, record, seeds.__version__))
+        apart = f"It was made with {apart}" if apart else "Versions, platform and device are the same"
+        other = f"Other numbers than the study has: frechet {old['frechet']['value']} there. {apart}."
+        session.say("The same numbers." if same else other, err=True)
         click.get_current_context().exit(0 if same else 1)
 
 
 def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     own = ("model", "lines", "nfe", "ranges", "features", "sha256", "reference", "baselines", "batch", "units", "splits", "shown", "device")
-    model, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
+    names, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
     shared = {key: value for key, value in given.items() if key not in own}
-    found = jobs.loaded(session, model, device)
+    found = [jobs.loaded(session, name, device) for name in dict.fromkeys(names)]
     rows = []
-    for line in dict.fromkeys(lines):
+    for model, line in itertools.product(found, dict.fromkeys(lines)):
+        name = line if len(found) == 1 else f"{model.name}: {line}"
         options = shared | line_options(line)
-        for calls, steps in steps_for(found, options, nfe, line).items():
+        for calls, steps in steps_for(model, options, nfe, line).items():
             asked = {**options, "steps": steps}
             kept = {
                 key: value
@@ -167,7 +183,7 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
                 if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype")
             }
             rows += [
-                studies.Row(line, kept, steps, calls, jobs.job(found, runs.parse_seeds(text), batch, asked))
+                studies.Row(name, kept, steps, calls, jobs.job(model, runs.parse_seeds(text), batch, asked))
                 for text in dict.fromkeys(ranges)
             ]
     path = named(reference)

@@ -36,6 +36,12 @@ def same_width(features: np.ndarray, reference: np.ndarray) -> None:
         )
 
 
+def check_splits(splits: int, rows: int) -> None:
+    """Raises: MetricError unless each of `splits` splits gets one of `rows` rows."""
+    if not 1 <= splits <= rows:
+        raise MetricError(f"`splits` is {splits}, but must lie between 1 and N = {rows}, the number of images.")
+
+
 def check_units(units: int, rows: int, least: int, what: str = "units") -> None:
     """Raises: MetricError unless `units` is at least 2 and each unit gets `least` of `rows` rows."""
     if units < 2:

@@ -60,6 +60,7 @@ class Extractor:
         classify: the same -> class probabilities (B, classes); None if the extractor has none.
         device: where the images are sent.
         both: the same -> features and probabilities, where the network gives both at once.
+        size: (H, W) of the images that it was made for, after resizing; None takes any.
     """
 
     recipe: Recipe
@@ -67,9 +68,10 @@ class Extractor:
     classify: Callable[[torch.Tensor], torch.Tensor] | None = None
     device: str = "cpu"
     both: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    size: tuple[int, int] | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels against the rule."""
+        """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels or a size against the rule."""
         return self._run(lambda pixels: (self.features(pixels),), images)[0]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -86,9 +88,23 @@ class Extractor:
             return features, probabilities
         return self(images), self.probabilities(images) if self.classify else None
 
+    def check(self, height: int, width: int, channels: int) -> None:
+        """Raises: MetricError, as a call does, if images of this shape are none that it takes."""
+        self._pixels(np.zeros((1, height, width, channels), np.uint8))
+
+    def _pixels(self, images: np.ndarray) -> torch.Tensor:
+        pixels = prepare(images, self.recipe)
+        if self.size not in (None, tuple(pixels.shape[2:])):
+            have, want = (" x ".join(map(str, size)) for size in (pixels.shape[2:], self.size or ()))
+            raise MetricError(
+                f"`images` are {have} pixels, but {self.recipe.name} knows {want} only, and nothing is resized unasked. Make them {want}, or "
+                "give other features."
+            )
+        return pixels
+
     @torch.no_grad()
     def _run(self, function: Callable, images: np.ndarray) -> list[np.ndarray]:
-        out = [torch.as_tensor(rows) for rows in function(prepare(images, self.recipe).to(self.device))]
+        out = [torch.as_tensor(rows) for rows in function(self._pixels(images).to(self.device))]
         for rows in out:
             if rows.ndim != 2 or len(rows) != len(images):
                 raise MetricError(
@@ -125,13 +141,21 @@ def from_callable(
 
 
 def from_module(
-    module: torch.nn.Module, name: str, sha256: str | None = None, *, resize: str = "none", channels: str = "grey", device: str = "cpu"
+    module: torch.nn.Module,
+    name: str,
+    sha256: str | None = None,
+    *,
+    resize: str = "none",
+    channels: str = "grey",
+    size: tuple[int, int] | None = None,
+    device: str = "cpu",
 ) -> Extractor:
     """An extractor of a classifier whose forward takes float32 images (B, C, H, W) in [-1, 1], x = u / 127.5 - 1, to (features, logits).
 
     Args:
         module: put in eval mode and on `device`.
         sha256: of the file that holds the weights; by default `hash_weights(module)`.
+        size: (H, W) of the images that the network knows; by default what it says itself, as `module.size`, else any.
     """
     module = module.eval().to(device)
 
@@ -143,18 +167,20 @@ def from_module(
         return features, logits.softmax(dim=1)
 
     recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)
-    return Extractor(recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both)
+    return Extractor(
+        recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both, size or getattr(module, "size", None)
+    )
 
 
 def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:
     """The standard FID detector, `inception-2015-12-05.pt` or a file with its calls, from a local path; nothing is downloaded.
 
     It is called on uint8 RGB images (B, 3, H, W) of native size, grey repeated to three; it resizes and scales inside. Features are
-    `module(images, return_features=True)`, 2048 pooled numbers; class probabilities `module(images, no_output_bias=True)`.
+    `module(images, return_features=True)`, 2048 pooled numbers; class probabilities `module(images, no_output_bias=True)`, of a file that takes it.
 
     Args:
         sha256: of the file, 64 hex digits; required, because a changed detector changes every number. The error prints the file's own.
-    Raises: MetricError if the file is missing, its hash is another, or it is no TorchScript.
+    Raises: MetricError if the file is missing, its hash is another, or it is no TorchScript, or one that gives no features.
     """
     path = Path(path)
     try:
@@ -171,10 +197,14 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
             module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     except RuntimeError as error:
         raise MetricError(f"{path} is no TorchScript file. Pickled networks are not read; use the `.pt` TorchScript export.") from error
-    recipe = Recipe(path.stem, found, "none", "rgb")
-    return Extractor(
-        recipe, lambda images: module(images, return_features=True), lambda images: module(images, no_output_bias=True), device
-    )
+    takes = {argument.name for argument in module.forward.schema.arguments}
+    if "return_features" not in takes:
+        raise MetricError(
+            f"{path} is a TorchScript network without the argument `return_features`, by which a detector is asked for its features. Give "
+            "inception-2015-12-05.pt, or a file with its calls."
+        )
+    classify = (lambda images: module(images, no_output_bias=True)) if "no_output_bias" in takes else None
+    return Extractor(Recipe(path.stem, found, "none", "rgb"), lambda images: module(images, return_features=True), classify, device)
 
 
 def hash_weights(module: torch.nn.Module) -> str:

@@ -6,16 +6,16 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from seeds.metrics.checks import MetricError
 
@@ -79,7 +79,7 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     """The images at `path`, in a fixed order. The content decides what it is.
 
     - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path; modes L, 1 channel, and RGB, 3. The
-      grid.png of a run is none of its images;
+      grid.png of a run is none of its images, and hidden files (.name) are none;
     - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
     - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
 
@@ -108,9 +108,7 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 
 
 def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
-    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    ours = {"grid.png"} if (path / "run.json").exists() else set()
-    names = _of_seeds(path, _image_names(name for name in files if name not in ours), seeds)
+    names = _of_seeds(path, _image_names(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()), seeds)
 
     def load(name: str) -> np.ndarray:
         with _reading(path / name), (path / name).open("rb") as file:
@@ -237,16 +235,26 @@ def _image(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _decode(file) -> np.ndarray:
-    with Image.open(file) as image:
+    try:
+        opened = Image.open(file)
+    except UnidentifiedImageError:  # whose message names the buffer
+        raise ValueError("it is damaged, or no image that Pillow knows") from None
+    with opened as image:
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
         array = np.asarray(image)
     return array.reshape(*array.shape[:2], -1)
 
 
-def _image_names(names) -> list[str]:
-    known = Image.registered_extensions()
-    return sorted(name for name in names if Path(name).suffix.lower() in known)
+def _image_names(names: Iterable[str]) -> list[str]:
+    """The images among the files of a folder or a zip, named by their path in it, in order; no hidden ones, and not the grid of a run."""
+    known, files = Image.registered_extensions(), set(names)
+
+    def wanted(path: PurePosixPath) -> bool:
+        grid = path.name == "grid.png" and str(path.with_name("run.json")) in files
+        return path.suffix.lower() in known and not path.name.startswith(".") and not grid
+
+    return sorted(name for name in files if wanted(PurePosixPath(name)))
 
 
 def _some(images: ImageSet) -> ImageSet:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features
+from seeds.metrics.checks import MetricError, as_features, check_splits
 from seeds.metrics.estimate import Estimate, over_parts
 
 
@@ -23,8 +23,7 @@ def inception_score(probabilities, splits: int = 10) -> Estimate:
     Source: Salimans et al. 2016 (arXiv:1606.03498), section 4.
     """
     p = as_features(probabilities, "probabilities", least=1)
-    if not 1 <= splits <= len(p):
-        raise MetricError(f"`splits` is {splits}, but must lie between 1 and N = {len(p)}, the number of images.")
+    check_splits(splits, len(p))
     off = np.abs(p.sum(axis=1) - 1)
     if p.min() < 0 or off.max() > 1e-3:
         row = int(np.argmax(np.maximum(off, -p.min(axis=1))))

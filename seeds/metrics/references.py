@@ -64,7 +64,8 @@ def save_statistics(path: str | Path, statistics: Statistics) -> None:
         with replacing(path, shared=True) as part, part.open("wb") as file:
             np.savez(file, format=_FORMAT, **fields, **vars(statistics.recipe))
     except OSError as error:
-        raise MetricError(f"The statistics cannot be written to {path}: {error.strerror}. Nothing was left there.") from error
+        left = "What was there before still is" if path.exists() else "Nothing was left there"
+        raise MetricError(f"The statistics cannot be written to {path}: {error.strerror}. {left}.") from error
 
 
 def load_statistics(path: str | Path) -> Statistics:
@@ -76,11 +77,14 @@ def load_statistics(path: str | Path) -> Statistics:
     path = Path(path)
     try:
         with path.open("rb") as raw:
+            if raw.read(4) not in (b"PK\3\4", b"PK\5\6"):  # what np.load takes for a pickle, and advises to trust
+                raise ValueError("it does not begin as an npz does")
+            raw.seek(0)
             file = np.load(raw, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array, not an npz")
             keys = ("mu", "sigma", "n", "dtype", "source", "features", "name", "sha256", "resize", "channels")
             found = {key: file[key] for key in keys if key in file.files}
+            if broken := [key for key, value in found.items() if not isinstance(value, np.ndarray)]:
+                raise ValueError(f"its `{broken[0]}` is no array")
             missing = {"mu", "sigma"} - set(found)
             if missing:
                 raise ValueError(f"it holds {', '.join(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
@@ -89,7 +93,9 @@ def load_statistics(path: str | Path) -> Statistics:
             f"The reference {path} does not exist. `seeds ref` makes one; bundled: {', '.join(bundled_statistics())}."
         ) from None
     except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
-        raise MetricError(f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged or no statistics file.") from error
+        raise MetricError(
+            f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged, or no statistics file; `seeds ref` makes one."
+        ) from error
     return _checked(path, found)
 
 

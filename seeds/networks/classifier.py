@@ -12,8 +12,12 @@ class ConvClassifier(nn.Module):
     forward(x) -> (features (B, 4 width) >= 0, logits (B, classes)). x (B, 1, H, W) is uint8, or floating point in [-1, 1], where the
     uint8 value n stands for n / 127.5 - 1: that is the whole preprocessing. Evaluated in float32. Use in eval mode.
 
+    Attributes:
+        size: (H, W) of the images it is trained on; others pass, and mean nothing.
     Raises: ValueError if x is not (B, 1, H, W).
     """
+
+    size = (28, 28)
 
     def __init__(self, width: int = 32, classes: int = 10, dropout: float = 0.0):
         super().__init__()

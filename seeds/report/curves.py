@@ -58,8 +58,9 @@ def check(record: Record) -> None:
 
 
 def heading(record: Record) -> str:
-    """What the study is called: its own title, else its model."""
-    return str(record.get("title") or record.get("study", {}).get("model", ""))
+    """What the study is called: its own title, else its model or models."""
+    model = record.get("study", {}).get("model", "")
+    return str(record.get("title") or (", ".join(model) if isinstance(model, list) else model))
 
 
 def lines(record: Record) -> list[str]:

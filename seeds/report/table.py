@@ -54,7 +54,8 @@ def csv_text(record: Record) -> str:
         for metric in METRICS:
             found = row.get(metric.key) or {}
             held |= {f"{metric.key}.{part}": found.get(part) for part in ESTIMATE[1:]} | {metric.key: found.get("value")}
-        writer.writerow({name: _cell(value) for name, value in (held | shared).items()})
+        own = {f"study.{name}": row[name] for name in ("model", "model_sha256") if name in row}  # of several models
+        writer.writerow({name: _cell(value) for name, value in (held | shared | own).items()})
     return out.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 import time
 import zipfile
@@ -9,12 +10,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from seeds.distributed import Group
+from seeds.metrics.checks import check_splits, check_units
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.features import Extractor
 from seeds.metrics.frechet import frechet_estimate
@@ -71,11 +73,12 @@ class Study:
     """What is measured.
 
     Attributes:
-        rows: jobs of one model.
+        rows: jobs, of one model or of several.
         extractor, statistics, reference: the features, what the images are compared with, and its name and hash.
         baselines: image sets by name, measured in the same way.
         units, splits: parts of the jackknife of the Frechet distance, and splits of the Inception score.
         shown: images of each row to be kept as a picture.
+    Raises: MetricError if a row or a baseline has too few images for the units or the splits, or images of a shape that the extractor refuses.
     """
 
     rows: Sequence[Row]
@@ -87,11 +90,32 @@ class Study:
     splits: int = 10
     shown: int = 10
 
+    def __post_init__(self) -> None:
+        for images in {*(len(row.job.seeds) for row in self.rows), *(images.count for images in self.baselines.values())}:
+            check_units(self.units, images, 2)
+            if self.extractor.classify:
+                check_splits(self.splits, images)
+        for channels, height, width in {tuple(row.job.denoiser.shape) for row in self.rows}:
+            self.extractor.check(height, width, channels)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Name and hash of each model."""
+        return {row.job.model: row.job.model_hash for row in self.rows}
+
+    def row_facts(self, number: int) -> dict[str, Any]:
+        """What identifies a row: its own facts, and its model where there are several."""
+        job = self.rows[number].job
+        own = {"model": job.model, "model_sha256": job.model_hash} if len(self.models) > 1 else {}
+        return self.rows[number].facts() | own
+
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON-able values."""
         job = self.rows[0].job.facts(version, threads)
+        several = {"model": list(self.models), "model_sha256": list(self.models.values())} if len(self.models) > 1 else {}
         return {
             **{key: job[key] for key in job if key not in ("solver", "nfe", "plan_sha256", "seeds")},
+            **several,
             "features": vars(self.extractor.recipe),
             "reference": dict(self.reference),
             "seeds": list(dict.fromkeys(show_seeds(row.job.seeds) for row in self.rows)),
@@ -139,14 +163,14 @@ def run_study(
             raise ValueError(f"{out} holds a study ({before['status']}). Complete it with --resume, or choose another folder.")
         chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
         facts = study.facts(version, chosen)
-        rows = [{"row": number, **row.facts(), "status": "waiting"} for number, row in enumerate(study.rows)]
+        rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
         if before is None:
             record = {
                 "format": FORMAT,
                 "status": "running",
                 "study": facts,
                 "title": title,
-                "environment": {**environment(study.rows[0].job.device), "torch": torch.__version__},
+                "environment": _environment(study),
                 "version": version,
                 "command": command,
                 "arguments": list(arguments),
@@ -183,7 +207,7 @@ def run_study(
                 cache = Cache(out, k)
                 result = measure(study, row, group, bar.asked, cache)
                 record["rows"][k] |= {"status": DONE, **result, "picture": cache.picture.relative_to(out).as_posix()}
-                record["rows"][k]["command"] = f"seeds curves --out {out} --row {k}"
+                record["rows"][k]["command"] = shlex.join(["seeds", "curves", "--out", str(out), "--row", str(k)])
                 group.once(keep)
                 cache.clear()
 
@@ -199,28 +223,58 @@ def run_study(
     return record
 
 
+def changed(study: Study, number: int, record: Mapping[str, Any], version: str) -> list[str]:
+    """What decides the numbers of a row and is not what the record says, in words. Versions and the device are left out: `elsewhere` has them."""
+    if not number < len(study.rows):
+        return [f"the number of rows {len(record['rows'])}, now {len(study.rows)}"]
+    old = {**record["study"], **record["rows"][number]}
+    now = {**study.facts(version, record["study"]["threads"]), **study.row_facts(number)}
+    apart = ("version", "torch", "device", "shown", "baselines")
+    return _different(old, {key: value for key, value in now.items() if key not in apart})
+
+
+def elsewhere(study: Study, record: Mapping[str, Any], version: str) -> list[str]:
+    """What of the versions, the platform and the device is not what the record says, in words."""
+    return _different({**record["environment"], "seeds": record["version"]}, {**_environment(study), "seeds": version})
+
+
+def _environment(study: Study) -> dict[str, str]:
+    return {**environment(study.rows[0].job.device), "torch": torch.__version__}
+
+
 def measure(study: Study, row: Row, group: Group, asked: Callable[[int], Any], cache: "Cache | None" = None) -> dict[str, Any]:
     """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and seconds of all processes."""
     spent = [0]
+    shown: list[tuple[int, np.ndarray]] = []
 
     def pieces() -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
         job = row.job
         for number, unit in enumerate(job.units):
             if not group.owns(number):
                 continue
-            held = cache.read(number) if cache else None
+            first = number * job.batch
+            wanted = max(0, study.shown - first)  # of its images, for the picture
+            held = cache.read(number, wanted > 0) if cache else None
             if held is None:
                 begun = time.perf_counter()
-                piece = Piece(number * job.batch, job.images(unit, asked))
-                held = *_judged(study, piece), round(1000 * (time.perf_counter() - begun))
+                piece = Piece(first, job.images(unit, asked))
+                features, probabilities = _judged(study, piece)
+                ms = round(1000 * (time.perf_counter() - begun))
+                held = Judged(features, probabilities, ms, piece.images[:wanted] if wanted else None)
                 if cache:
-                    cache.write(number, *held, images=piece.images[: study.shown] if number == 0 else None)
+                    cache.write(number, held)
             else:
                 asked(len(unit) * job.plan.nfe)
-            spent[0] += held[2]
-            yield number * job.batch, held[0], held[1]
+            spent[0] += held.ms
+            if held.images is not None:
+                shown.append((first, held.images))
+            yield first, held.features, held.probabilities
 
     found = _measured(study, pieces(), group)
+    if cache:
+        flat = collected(((first, images.reshape(len(images), -1).astype(np.float32)) for first, images in shown), group)
+        if group.first:  # whose the first unit is
+            cache.write_picture(flat.astype(np.uint8).reshape(-1, *shown[0][1].shape[1:]))
     seconds = int(group.total({"ms": np.array(spent[0])})["ms"]) / 1000
     return {**found, "seconds": seconds}
 
@@ -254,6 +308,15 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(estimate).items()}
 
 
+class Judged(NamedTuple):
+    """What is known of a unit: features, class probabilities if there are classes, the time it took, and those of its images that are shown."""
+
+    features: np.ndarray
+    probabilities: np.ndarray | None
+    ms: int
+    images: np.ndarray | None
+
+
 class Cache:
     """What is known of a row before it is done: one file for each unit; and its picture, which stays."""
 
@@ -263,19 +326,26 @@ class Cache:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npz"
 
-    def read(self, number: int) -> tuple[np.ndarray, np.ndarray | None, int] | None:
-        """(features, probabilities, milliseconds) of a unit, if they are there and whole."""
+    def read(self, number: int, shown: bool) -> Judged | None:
+        """A unit, if it is there and whole; with its images if they are to be `shown`."""
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
-                return file["features"], file["probabilities"] if "probabilities" in file.files else None, int(file["ms"])
+                return Judged(
+                    file["features"],
+                    file["probabilities"] if "probabilities" in file.files else None,
+                    int(file["ms"]),
+                    file["images"] if shown else None,
+                )
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
 
-    def write(self, number: int, features: np.ndarray, probabilities: np.ndarray | None, ms: int, *, images: np.ndarray | None) -> None:
-        if images is not None:
-            atomic(self.picture, files.png(np.concatenate(list(images), axis=1)))
-        arrays = {"features": features, "ms": np.array(ms)} | ({} if probabilities is None else {"probabilities": probabilities})
+    def write(self, number: int, judged: Judged) -> None:
+        arrays = {name: np.asarray(value) for name, value in judged._asdict().items() if value is not None}
         atomic(self._path(number), files.npz_bytes(arrays))
+
+    def write_picture(self, images: np.ndarray) -> None:
+        """Images (B, H, W, C) side by side."""
+        atomic(self.picture, files.png(np.concatenate(list(images), axis=1)))
 
     def clear(self) -> None:
         """The row is done."""
@@ -283,12 +353,22 @@ class Cache:
 
 
 def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
-    now = json.loads(json.dumps({**facts, "rows": rows}))
-    old = {**before["study"], "rows": [{key: row.get(key) for key in rows[0]} | {"status": "waiting"} for row in before["rows"]]}
-    differences = [key for key in now if old.get(key) != now[key]]
+    old = [{key: row.get(key) for key in rows[0]} | {"status": "waiting"} for row in before["rows"]]
+    differences = _different(before["study"], facts) or ["other rows"] * (old != json.loads(json.dumps(rows)))
     if differences:
-        said = "; ".join(f"{key} {old.get(key)!r}, now {now[key]!r}" for key in differences if key != "rows") or "other rows"
         raise ValueError(
-            f"{out} holds another study: it has {said}. Give --resume what the study was started with (`command` in {out / RECORD}), or choose "
-            "another folder."
+            f"{out} holds another study: it has {'; '.join(differences)}. Give --resume what the study was started with (`command` in "
+            f"{out / RECORD}), or choose another folder."
         )
+
+
+def _different(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings of `now` that `old` has otherwise, in words; of settings within settings, those that differ."""
+    found = []
+    for key, value in json.loads(json.dumps(now)).items():
+        held = old.get(key)
+        if isinstance(value, dict) and isinstance(held, dict):
+            found += [f"{key}.{words}" for words in _different(held, dict.fromkeys(held) | value)]
+        elif held != value:
+            found.append(f"{key} {held!r}, now {value!r}")
+    return found

@@ -84,6 +84,8 @@ def record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
         found = json.loads(data)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or "status" not in found or not isinstance(found.get(kind), dict):
+    lists = ("rows", "arguments") if kind == "study" else ()
+    wanted = {kind: dict, "status": str, **dict.fromkeys(lists, list)}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
         raise ValueError(f"{path} is not the record of a {'run' if kind == 'job' else kind}. Choose another folder, or delete it.")
     return found

@@ -21,9 +21,9 @@ class Detector(torch.nn.Module):
         return features.softmax(1)
 
 
-def save(path):
-    """(path, SHA-256) of the file."""
+def save(path, module=None):
+    """(path, SHA-256) of the file; of another `module` than the detector, if given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(Detector()).save(str(path))
+        torch.jit.script(module or Detector()).save(str(path))
     return path, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import re
+import shlex
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import toy
 from click import UsageError
 from click.testing import CliRunner
 from detector import save
+from PIL import Image
 
 from seeds.cli import main
 from seeds.cli.curves import line_options, steps_for
@@ -16,6 +21,7 @@ from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.metrics.references import load_statistics
 
+PLAN = ("--solver", "seeds-2", "--steps", "1")
 RNG = np.random.default_rng(3)
 LINES = ("--line", "seeds-2", "--line", "erk-1 grid=uniform_lam", "--nfe", "3,7,8", "--seeds", "0-19", "--seeds", "50-69")
 
@@ -92,6 +98,139 @@ def test_a_row_is_repeated_by_its_command(whole, capsys):
     (out / "curves.json").write_text(json.dumps(record))
     assert main(["curves", "--out", str(out), "--row", "10"]) == 2
     assert "rows 0 to 9" in capsys.readouterr().err
+
+
+SMALL = ("--line", "seeds-2", "--nfe", "3", "--seeds", "0-19")
+
+
+@pytest.fixture
+def own(measuring, tmp_path, monkeypatch):
+    """A study in a folder with a blank in its name, of a model, a reference and a baseline that are files of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("own_model.py").write_text("from toy import colour\n")
+    Path("own.npz").write_bytes(Path(measuring[0][-1]).read_bytes())
+    Path("train.npz").write_bytes(Path(measuring[1]).read_bytes())
+    code, record = study(
+        Path("my study"), measuring, "--ref", "own.npz", "--baseline", "train=train.npz", model="own_model:colour", lines=SMALL
+    )
+    yield record
+    assert code == 0
+    sys.modules.pop("own_model", None)
+
+
+def repeated(capsys, record, row=0):
+    """(exit code, stderr) of a row's command as the shell reads it."""
+    _, *words = shlex.split(record["rows"][row]["command"])
+    capsys.readouterr()
+    return main(words), capsys.readouterr().err
+
+
+def test_a_row_is_repeated_by_its_command_in_any_folder_and_without_the_baselines(own, capsys):
+    Path("train.npz").unlink()
+    assert repeated(capsys, own) == (0, "The same numbers.\n")
+
+
+def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, capsys, monkeypatch):
+    monkeypatch.setattr(toy.Toy, "__call__", lambda *_, **__: pytest.fail("a row was drawn"))
+    model, reference = Path("own_model.py"), Path("own.npz")
+    before = model.read_text(), reference.read_bytes()
+    model.write_text(before[0] + "# edited\n")
+    code, err = repeated(capsys, own)
+    assert code == 2 and re.match(r"Error: Row 0 cannot be repeated, for the study has model_sha256 '\w+', now '\w+'\. Bring back", err)
+    model.write_text(before[0])
+    with np.load(reference) as file:
+        np.savez(reference, **{key: value + 1 if key == "mu" else value for key, value in file.items()})
+    code, err = repeated(capsys, own)
+    assert code == 2 and "the study has reference.sha256 '" in err and "model_sha256" not in err
+    reference.unlink()
+    code, err = repeated(capsys, own)
+    assert (
+        code == 2
+        and "own.npz does not exist" in err
+        and "under the names in `command` of my study/curves.json, which are looked for from" in err
+    )
+
+
+def test_other_numbers_are_said_with_the_other_versions(own, capsys):
+    path = Path("my study/curves.json")
+    own["rows"][0]["frechet"]["value"] *= 1.001
+    path.write_text(json.dumps(own))
+    code, err = repeated(capsys, own)
+    assert code == 1 and "Other numbers than the study has" in err and "Versions, platform and device are the same." in err
+    own["environment"]["torch"] = own["study"]["torch"] = "1.0"
+    path.write_text(json.dumps(own))
+    code, err = repeated(capsys, own)
+    assert code == 1 and "It was made with torch '1.0', now '" in err
+
+
+def test_records_that_miss_something_are_named(own, capsys):
+    for key in ("rows", "arguments", "status"):
+        Path("my study/curves.json").write_text(json.dumps({name: value for name, value in own.items() if name != key}))
+        code, err = repeated(capsys, own)
+        assert code == 2 and "my study/curves.json is not the record of a study. Choose another folder, or delete it." in err
+
+
+def test_lines_are_drawn_for_each_model(measuring, tmp_path, capsys):
+    out, more = tmp_path / "out", ("--model", "toy:tinted")
+    code, record = study(out, measuring, *more, lines=SMALL)
+    assert code == 0 and record["format"] == 1 and record["study"]["model"] == ["toy:colour", "toy:tinted"]
+    assert [(row["line"], row["model"]) for row in record["rows"]] == [
+        ("toy:colour: seeds-2", "toy:colour"), ("toy:tinted: seeds-2", "toy:tinted"),
+    ]  # fmt: skip
+    alone = {model: study(tmp_path / model, measuring, model=model, lines=SMALL)[1] for model in ("toy:colour", "toy:tinted")}
+    for row in record["rows"]:
+        (only,) = alone[row["model"]]["rows"]
+        assert row["frechet"] == only["frechet"] and only["line"] == "seeds-2" and "model" not in only
+        assert alone[row["model"]]["study"]["model"] == row["model"] and alone[row["model"]]["study"]["model_sha256"] == row["model_sha256"]
+    with (out / "curves.csv").open(newline="") as file:
+        assert [line["study.model"] for line in csv.DictReader(file)] == ["toy:colour", "toy:tinted"]
+    assert "toy:colour, toy:tinted: quality against model calls" in (out / "index.html").read_text()
+    assert repeated(capsys, record, 1) == (0, "The same numbers.\n")
+    record["rows"][1] |= {"status": "waiting", "frechet": None}
+    (out / "curves.json").write_text(json.dumps(record | {"status": "running"}))
+    assert study(out, measuring, *more, "--resume", lines=SMALL)[1]["rows"][1]["status"] == "done"
+    assert study(out, measuring, "--resume", lines=SMALL)[0] == 2
+
+
+def test_too_few_images_are_noticed_before_anything_is_written(measuring, tmp_path, capsys):
+    np.savez(tmp_path / "few.npz", arr_0=np.zeros((7, 4, 4, 3), np.uint8))
+    for more, words in (
+        (("--seeds", "0-5"), "N = 6 is too small for 5 units"),
+        (("--splits", "21"), "`splits` is 21, but must lie between 1 and N = 20"),
+        (("--baseline", f"few={tmp_path / 'few.npz'}"), "N = 7 is too small for 5 units"),
+    ):
+        lines = SMALL[:4] if more[0] == "--seeds" else SMALL
+        command = [
+            "curves",
+            "--model",
+            "toy:colour",
+            "--out",
+            str(tmp_path / "out"),
+            *lines,
+            *measuring[0],
+            "--units",
+            "5",
+            "--splits",
+            "2",
+        ]
+        assert main([*command, *more]) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_picture_of_a_row_holds_the_images_that_are_shown_whatever_the_batch(measuring, tmp_path):
+    out = tmp_path / "out"
+    study(out, measuring, "--shown", "11", lines=SMALL)  # two units of 8
+    picture = np.asarray(Image.open(out / "rows" / "000.png"))
+    assert main(["sample", "--model", "toy:colour", "--out", str(tmp_path / "s.npz"), "--batch", "8", "--seeds", "0-19", *PLAN]) == 0
+    with np.load(tmp_path / "s.npz") as file:
+        np.testing.assert_array_equal(picture, np.concatenate(list(file["arr_0"][:11]), axis=1))
+
+
+def test_images_that_the_features_do_not_know_are_refused_before_anything_is_written(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["curves", "--model", "toy:plain", "--out", str(out), *SMALL]) == 1
+    assert "`images` are 6 x 5 pixels, but fashion-features knows 28 x 28 only" in capsys.readouterr().err and not out.exists()
 
 
 @pytest.mark.parametrize("stop", [4, 23, 61])

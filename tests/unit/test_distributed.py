@@ -171,7 +171,16 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path, whole):
     assert images(out) == expected and not left_over(tmp_path)
 
 
-def test_a_mistake_is_told_once(tmp_path):
-    process = torchrun("-m", "seeds", "sample", "--model", "toy:colour", "--solver", "seeds-33", "--out", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--model toy:colour --solver seeds-33", "There is no solver 'seeds-33'"),
+        ("--model absent.safetensors", "There is no file absent.safetensors"),
+        ("--model toy:first_only", "The model's `shape` is None"),
+    ],
+    ids=["usage", "failure", "second process only"],
+)
+def test_a_mistake_is_told_once_whoever_makes_it(tmp_path, words, sentence):
+    process = torchrun("-m", "seeds", "sample", *words.split(), "--out", tmp_path / "out")
     err = process.communicate(timeout=120)[1]
-    assert process.returncode and err.count("Error: There is no solver 'seeds-33'") == 1
+    assert process.returncode and [line[7 : 7 + len(sentence)] for line in err.splitlines() if line.startswith("Error: ")] == [sentence]

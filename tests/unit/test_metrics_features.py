@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import sys
 import types
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from detector import Detector, save
 from PIL import Image
 
+from seeds import checkpoints
 from seeds.cli.metrics import fid, is_, kid, ref
 from seeds.cli.sample import sample
 from seeds.metrics.checks import MetricError
@@ -57,6 +59,35 @@ def test_torchscript_refusals(detector, tmp_path):
     (tmp_path / "fake.pt").write_bytes(b"\x80\x04cos\nsystem\n")
     with pytest.raises(MetricError, match=r"is no TorchScript file. Pickled networks are not read"):
         from_torchscript(tmp_path / "fake.pt", hashlib.sha256(b"\x80\x04cos\nsystem\n").hexdigest())
+
+
+class Plain(torch.nn.Module):
+    def forward(self, img: torch.Tensor) -> torch.Tensor:
+        return img.to(torch.float32).mean((2, 3))
+
+
+class WithoutClasses(torch.nn.Module):
+    def forward(self, img: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        return img.to(torch.float32).mean((2, 3))
+
+
+def test_a_network_that_has_not_the_detector_s_calls(tmp_path):
+    with pytest.raises(MetricError, match=r"a.pt is a TorchScript network without the argument `return_features`.*inception-2015-12-05"):
+        from_torchscript(*save(tmp_path / "a.pt", Plain()))
+    extractor = from_torchscript(*save(tmp_path / "b.pt", WithoutClasses()))
+    assert extractor(IMAGES).shape == (60, 3) and extractor.judge(IMAGES)[1] is None
+
+
+def test_the_bundled_features_know_one_size():
+    extractor = from_module(checkpoints.load("fashion-features"), "fashion-features")
+    assert extractor.size == (28, 28) and extractor(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 128)
+    for call in (extractor, extractor.probabilities, extractor.judge):
+        with pytest.raises(
+            MetricError, match=r"`images` are 32 x 28 pixels, but fashion-features knows 28 x 28 only, and nothing is resized"
+        ):
+            call(np.zeros((2, 32, 28, 1), np.uint8))
+    resized = from_module(checkpoints.load("fashion-features"), "fashion-features", resize="pillow-bilinear-28")
+    assert resized(np.zeros((2, 32, 28, 1), np.uint8)).shape == (2, 128)
 
 
 class Classifier(torch.nn.Module):
@@ -167,8 +198,10 @@ def test_statistics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: No space left on device. Nothing was left"):
+    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: No space left on device. What was there before still is\."):
         save_statistics(tmp_path / "ref.npz", statistics)
+    with pytest.raises(MetricError, match=r"cannot be written to .*new.npz: No space left on device. Nothing was left there\."):
+        save_statistics(tmp_path / "new.npz", statistics)
     assert [file.name for file in tmp_path.iterdir()] == ["ref.npz"] and load_statistics(tmp_path / "ref.npz").n == 9
     with pytest.raises(MetricError, match=r"cannot be written to .*No such file or directory"):
         save_statistics(tmp_path / "absent" / "ref.npz", statistics)
@@ -188,7 +221,14 @@ def test_damaged_references_are_named(tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:10], b"", b"hello", whole[:500] + b"\xff" * 8 + whole[508:]):
         path.write_bytes(damaged)
-        refused("ref.npz cannot be read: .*damaged or no statistics file")
+        refused("ref.npz cannot be read: .*damaged, or no statistics file; `seeds ref` makes one")
+    for other in (b"# README\n", npy(np.ones(3)), b"\x89PNG\r\n\x1a\n" + bytes(40)):
+        path.write_bytes(other)
+        refused(r"ref.npz cannot be read: it does not begin as an npz does\. It is damaged, or no")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mu.npy", "no array")
+        archive.writestr("sigma.npy", npy(np.eye(3)))
+    refused("ref.npz cannot be read: its `mu` is no array")
     for arrays, match in (
         ({"mu": np.ones(3)}, "it holds mu, but no `sigma`"),
         ({"arr_0": IMAGES}, "it holds arr_0, but no `mu`, `sigma`"),
@@ -199,6 +239,12 @@ def test_damaged_references_are_named(tmp_path):
     ):
         np.savez(path, **arrays)
         refused(match)
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def run(command, *arguments):

@@ -87,6 +87,28 @@ def test_corrupt_png_is_named(tmp_path):
     assert np.array_equal(np.concatenate(list(open_images(path).batches(2, num=4))), RGB[:4])
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_path, kind):
+    files = {f"run/{i:06d}.png": png(image) for i, image in enumerate(RGB)}
+    files |= dict.fromkeys(("__MACOSX/run/._000000.png", "run/.hidden.png"), b"no image")
+    files |= {"run/run.json": b"{}", "run/grid.png": png(GREY[0])}
+
+    def made():
+        if kind == "zip":
+            with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+                for name, data in files.items():
+                    archive.writestr(name, data)
+            return tmp_path / "a.zip"
+        for name, data in files.items():
+            (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "a" / name).write_bytes(data)
+        return tmp_path / "a"
+
+    assert np.array_equal(np.concatenate(list(open_images(made()).batches(3))), RGB)
+    files["run/000004.png"] = b"not a png"
+    refused(made(), r"run/000004\.png cannot be read: it is damaged, or no image that Pillow knows\. Replace")
+
+
 def test_damaged_archives_are_named(tmp_path):
     for write, name in (WRITERS["zip"], WRITERS["npz"]):
         path = write(tmp_path / name, RGB)

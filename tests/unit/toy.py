@@ -1,5 +1,6 @@
 """Models for the tests of runs and the command line."""
 
+import os
 import time
 
 import torch
@@ -30,6 +31,10 @@ def colour():
     return Toy(shape=(3, 4, 4), classes=10)
 
 
+def tinted():
+    return Toy(lambda call, x: x + 0.1, shape=(3, 4, 4), classes=10)
+
+
 def trained_from_1_to_10():
     return Toy(nsr_range=(1.0, 10.0))
 
@@ -40,6 +45,10 @@ def nan():
 
 def broken():
     return Toy(lambda call, x: torch.zeros(2) @ torch.zeros(3))
+
+
+def first_only():
+    return Toy(shape=(3, 4, 4) if os.environ.get("RANK", "0") == "0" else None, classes=10)
 
 
 def interrupted():
