@@ -82,6 +82,20 @@
     return { low, high, of: (value, from, to) => from + ((to - from) * Math.log(value / low)) / Math.log(high / low) };
   }
 
+  // Where the values of points at the edges are written: beside their points, further in where other words or points are.
+  function written(points, px, above, right) {
+    const taken = points.map((point) => ({ side: above(point), row: 0, from: px(point.nfe) - 8, to: px(point.nfe) + 8 })), found = new Map();
+    for (const point of [...points].sort((a, b) => a.nfe - b.nfe || b.value - a.value)) {
+      const side = above(point), width = 8 * point.text.length, x = px(point.nfe), end = x + 10 + width > right;
+      const from = end ? x - 10 - width : x + 10, to = from + width;
+      let row = 0;
+      while (taken.some((other) => other.side === side && other.row === row && other.from < to && from < other.to)) row++;
+      taken.push({ side, row, from, to });
+      found.set(point, { x: end ? x - 10 : x + 10, down: side ? 5 + 17 * row : 3 - 17 * row, anchor: end ? "end" : "start" });
+    }
+    return found;
+  }
+
   function draw() {
     const had = chart.contains(document.activeElement) && document.activeElement.classList.contains("point");
     const width = chart.clientWidth, height = Math.round(Math.max(330, Math.min(500, width * 0.62)));
@@ -98,6 +112,7 @@
     const left = 14 + 7.4 * Math.max(...down.map((tick) => label(tick).length), 2), right = width - 10, top = 34, bottom = height - 46;
     const px = (nfe) => x.of(nfe, left, right), py = (value) => y.of(value, bottom, top);
     const edge = (value) => Math.max(top, Math.min(bottom, py(value)));
+    const beside = written(points.filter((point) => beyond(point.value)), px, (point) => point.value > y.high, width);
 
     const frame = svg("g", { "aria-hidden": "true" });
     for (const tick of ticks(x.low, x.high, width < 500 ? 6 : 10))
@@ -119,8 +134,10 @@
       group.append(svg("path", { class: `d${line.dash}`, "clip-path": "url(#inside)", d: own.map((point, i) => `${i ? "L" : "M"}${px(point.nfe)} ${py(point.value)}`).join("") }));
       for (const point of own) {
         const at = [px(point.nfe), edge(point.value)], off = beyond(point.value);
-        if (off) group.append(svg("text", { class: "off", x: at[0] + 10, y: at[1] + (point.value > y.high ? 5 : 3), "aria-hidden": "true" }, point.text));
-        else if (point.low !== null) {
+        if (off) {
+          const { x, down, anchor } = beside.get(point);
+          group.append(svg("text", { class: "off", x, y: at[1] + down, "text-anchor": anchor, "aria-hidden": "true" }, point.text));
+        } else if (point.low !== null) {
           const lower = point.low > 0 ? edge(point.low) : bottom, upper = edge(point.high);
           group.append(svg("path", { class: "whisker", d: `M${at[0] - 4} ${upper}h8m-4 0V${lower}${point.low > 0 ? "m-4 0h8" : ""}` }));
         }

@@ -37,16 +37,24 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Paths of pages: a study that is done, and one that runs, with several ranges, many lines, hostile names and a run that diverged."""
+    """Paths of pages: a study that is done, one that runs, with several ranges, many lines, hostile names and a run that diverged, and a wild one
+    of which most runs diverged."""
     folder = tmp_path_factory.mktemp("pages")
     done = study.record()
     lines = (*((f"solver-{k}", {"eta": k / 4}, 1 + k % 3) for k in range(9)), (EVIL, {EVIL: EVIL}, 1))
     running = study.record(lines, seeds=("0-499", "500-999"), waiting=11)
     running["rows"][0]["frechet"] |= {"value": 1e6, "low": -1e6, "high": 3e6}
     running["study"]["model"] = running["command"] = running["baselines"][0]["name"] = EVIL
-    for name, record in {"done": done, "running": running}.items():
+    wild = study.record([(f"solver-{k}", {}, 1) for k in range(6)], nfe=(6, 7, 24, 48))
+    for held in wild["rows"]:
+        if held["nfe_asked"] in (6, 7, 48) and held["line"] != "solver-5":
+            by = 1e7 * 1.7 ** held["row"]
+            held["frechet"] |= {"value": by, "low": by / 2, "high": 2 * by}
+            held["inception_score"] |= {"value": 1 / by, "low": 0.5 / by, "high": 2 / by}
+    records = {"done": done, "running": running, "wild": wild}
+    for name, record in records.items():
         (folder / f"{name}.html").write_text(report.page(record, study.pictures(record)))
-    return {name: (folder / f"{name}.html").as_uri() for name in ("done", "running")}
+    return {name: (folder / f"{name}.html").as_uri() for name in records}
 
 
 class Page:
@@ -147,6 +155,20 @@ def test_every_point_is_drawn_inside_the_chart(chromium, screen, pages, name):
             .filter((one) => one.left < box.left - 2 || one.right > box.right + 2 || one.top < box.top - 2 || one.bottom > box.bottom + 2).length"""
     assert len(page.all("#chart .point")) == (12 if name == "done" else 40) and page.run(outside) == 0
     assert len(page.all("#chart .grid")) >= 6 and len(page.all("#chart .base")) == 1
+
+
+@pytest.mark.parametrize("metric", ["frechet", "inception_score"])
+def test_values_at_the_edge_are_beside_each_other_not_on_top(chromium, screen, pages, metric):
+    page = Page(chromium, pages["wild"])
+    page.run("document.querySelector(`#metric input[value=${arguments[0]}]`).click()", metric)
+    page.settled()
+    words, shut, outside = page.run("""
+        const box = document.querySelector('#chart > svg').getBoundingClientRect();
+        const all = [...document.querySelectorAll('#chart text.off')].map((one) => one.getBoundingClientRect());
+        const over = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+        const within = (one) => one.left >= box.left && one.right <= box.right && one.top >= box.top && one.bottom <= box.bottom;
+        return [all.length, all.filter((a, i) => all.slice(i + 1).some((b) => over(a, b))).length, all.filter((one) => !within(one)).length]""")
+    assert (words, shut, outside) == (15, 0, 0)
 
 
 def test_pointing_at_a_point_shows_its_row(page, chromium, screen):
