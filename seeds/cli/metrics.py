@@ -89,8 +89,12 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
         rows = list(rows)
         kept = collected(rows, session.group)
     moments = merged(rows, 2, session.group).total()
-    if session.group.first:
+
+    def write() -> str:
         save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept))
+        return ""
+
+    session.group.once(write)  # all wait: what they do next may read it
     session.say(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
 
 
