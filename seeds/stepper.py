@@ -34,7 +34,7 @@ def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) ->
     return out
 
 
-TILE = 1 << 17
+TILE = 1 << 18
 """Elements worked on at a time on a CPU, so that the sum stays in its cache from one term to the next."""
 
 
