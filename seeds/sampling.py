@@ -304,9 +304,8 @@ class _Run:
         if plan is not None and not isinstance(plan, Plan):
             raise ValueError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
         self.plan = plan if plan is not None else plan_for(denoiser, solver or "seeds-3", steps=steps, schedule=schedule, **options)
-        given = [name for name, value in (("solver", solver), ("steps", steps), ("schedule", schedule)) if value is not None] + list(
-            options
-        )
+        asked = {"solver": solver, "steps": steps, "schedule": schedule}
+        given = [*(name for name, value in asked.items() if value is not None), *options]
         if plan is not None and given:
             raise ValueError(f"`plan` already fixes the run, but `{given[0]}` is given too. Leave it out, or make another plan.")
         if x is not None and data is not None:

@@ -35,6 +35,20 @@ def cases(name: str) -> tuple[dict[str, Any], list[Case]]:
     return meta, [Case(*(read.get(f"case{i}_{field}") for field in Case._fields)) for i in range(meta["n_cases"])]
 
 
+def assert_answers(denoiser: Any, case: Case) -> None:
+    """The network and its preconditioner answer as the reference did, within the tolerances of the fixtures; c_noise to the bit."""
+    scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
+    coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
+    assert torch.equal(coefficients.c_noise.flatten(), case.c_noise32.flatten())
+    raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
+    assert (raw - case.F32).abs().max() < 3e-5
+    denoiser.dtype = None
+    assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
+    denoiser.dtype = torch.float64
+    exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
+    assert ((exact - case.y64) / scale).abs().max() < 1e-10
+
+
 def filled(state: list[tuple[str, list[int]]], keep: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights that follow the fixtures' rule: a generator for each name; filters and tables are kept."""
     tensors = {}

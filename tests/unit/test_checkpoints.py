@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from edm_data import ROOT, WHOLE, cases
+from edm_data import ROOT, WHOLE, assert_answers, cases
 from safetensors.torch import load_file, save_file
 
 from seeds import checkpoints, iterate, schedules
@@ -112,16 +112,7 @@ def test_fixture_through_convert(converted, name):
     low, high = denoiser.nsr_range or (0.0, float("inf"))
     assert (low, high) == (meta["sigma_min"], float(meta["sigma_max"]))
     for case in runs:
-        scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
-        coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
-        assert torch.equal(coefficients.c_noise.flatten(), case.c_noise32.flatten())
-        raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
-        assert (raw - case.F32).abs().max() < 3e-5
-        denoiser.dtype = None
-        assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
-        denoiser.dtype = torch.float64
-        exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
-        assert ((exact - case.y64) / scale).abs().max() < 1e-10
+        assert_answers(denoiser, case)
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from edm_data import FILLED, ROOT, cases, filled
+from edm_data import FILLED, ROOT, assert_answers, cases, filled
 
 from seeds.checkpoints import Config, build, fill
 from seeds.networks import DhariwalUNet, Patched, SongUNet, blocks
@@ -54,15 +54,7 @@ def test_wide_network(name):
     fill(denoiser, filled(meta["state_dict"], denoiser.state_dict()))
     assert len(runs) == 5
     for case in runs:
-        scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
-        coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
-        raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
-        assert (raw - case.F32).abs().max() < 3e-5
-        denoiser.dtype = None
-        assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
-        denoiser.dtype = torch.float64
-        exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
-        assert ((exact - case.y64) / scale).abs().max() < 1e-10
+        assert_answers(denoiser, case)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
