@@ -96,20 +96,35 @@ def digest(out: Path) -> str:
 
 
 def speed(options: argparse.Namespace, folder: Path) -> bool:
+    """Two processes of a group, and two shards that know nothing of each other: what the machine itself gives, beside which the group is judged."""
     words = f"sample --model {options.model} --seeds 0-{options.images - 1} --batch {options.batch} --steps {options.steps} --threads 1"
-    seconds, digests, nfe = {"one process": [], "two processes": []}, set(), 0
+
+    def alone(out: Path, *more: str) -> subprocess.Popen:
+        return start(*PYTHON, "-m", "seeds", *words.split(), "--out", out, *more)
+
+    ways = {
+        "one process": lambda out: [alone(out)],
+        "two processes": lambda out: [group(words, out)],
+        "two shards": lambda out: [alone(out, "--shard", "1/2"), alone(out, "--shard", "2/2")],
+    }
+    seconds, digests, nfe = {name: [] for name in ways}, set(), 0
     for turn in range(options.repeats):
-        for name in sorted(seconds, reverse=turn % 2 == 1):
+        for name in sorted(ways, reverse=turn % 2 == 1):
             out = folder / f"{turn} {name}"
-            finish(group(words, out) if name.startswith("two") else start(*PYTHON, "-m", "seeds", *words.split(), "--out", out))
+            finish(*ways[name](out))
             made = record(out)
             seconds[name].append(made["seconds"])
             digests.add(made["files"]["sha256"])
             nfe = made["job"]["nfe"]
-    ratios = [one / two for one, two in zip(*seconds.values(), strict=True)]
+
+    def ratios(above: str, below: str) -> dict:
+        each = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
+        return {"median": round(statistics.median(each), 3), "each": [round(ratio, 3) for ratio in each]}
+
     said = {
         "model": options.model, "images": options.images, "batch": options.batch, "nfe": nfe, "cores": os.cpu_count(), "load": os.getloadavg()[0],
-        "seconds of drawing": seconds, "speed-up": round(statistics.median(ratios), 3), "speed-ups": [round(ratio, 3) for ratio in ratios],
+        "seconds of drawing": seconds, "speed-up of two processes": ratios("one process", "two processes"),
+        "speed-up of two shards": ratios("one process", "two shards"), "two processes beside two shards": ratios("two shards", "two processes"),
         "same bytes": len(digests) == 1,
     }  # fmt: skip
     print(json.dumps(said, indent=2))
