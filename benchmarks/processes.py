@@ -234,12 +234,15 @@ def kills(options: argparse.Namespace, folder: Path) -> bool:
     chance, bad, done = random.Random(options.seed), 0, {"agent": 0, "worker": 0}
     expected, length = {}, 0.0
     for name in ("out", "out.npz"):
-        out = folder / "whole" / name
+        alone, out = folder / "one" / name, folder / "whole" / name
+        finish(start(*PYTHON, "-m", "seeds", *TOY.split(), "--out", alone))
+        expected[name] = digest(alone)
         agent = group(TOY, out)
         workers(agent, out)
         begun = time.monotonic()
         finish(agent)
-        expected[name], length = digest(out), time.monotonic() - begun
+        length = time.monotonic() - begun
+        bad += digest(out) != expected[name]
     while sum(done.values()) < options.kills:
         number = sum(done.values()) + 1
         target, name = "agent" if number % 4 == 0 else "worker", "out.npz" if number % 3 == 0 else "out"

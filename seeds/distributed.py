@@ -38,13 +38,14 @@ class Group:
     Attributes:
         rank, world: this process' number from 0, and how many there are.
         local: its number on its own machine, which is the number of its GPU.
-        restarts: how often the elastic agent has started the group anew.
+        again: whether the elastic agent has started the group anew, and the one before had begun its work (`begin`): this one goes on with it. One
+            that was refused, because its folder holds what it was not told to go on with, is refused again.
     """
 
     rank: int = 0
     world: int = 1
     local: int = 0
-    restarts: int = 0
+    again: bool = False
     store: Any = None
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -52,6 +53,11 @@ class Group:
     def first(self) -> bool:
         """Whether this process speaks for all: it shows the progress and writes the records."""
         return self.rank == 0
+
+    def begin(self) -> None:
+        """Notes, for the group that may be started anew, that this one may write: what is refused has been refused."""
+        if self.store is not None:
+            self.store.set("begun", "")
 
     def share(self, pieces: Sequence[T]) -> Sequence[T]:
         """This process' part of the work: every world-th piece."""
@@ -172,16 +178,18 @@ def joined() -> Iterator[Group]:
         return
     _end_with_parent()
     try:
-        store, rank, world = _met()
-        attempt = _attempt(store, rank, world)
-        store = dist.PrefixStore(f"attempt/{attempt}", store)
+        agent, rank, world = _met()
+        attempt = _attempt(agent, rank, world)
+        *earlier, store = [dist.PrefixStore(f"attempt/{number}", agent) for number in range(1, attempt + 1)]
+        again = any(dist.PrefixStore("seeds", past).check(["begun"]) for past in earlier)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
     except (OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
         raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error
-    restarts = max(attempt - 1, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+    if not earlier:  # nor was there a store that remembers, if there was one before
+        again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     try:
-        yield Group(rank, world, int(os.environ.get("LOCAL_RANK", 0)), restarts, dist.PrefixStore("seeds", store))
+        yield Group(rank, world, int(os.environ.get("LOCAL_RANK", 0)), again, dist.PrefixStore("seeds", store))
     finally:
         dist.destroy_process_group()
 

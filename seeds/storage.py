@@ -5,13 +5,15 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def sweep(folder: Path, name: str = "") -> None:
     """Removes what killed writers of shared files left in a folder and below; with `name`, of that file in the folder itself only.
 
-    A writer of `atomic` that is alive writes again.
+    A writer of `atomic` or `create` that is alive writes again.
     """
     left = re.compile(rf"\.{re.escape(name) or '.+'}\.\d+-[0-9a-f]{{8}}\.part")
     for path in list(folder.glob(".*.part") if name else folder.rglob(".*.part")):
@@ -55,24 +57,24 @@ def explained(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def atomic(path: Path, data: bytes) -> None:
-    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else writes it."""
-    with explained(path, "written"):
-        for last in (False, False, True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with replacing(path, shared=True) as part:
-                    part.write_bytes(data)
-                return
-            except FileNotFoundError:  # another process has swept
-                if last:
-                    raise
+def atomic(path: Path, data: bytes | Callable[[Path], Any]) -> None:
+    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else writes it.
+
+    Args:
+        data: what it holds, or a function that writes that to the path it is given.
+    """
+
+    def write() -> None:
+        with replacing(path, shared=True) as part:
+            part.write_bytes(data) if isinstance(data, bytes) else data(part)
+
+    _through_sweeps(path, write)
 
 
 def create(path: Path, data: bytes) -> bool:
     """Writes a file as `atomic` does, if there is none; of several processes that do so at once, one is told True."""
-    with explained(path, "written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write() -> bool:
         part = _beside(path, shared=True)
         try:
             part.write_bytes(data)
@@ -88,6 +90,22 @@ def create(path: Path, data: bytes) -> bool:
         finally:
             with suppress(OSError):
                 part.unlink()
+
+    return _through_sweeps(path, write)
+
+
+def _through_sweeps(path: Path, write: Callable[[], T]) -> T:
+    """What `write` returns, which makes `path`. It is called again where another process has swept its temporary file, or the folder, away."""
+
+    def written() -> T:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write()
+
+    with explained(path, "written"):
+        for _ in range(2):
+            with suppress(FileNotFoundError):
+                return written()
+        return written()
 
 
 def _beside(path: Path, shared: bool) -> Path:

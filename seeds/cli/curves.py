@@ -192,6 +192,8 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
         raise ValueError(f"`baseline` must be NAME=IMAGES, but is {baselines!r}.")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"`baseline` = {baselines!r} give one name to two sets of images. Give each its own.")
     extractor = extractor_of(features, sha256, session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu"))
     sets = {name: open_images(images) for name, _, images in pairs}
     return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seeds.runs import files
-from seeds.storage import explained, replacing
+from seeds.storage import atomic
 
 KINDS = (".zip", ".npz")
 RECORD = "run.json"
@@ -21,21 +21,27 @@ def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[s
 
     - .zip: the PNG files by their names, stored, and run.json;
     - .npz: `arr_0`, uint8 (N, H, W, C), what ADM's evaluator reads; `seeds`, uint64 (N,); run.json.
+
+    Several processes may do so at once.
     """
-    with explained(out, "written"), replacing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
-        if out.suffix.lower() == ".zip":
-            for path in images:
-                file.writestr(_entry(path.name), path.read_bytes())
-        else:
-            with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
-                first = files.read(images[0])
-                _header(array, (len(images), *first.shape), "|u1")
+
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+            if out.suffix.lower() == ".zip":
                 for path in images:
-                    array.write(files.read(path).tobytes())
-            with file.open(_entry("seeds.npy"), "w") as array:
-                _header(array, (len(seeds),), "<u8")
-                array.write(np.array(seeds, "<u8").tobytes())
-        file.writestr(_entry(RECORD), files.json_bytes(record))
+                    file.writestr(_entry(path.name), path.read_bytes())
+            else:
+                with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
+                    first = files.read(images[0])
+                    _header(array, (len(images), *first.shape), "|u1")
+                    for path in images:
+                        array.write(files.read(path).tobytes())
+                with file.open(_entry("seeds.npy"), "w") as array:
+                    _header(array, (len(seeds),), "<u8")
+                    array.write(np.array(seeds, "<u8").tobytes())
+            file.writestr(_entry(RECORD), files.json_bytes(record))
+
+    atomic(out, write)
 
 
 def record(path: Path) -> dict[str, Any]:

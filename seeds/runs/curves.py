@@ -153,7 +153,7 @@ def run_study(
     Raises: as `run`; MetricError if the features are not the reference's.
     """
     group = group or Group()
-    resume = resume or group.restarts > 0
+    resume = resume or group.again
     path = out / RECORD
     check_comparable(study.extractor.recipe, len(study.statistics.mu), study.statistics)  # before anything is drawn
 
@@ -164,7 +164,13 @@ def run_study(
         chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
         facts = study.facts(version, chosen)
         rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
+        if before is not None:
+            _check_same(before, facts, rows, out)
+            _check_baselines(before, study, out)
+        group.begin()
         if before is None:
+            for number in range(len(rows)):
+                Cache(out, number).clear()  # of a study whose record is gone
             record = {
                 "format": FORMAT,
                 "status": "running",
@@ -178,7 +184,6 @@ def run_study(
                 "rows": rows,
             }
         else:
-            _check_same(before, facts, rows, out)
             sweep(out)
             record = before | ({"title": title} if title else {})
         atomic(path, files.json_bytes(record))
@@ -197,7 +202,8 @@ def run_study(
         for name in missing:
             images = study.baselines[name]
             found = _measured(study, ((piece.first, *_judged(study, piece)) for piece in images.pieces(1000, owns=group.owns)), group)
-            record["baselines"].append({"name": name, "images": images.count, **found})
+            sha256 = files.fingerprint(images.path) if group.first else ""
+            record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **found})
             group.once(keep)
         work = {k: sum(map(len, group.share(study.rows[k].job.units))) * study.rows[k].job.plan.nfe for k in todo}
         with Progress(group, "study", sum(work.values()), show=progress) as bar:
@@ -360,6 +366,16 @@ def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[s
             f"{out} holds another study: it has {'; '.join(differences)}. Give --resume what the study was started with (`command` in "
             f"{out / RECORD}), or choose another folder."
         )
+
+
+def _check_baselines(before: dict[str, Any], study: Study, out: Path) -> None:
+    for found in before["baselines"]:
+        path = study.baselines[found["name"]].path
+        if found.get("sha256", now := files.fingerprint(path)) != now:
+            raise ValueError(
+                f"{out} holds another study: {path} had other files when it was measured as the baseline {found['name']!r}. Bring them back, or choose "
+                "another folder."
+            )
 
 
 def _different(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -66,6 +66,14 @@ def digest(folder: Path, names: Iterable[str]) -> str:
     return total.hexdigest()
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file; of a folder, `digest` over the files below it, but hidden ones."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return digest(path, names)
+
+
 def json_bytes(record: dict[str, Any]) -> bytes:
     """A record as a text file."""
     return (json.dumps(record, indent=2, allow_nan=False) + "\n").encode()

@@ -2,11 +2,10 @@
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from seeds.runs.progress import Progress
 from seeds.storage import atomic, create, sweep
 
 RECORD = "run.json"
+GRID = "grid.png"
 DONE = "done"
 IN_GRID = 64
 
@@ -61,7 +61,7 @@ def run(
     part, parts = shard
     if not 1 <= part <= parts:
         raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
-    resume = resume or group.restarts > 0
+    resume = resume or group.again
     packed = out.suffix.lower() in archive.KINDS
     folder = Folder(out.with_name(out.name + ".parts") if packed else out, job, subdirs)
 
@@ -73,12 +73,13 @@ def run(
         recorded = before["job"].get("threads") if before is not None and (resume or parts > 1) else None
         chosen = threads or recorded or torch.get_num_threads()
         facts = {**job.facts(version, chosen), "subdirs": subdirs}
-        folder.check(before, facts, resume, joining=parts > 1)
+        folder.check(before, facts, resume, joining=parts > 1, packed=packed)
+        group.begin()
         if resume:
             sweep(folder.root)
             sweep(out.parent, out.name)
         if made:
-            shutil.rmtree(folder.root, ignore_errors=True)
+            folder.remove()
         if before is not None and before["status"] == DONE and (made or not folder.missing(folder.job.units, checked=True)):
             return json.dumps(before)
         record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
@@ -87,6 +88,11 @@ def run(
             folder.write(record)
         elif not folder.begin(record):
             return prepare()  # another process was faster
+        if packed and out.exists() and not made:  # the other shards have closed the run meanwhile
+            folder.remove()
+            before = archive.record(out)
+            folder.check(before, facts, resume=True)
+            return json.dumps(before)
         return json.dumps(record)
 
     record = json.loads(group.once(prepare))
@@ -100,13 +106,18 @@ def run(
     def close() -> str:
         ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
         left = 0 if packed and out.exists() else sum(map(len, folder.missing(job.units)))
+        if left and parts == 1:
+            raise OSError(
+                f"{folder.root} misses {left} of {len(job.seeds)} images at the end of the run: the processes do not see one folder, or somebody took "
+                "files away. Give all of them the same --out, on a disk they share; with --resume the same command makes the rest."
+            )
         if left:  # of other shards: the last of them closes the record
             return json.dumps(ended | {"missing": left})
         try:
             ended |= {"status": DONE, "files": folder.digest()}
             if packed:
                 archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
-                shutil.rmtree(folder.root, ignore_errors=True)
+                folder.remove()
             else:
                 folder.write_grid()
                 folder.write(ended)
@@ -115,6 +126,7 @@ def run(
             if not (packed and out.exists()):
                 raise
             ended = archive.record(out) | {"drawn": drawn}  # another shard has closed it meanwhile
+            folder.remove()
         return json.dumps(ended)
 
     return json.loads(group.once(close))
@@ -148,20 +160,36 @@ class Folder:
         atomic(self.root / RECORD, files.json_bytes(record))
 
     def write_grid(self) -> None:
-        atomic(self.root / "grid.png", files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+        atomic(self.root / GRID, files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
 
     def digest(self) -> dict[str, Any]:
         names = [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
         return {"count": len(names), "sha256": files.digest(self.root, names)}
 
-    def check(self, before: dict[str, Any] | None, facts: dict[str, Any], resume: bool, joining: bool) -> None:
+    def remove(self) -> None:
+        """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away stays."""
+        own = [*map(self.path, self.job.seeds), self.root / RECORD]
+        with suppress(OSError):
+            sweep(self.root)
+        for path in own:
+            with suppress(OSError):
+                path.unlink()
+        for folder in sorted({path.parent for path in own}, reverse=True):  # the root last
+            with suppress(OSError):
+                folder.rmdir()
+
+    def check(
+        self, before: dict[str, Any] | None, facts: dict[str, Any], resume: bool, joining: bool = False, packed: bool = False
+    ) -> None:
         """Raises ValueError if the folder holds what is not this run's, or holds it and nobody asked to go on.
 
         Args:
             joining: another shard may have begun the run.
+            packed: the folder is to become an archive, and must hold nothing else.
         """
         if before is None:
-            foreign = next((path for path in map(self.path, self.job.seeds) if path.exists()), None)
+            own = (path for path in [*map(self.path, self.job.seeds), self.root / GRID] if path.exists())
+            foreign = next(self.root.glob("[!.]*") if packed else own, None)
             if foreign is not None and not (self.root / RECORD).exists():  # else another process has just begun the run
                 raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
             return

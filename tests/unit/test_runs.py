@@ -19,7 +19,8 @@ import seeds
 from seeds.metrics.images import to_uint8
 from seeds.noise import uniform_labels
 from seeds.plan import Plan
-from seeds.runs import Job, files, parse_seeds, run, show_seeds
+from seeds.runs import Job, archive, files, parse_seeds, run, show_seeds
+from seeds.runs.folder import Folder
 
 PLAN = seeds.plan("seeds-2", steps=2, schedule="edm")
 
@@ -184,11 +185,51 @@ def test_another_run_is_not_resumed(tmp_path, changes, words):
         draw(tmp_path, resume=True, **changes)
 
 
-def test_images_of_no_run_are_not_overwritten(tmp_path):
-    (tmp_path / "001041.png").write_bytes(b"precious")
-    with pytest.raises(ValueError, match=r"001041.png is there already, and is of no run"):
-        draw(tmp_path, resume=True)
-    assert (tmp_path / "001041.png").read_bytes() == b"precious"
+@pytest.mark.parametrize(("out", "name"), [("", "001041.png"), ("", "grid.png"), ("a.zip", "a.zip.parts/notes.txt")])
+def test_files_of_no_run_are_not_overwritten(tmp_path, out, name):
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_bytes(b"precious")
+    with pytest.raises(ValueError, match=rf"{foreign.name} is there already, and is of no run"):
+        draw(tmp_path / out, resume=True)
+    assert foreign.read_bytes() == b"precious"
+
+
+def test_a_file_that_somebody_put_beside_those_of_an_archive_stays(tmp_path):
+    notes = tmp_path / "a.zip.parts" / "notes.txt"
+    draw(tmp_path / "a.zip", Toy(lambda call, x: notes.write_text("precious") and x))
+    assert list(notes.parent.iterdir()) == [notes]
+
+
+def test_files_that_are_gone_at_the_end_are_missed(tmp_path):
+    def take(call, x):
+        if call == 3 * PLAN.nfe:
+            (tmp_path / "000003.png").unlink()
+        return x
+
+    with pytest.raises(OSError, match="misses 2 of 5 images at the end of the run: the processes do not see one folder"):
+        draw(tmp_path, Toy(take))
+    assert draw(tmp_path, resume=True)["drawn"] == 2 and record(tmp_path)["status"] == "done"
+
+
+def cut(data, size):
+    return data[:size]
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [(cut, 0), (cut, 40), (cut, -12), (cut, -1), (flipped, 20), (flipped, 45), (flipped, -14)])
+@pytest.mark.parametrize("status", ["running", "done"])
+def test_damaged_files_are_drawn_again(tmp_path, damage, status):
+    draw(tmp_path)
+    before, path = images(tmp_path), tmp_path / "000009.png"
+    harm, where = damage
+    path.write_bytes(harm(path.read_bytes(), where % len(before[path.name])))
+    (tmp_path / "run.json").write_text(json.dumps(record(tmp_path) | {"status": status}))
+    found = draw(tmp_path, resume=True)
+    assert images(tmp_path) == before and found["drawn"] == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"status": "done"}', '{"status": "done", "job": 3}', "\x00"])
@@ -283,6 +324,68 @@ def test_a_shard_does_not_join_another_run(tmp_path):
     draw(tmp_path, shard=(1, 2))
     with pytest.raises(ValueError, match="batch 2, now 3"):
         draw(tmp_path, shard=(2, 2), batch=3)
+
+
+def test_a_shard_does_not_take_a_folder_that_another_run_has_taken_meanwhile(tmp_path, monkeypatch):
+    usual, others = Folder.read, [(1, 2)]
+
+    def slowly(folder):
+        before = usual(folder)
+        if others:
+            draw(tmp_path, shard=others.pop())
+        return before
+
+    monkeypatch.setattr(Folder, "read", slowly)
+    with pytest.raises(ValueError, match="batch 2, now 3"):
+        draw(tmp_path, shard=(2, 2), batch=3)
+    assert record(tmp_path)["job"]["batch"] == 2
+
+
+def test_shards_take_the_threads_of_the_first(tmp_path):
+    seen, other = [], torch.get_num_threads() + 1
+    draw(tmp_path, shard=(1, 2), threads=other)
+    draw(tmp_path, Toy(lambda call, x: seen.append(torch.get_num_threads()) or x), shard=(2, 2))
+    assert set(seen) == {other}
+
+
+@pytest.mark.parametrize("where", ["check", "missing"])
+def test_a_shard_that_comes_when_the_others_are_closing_leaves_nothing(tmp_path, monkeypatch, where):
+    """A scheduler may start a shard again that was done, and the others close the archive just then."""
+    out, usual, others = tmp_path / "a.npz", getattr(Folder, where), [(2, 2)]
+    draw(out, shard=(1, 2))
+
+    def late(folder, *given, **more):
+        found = usual(folder, *given, **more)
+        if others:
+            assert draw(out, shard=others.pop())["status"] == "done"
+        return found
+
+    monkeypatch.setattr(Folder, where, late)
+    model = Toy()
+    found = draw(out, model, shard=(1, 2))
+    assert found["status"] == "done" and model.calls == 0 and list(tmp_path.iterdir()) == [out]
+    draw(tmp_path / "folder")
+    assert found["files"] == record(tmp_path / "folder")["files"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz"])
+def test_two_that_write_an_archive_at_once_leave_a_whole_one(tmp_path, monkeypatch, name):
+    draw(tmp_path / "folder")
+    out, paths = tmp_path / name, [tmp_path / "folder" / f"{seed:06d}.png" for seed in (3, 8, 9, 1041, 5)]
+    usual, inner = zipfile.ZipFile.writestr, []
+
+    def interrupted(file, *given):
+        if not inner:
+            inner.append(True)
+            archive.pack(out, paths, (3, 8, 9, 1041, 5), {"b": "other"})
+        return usual(file, *given)
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", interrupted)
+    archive.pack(out, paths, (3, 8, 9, 1041, 5), {"a": "one"})
+    with zipfile.ZipFile(out) as file:
+        assert file.testzip() is None and json.loads(file.read("run.json")) == {"a": "one"}
+        assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # the same bytes, whenever
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "folder"]
 
 
 @pytest.mark.parametrize("model", [Toy(), Toy(shape=(3, 4, 4))], ids=["grey", "colour"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from seeds.storage import hash_tensors, pack, replacing
+from seeds.storage import atomic, create, hash_tensors, pack, replacing, sweep
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -22,6 +22,37 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path, shared):
         part.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("write", "step"), [(atomic, "replace"), (create, "link")])
+def test_a_writer_whose_temporary_file_is_swept_away_writes_again(tmp_path, monkeypatch, write, step):
+    usual, swept = getattr(os, step), []
+
+    def after_a_sweep(part, path):
+        if len(swept) < 2:
+            sweep(tmp_path)
+            swept.append(part)
+        return usual(part, path)
+
+    monkeypatch.setattr(os, step, after_a_sweep)
+    write(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole" and len(swept) == 2 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_of_two_that_create_a_file_one_does(tmp_path):
+    assert create(tmp_path / "file", b"one") and not create(tmp_path / "file", b"two")
+    assert (tmp_path / "file").read_bytes() == b"one"
+
+
+def test_a_sweep_takes_what_killed_writers_left_and_nothing_else(tmp_path):
+    (tmp_path / "below").mkdir()
+    left, other, mine = ".a.zip.12-0123abcd.part", "below/.000003.png.7-89abcdef.part", ".notes.part"
+    for name in (left, other, mine):
+        (tmp_path / name).write_text("")
+    sweep(tmp_path, "a.zip")
+    assert not (tmp_path / left).exists() and (tmp_path / other).exists()
+    sweep(tmp_path)
+    assert not (tmp_path / other).exists() and (tmp_path / mine).exists()
 
 
 def packed(*given, **options):
