@@ -335,7 +335,7 @@ class Cache:
     def read(self, number: int, shown: bool) -> Judged | None:
         """A unit, if it is there and whole; with its images if they are to be `shown`."""
         try:
-            with np.load(self._path(number), allow_pickle=False) as file:
+            with self._path(number).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return Judged(
                     file["features"],
                     file["probabilities"] if "probabilities" in file.files else None,

@@ -5,7 +5,9 @@ import json
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +17,16 @@ from click.testing import CliRunner
 from detector import save
 from PIL import Image
 
-from seeds.cli import main
+import seeds
+from seeds.cli import commands, main
 from seeds.cli.curves import line_options, steps_for
 from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
+from seeds.cli.session import Session
+from seeds.distributed import Group
 from seeds.metrics.references import load_statistics
+from seeds.runs import Job
+from seeds.runs.curves import measure
 
 PLAN = ("--solver", "seeds-2", "--steps", "1")
 RNG = np.random.default_rng(3)
@@ -233,29 +240,141 @@ def test_images_that_the_features_do_not_know_are_refused_before_anything_is_wri
     assert "`images` are 6 x 5 pixels, but fashion-features knows 28 x 28 only" in capsys.readouterr().err and not out.exists()
 
 
-@pytest.mark.parametrize("stop", [4, 23, 61])
-def test_a_stopped_study_goes_on_where_it_was(whole, measuring, tmp_path, monkeypatch, stop):
-    asked = []
+ONE = LINES[:-2]
+"""Rows of three units each, one range of seeds."""
 
-    def counting(halt):
+
+class Counted:
+    """The toy model for `load_model`: counts its calls, and is stopped in one of them."""
+
+    def __init__(self):
+        self.calls, self.stop = 0, 0
+
+    def load(self, source, device=None):
         def at_call(call, x):
-            asked.append(len(x))
-            if call == halt:
+            self.calls += 1
+            if self.calls == self.stop:
                 raise KeyboardInterrupt
             return x
 
-        return lambda source, device=None: Model(toy.Toy(at_call, shape=(3, 4, 4), classes=10), source, "0" * 64, "cpu")
+        return Model(toy.Toy(at_call, shape=(3, 4, 4), classes=10), source, "0" * 64, "cpu")
 
-    monkeypatch.setattr("seeds.cli.models.load_model", counting(stop))
-    lines = LINES[:-2]
-    code, record = study(tmp_path, measuring, lines=lines)
-    assert code == 130 and record["status"] == "running" and len(asked) == stop
-    monkeypatch.setattr("seeds.cli.models.load_model", counting(-1))
-    code, record = study(tmp_path, measuring, "--resume", lines=lines)
-    wanted = [row for row in numbers(whole[1]) if row[2] == "0-19"]
-    assert code == 0 and record["status"] == "done" and numbers(record) == wanted
-    calls = 3 * sum(row["nfe"] for row in record["rows"])  # three units a row
-    assert calls < len(asked) <= calls + 8  # at most the unit that was broken off is drawn again
+
+@pytest.fixture
+def counted(monkeypatch):
+    model = Counted()
+    monkeypatch.setattr("seeds.cli.models.load_model", model.load)
+    return model
+
+
+def stopped(out, measuring, counted, stop, *more, lines=ONE):
+    """A study that was stopped in this call of its model; the calls of the unit it broke off."""
+    counted.stop = stop
+    code, record = study(out, measuring, *more, lines=lines)
+    assert code == 130 and record["status"] == "running" and counted.calls == stop
+    for nfe in sorted(row["nfe"] for row in record["rows"] for _ in range(3)):
+        if stop <= nfe:
+            return stop
+        stop -= nfe
+
+
+def wanted(whole):
+    return [row for row in numbers(whole[1]) if row[2] == "0-19"]
+
+
+def pictures(out, record):
+    return {(row["line"], row["nfe"]): (out / row["picture"]).read_bytes() for row in record["rows"] if row["seeds"] == "0-19"}
+
+
+@pytest.mark.parametrize("stop", [2, 8, 34, 61])  # in the first unit of a row and in a later one
+def test_a_stopped_study_goes_on_where_it_was(whole, measuring, tmp_path, counted, stop):
+    again = stopped(tmp_path, measuring, counted, stop)
+    code, record = study(tmp_path, measuring, "--resume", lines=ONE)
+    assert code == 0 and record["status"] == "done" and numbers(record) == wanted(whole)
+    assert pictures(tmp_path, record) == pictures(*whole)
+    assert counted.calls == 3 * sum(row["nfe"] for row in record["rows"]) + again
+    assert not list((tmp_path / "rows").glob("*/"))
+
+
+def test_a_damaged_unit_of_a_stopped_study_is_drawn_again(whole, measuring, tmp_path, counted):
+    again = stopped(tmp_path, measuring, counted, 8)
+    kept = sorted((tmp_path / "rows").rglob("*.npz"))
+    kept[0].write_bytes(kept[0].read_bytes()[:-30])
+    _, record = study(tmp_path, measuring, "--resume", lines=ONE)
+    assert len(kept) == 2 and numbers(record) == wanted(whole)
+    assert counted.calls == 3 * sum(row["nfe"] for row in record["rows"]) + again + 3
+
+
+def test_a_study_begun_anew_takes_nothing_of_one_whose_record_is_gone(whole, measuring, tmp_path, counted):
+    stopped(tmp_path, measuring, counted, 8, lines=("--line", "erk-2", *ONE[4:]))
+    (tmp_path / "curves.json").unlink()
+    code, record = study(tmp_path, measuring, lines=ONE)
+    assert code == 0 and numbers(record) == wanted(whole)
+
+
+def test_processes_started_anew_go_on_with_the_study_that_they_had_begun(whole, measuring, tmp_path, counted):
+    again = stopped(tmp_path, measuring, counted, 8)
+    words = [
+        "curves",
+        "--model",
+        "toy:colour",
+        "--out",
+        str(tmp_path),
+        *ONE,
+        *measuring[0],
+        "--batch",
+        "8",
+        "--units",
+        "5",
+        "--splits",
+        "2",
+    ]
+    with pytest.raises(ValueError, match=r"holds a study \(running\)"):
+        commands.main(words, standalone_mode=False, obj=Session(words, Group()))
+    commands.main(words, standalone_mode=False, obj=Session(words, Group(again=True)))
+    record = json.loads((tmp_path / "curves.json").read_text())
+    assert numbers(record) == wanted(whole) and counted.calls == 3 * sum(row["nfe"] for row in record["rows"]) + again
+
+
+def test_the_seconds_of_a_row_are_those_of_all_processes(monkeypatch):
+    class Echo(Group):
+        def total(self, arrays):
+            return {name: array * (2 if name == "ms" else 1) for name, array in super().total(arrays).items()}
+
+    def slow(call, x):
+        time.sleep(0.02)
+        return x
+
+    row = SimpleNamespace(job=Job(toy.Toy(slow), seeds.plan("seeds-1", steps=3, schedule="edm"), (0, 1, 2, 3), batch=2))
+    judge = SimpleNamespace(
+        judge=lambda images: (images.reshape(len(images), -1)[:, :2].astype(np.float32), None), classify=False, recipe=None
+    )
+    at = SimpleNamespace(mu=np.zeros(2), sigma=np.eye(2))
+    monkeypatch.setattr("seeds.runs.curves.check_comparable", lambda *given: None)
+    found = measure(SimpleNamespace(shown=1, units=2, extractor=judge, statistics=at), row, Echo(), lambda calls: None)
+    assert found["seconds"] >= 2 * 2 * row.job.plan.nfe * 0.02
+
+
+def test_baselines_are_measured_once_and_must_stay_what_they_were(measuring, tmp_path, counted, monkeypatch, capsys):
+    sets = [tmp_path / "folder", tmp_path / "train.npz"]
+    np.savez(sets[1], arr_0=RNG.integers(0, 256, (60, 4, 4, 3), np.uint8))
+    sets[0].mkdir()
+    for number in range(20):
+        Image.fromarray(RNG.integers(0, 256, (4, 4, 3), np.uint8)).save(sets[0] / f"{number}.png")
+    more = ("--baseline", f"a={sets[0]}", "--baseline", f"b={sets[1]}")
+    out = tmp_path / "out"
+    stopped(out, measuring, counted, 8, *more)
+    for path, named in ((sets[0] / "7.png", sets[0]), (sets[1], sets[1])):
+        before = path.read_bytes()
+        path.write_bytes(before + b" ")
+        assert study(out, measuring, *more, "--resume", lines=ONE)[0] == 2
+        assert f"{named} had other files when it was measured" in capsys.readouterr().err
+        path.write_bytes(before)
+    monkeypatch.setattr("seeds.metrics.images.ImageSet.pieces", lambda *given, **more: pytest.fail("measured again"))
+    code, record = study(out, measuring, *more, "--resume", lines=ONE)
+    assert code == 0 and [found["name"] for found in record["baselines"]] == ["a", "b"]
+    more = ("--baseline", f"a={sets[0]}", "--baseline", f"a={sets[1]}")
+    assert study(tmp_path / "out", measuring, *more)[0] == 2 and "give one name to two sets" in capsys.readouterr().err
 
 
 def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, capsys):
@@ -263,6 +382,8 @@ def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, 
     assert study(out, measuring)[0] == 2 and "holds a study (done). Complete it with --resume" in capsys.readouterr().err
     assert study(out, measuring, "--resume", "--shown", "4")[0] == 2
     assert "shown 10, now 4" in capsys.readouterr().err
+    assert study(out, measuring, "--baseline", f"train={measuring[1]}", "--resume", lines=("--line", "seeds-1", *LINES[2:]))[0] == 2
+    assert "other rows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"])
