@@ -127,7 +127,9 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
     session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
 
 
-curves.params = [option for option in curves.params if option.name not in ("solver", "steps")]  # these are said by --line and --nfe
+SAID = ("solver", "steps", "sigmas")
+"""Options of a job that `curves` has no use for: --line says the solver, and --nfe the steps."""
+curves.params = [option for option in curves.params if option.name not in SAID]
 
 
 def repeat(session: Session, out: Path, number: int) -> None:
@@ -171,6 +173,11 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     names, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
     shared = {key: value for key, value in given.items() if key not in own}
     found = [jobs.loaded(session, name, device) for name in dict.fromkeys(names)]
+    parts = [runs.parse_seeds(text) for text in dict.fromkeys(ranges)]
+    if len({len(part) for part in parts}) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
+        raise ValueError(
+            f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make a study of each."
+        )
     rows = []
     for model, line in itertools.product(found, dict.fromkeys(lines)):
         name = line if len(found) == 1 else f"{model.name}: {line}"
@@ -182,10 +189,7 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
                 for key, value in asked.items()
                 if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype")
             }
-            rows += [
-                studies.Row(name, kept, steps, calls, jobs.job(model, runs.parse_seeds(text), batch, asked))
-                for text in dict.fromkeys(ranges)
-            ]
+            rows += [studies.Row(name, kept, steps, calls, jobs.job(model, part, batch, asked)) for part in parts]
     path = named(reference)
     statistics = load_statistics(path)
     said = {"name": str(reference), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "n": statistics.n}
@@ -217,11 +221,13 @@ def _known() -> list[click.Parameter]:
     @options.plan_options
     def nothing() -> None: ...
 
-    return [option for option in reversed(nothing.__click_params__) if option.name not in ("steps",)]  # type: ignore[attr-defined]
+    return [option for option in reversed(nothing.__click_params__) if option.name not in SAID[1:]]  # type: ignore[attr-defined]
 
 
 def steps_for(found: models.Model, options: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
     """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
+    if not isinstance(options.get("grid") or "", str):
+        raise ValueError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
     first, second = (jobs.job(found, [0], 1, {**options, "steps": steps}).plan.nfe for steps in (2, 3))
     chosen: dict[int, int] = {}
     each = max(1, second - first)

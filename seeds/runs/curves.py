@@ -95,8 +95,9 @@ class Study:
             check_units(self.units, images, 2)
             if self.extractor.classify:
                 check_splits(self.splits, images)
-        for channels, height, width in {tuple(row.job.denoiser.shape) for row in self.rows}:
-            self.extractor.check(height, width, channels)
+        drawn = {(height, width, channels) for channels, height, width in (row.job.denoiser.shape for row in self.rows)}
+        for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in self.baselines.values())}:
+            self.extractor.check(*shape)
 
     @property
     def models(self) -> dict[str, str]:
@@ -359,8 +360,11 @@ class Cache:
 
 
 def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
-    old = [{key: row.get(key) for key in rows[0]} | {"status": "waiting"} for row in before["rows"]]
-    differences = _different(before["study"], facts) or ["other rows"] * (old != json.loads(json.dumps(rows)))
+    differences = _different(before["study"], facts)
+    for old, now in zip(before["rows"], rows, strict=False):
+        differences = differences or [f"row {now['row']}: {words}" for words in _different(old, now | {"status": old["status"]})]
+    if len(before["rows"]) != len(rows):
+        differences = differences or [f"{len(before['rows'])} rows, now {len(rows)}"]
     if differences:
         raise ValueError(
             f"{out} holds another study: it has {'; '.join(differences)}. Give --resume what the study was started with (`command` in "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,8 @@ class Folder:
             packed: the folder is to become an archive, and must hold nothing else.
         """
         if before is None:
-            own = (path for path in [*map(self.path, self.job.seeds), self.root / GRID] if path.exists())
-            foreign = next(self.root.glob("[!.]*") if packed else own, None)
+            there = self.root.glob("[!.]*" if packed else "[!.]*.png")
+            foreign = next(chain(there, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
             if foreign is not None and not (self.root / RECORD).exists():  # else another process has just begun the run
                 raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
             return

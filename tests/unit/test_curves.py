@@ -24,6 +24,7 @@ from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
 from seeds.distributed import Group
+from seeds.metrics.images import ImageSet
 from seeds.metrics.references import load_statistics
 from seeds.runs import Job
 from seeds.runs.curves import measure
@@ -370,9 +371,12 @@ def test_baselines_are_measured_once_and_must_stay_what_they_were(measuring, tmp
         assert study(out, measuring, *more, "--resume", lines=ONE)[0] == 2
         assert f"{named} had other files when it was measured" in capsys.readouterr().err
         path.write_bytes(before)
-    monkeypatch.setattr("seeds.metrics.images.ImageSet.pieces", lambda *given, **more: pytest.fail("measured again"))
+    usual = ImageSet.pieces
+    looked = []
+    monkeypatch.setattr(ImageSet, "pieces", lambda *given, **more: looked.append(given[1]) or usual(*given, **more))
     code, record = study(out, measuring, *more, "--resume", lines=ONE)
     assert code == 0 and [found["name"] for found in record["baselines"]] == ["a", "b"]
+    assert looked == [1, 1]  # at one image of each, for its size
     more = ("--baseline", f"a={sets[0]}", "--baseline", f"a={sets[1]}")
     assert study(tmp_path / "out", measuring, *more)[0] == 2 and "give one name to two sets" in capsys.readouterr().err
 
@@ -383,7 +387,9 @@ def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, 
     assert study(out, measuring, "--resume", "--shown", "4")[0] == 2
     assert "shown 10, now 4" in capsys.readouterr().err
     assert study(out, measuring, "--baseline", f"train={measuring[1]}", "--resume", lines=("--line", "seeds-1", *LINES[2:]))[0] == 2
-    assert "other rows" in capsys.readouterr().err
+    assert "it has row 0: line 'seeds-2', now 'seeds-1'; row 0: solver 'seeds-2', now 'seeds-1'" in capsys.readouterr().err
+    assert study(out, measuring, "--baseline", f"train={measuring[1]}", "--resume", "--line", "erk-2")[0] == 2
+    assert "it has 10 rows, now 14" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"])
@@ -418,6 +424,10 @@ def test_mistakes_are_named(measuring, tmp_path, capsys):
         (("--line", "seeds-33"), "There is no solver"),
         (("--solver", "seeds-2"), "No such option '--solver'"),
         (("--steps", 5), "No such option '--steps'"),
+        (("--sigmas", "3,2,1"), "No such option '--sigmas'"),
+        (("--grid", "3,2,1"), "`grid` of 'seeds-2' lists its levels"),
+        (("--seeds", "0-19", "--seeds", "15-34"), "have different sizes or seeds in common"),
+        (("--seeds", "0-19", "--seeds", "20-24"), "have different sizes or seeds in common"),
         (("--seeds", "5-1"), "runs backwards"),
     ):
         assert main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_a_worker_killed_in_mid_run_is_started_again_and_the_bytes_are_those_of_
     os.kill(int(workers[-1]), signal.SIGKILL)
     finish(process)
     assert images(out) == images(whole) and not left_over(tmp_path)
+
+
+def test_processes_started_anew_do_not_go_on_with_a_run_that_was_refused(tmp_path, whole):
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "000003.png").unlink()
+    process = torchrun("-m", "seeds", *RUN, "--out", out, restarts=1)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode and err.count("holds a run (done)") == 2 and len(images(out)) == 19
 
 
 def test_an_agent_killed_in_mid_run_takes_its_workers_along_and_the_run_is_completed(tmp_path, whole):

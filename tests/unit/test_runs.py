@@ -185,7 +185,7 @@ def test_another_run_is_not_resumed(tmp_path, changes, words):
         draw(tmp_path, resume=True, **changes)
 
 
-@pytest.mark.parametrize(("out", "name"), [("", "001041.png"), ("", "grid.png"), ("a.zip", "a.zip.parts/notes.txt")])
+@pytest.mark.parametrize(("out", "name"), [("", "001041.png"), ("", "grid.png"), ("", "cat.png"), ("a.zip", "a.zip.parts/notes.txt")])
 def test_files_of_no_run_are_not_overwritten(tmp_path, out, name):
     foreign = tmp_path / name
     foreign.parent.mkdir(exist_ok=True)
