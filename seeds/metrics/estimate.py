@@ -1,8 +1,9 @@
-"""A metric's value with its interval, and the two ways to get one: the jackknife, and disjoint parts."""
+"""A metric's value with its interval, and the three ways to get one: the jackknife, disjoint parts, and the law of a share."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from seeds.metrics.checks import MetricError
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its standard error, and the interval value +- t * error that holds the truth 19 times in 20.
+    """A value, its standard error, and the interval that holds the truth 19 times in 20: value +- t * error, or, of a share, Wilson's.
 
     The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it: compare equal N.
 
@@ -19,10 +20,10 @@ class Estimate:
         metric: what was measured.
         value: the number to report.
         error: its standard error; nan where there is one part only.
-        low, high: the 95 % interval, Student's t with len(parts) - 1 degrees of freedom.
+        low, high: the 95 % interval; with `parts`, by Student's t with len(parts) - 1 degrees of freedom.
         method: where the error comes from, in words.
-        n: how many images were measured.
-        parts: the value on each part, or with each unit left out, in order.
+        n: how many images were measured; of a recall, how many of the reference.
+        parts: the value on each part, or with each unit left out, in order; none of a share.
     """
 
     metric: str
@@ -37,7 +38,7 @@ class Estimate:
     @property
     def spread(self) -> float:
         """Population standard deviation of the parts: the "+-" that papers print behind an Inception score."""
-        return float(np.std(self.parts))
+        return float(np.std(self.parts)) if self.parts else math.nan
 
     def __str__(self) -> str:
         return f"{self.metric} {self.value:.6g} [{self.low:.6g}, {self.high:.6g}] ({self.n} images; 95 %, {self.method})"
@@ -93,6 +94,25 @@ def over_parts(metric: str, values: Sequence[float], n: int, parts: str = "disjo
         raise MetricError(f"`values` must be finite numbers, one for each part, but is {values!r}.")
     error = float(np.std(array, ddof=1) / math.sqrt(array.size)) if array.size > 1 else math.nan
     return _estimate(metric, float(array.mean()), error, f"{array.size} {parts}", n, array.tolist())
+
+
+def share(metric: str, hits: int, n: int) -> Estimate:
+    r"""`hits` of `n` independent images, with Wilson's interval: the shares p from which hits / n is less than z = 1.96 standard errors away.
+
+        low(p) = p^2 / (p + c + sqrt(c^2 + 2 c p (1 - p))),    high(p) = 1 - low(1 - p),    c = z^2 / (2 n)
+
+    It lies in [0, 1] and has a width at 0 and at 1 too. `error` is half its width over z: sqrt(p (1 - p) / n) where n is large.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
+    """
+    z, p = NormalDist().inv_cdf(0.975), hits / n
+    c = z**2 / (2 * n)
+
+    def least(p: float) -> float:
+        return p**2 / (p + c + math.sqrt(c**2 + 2 * c * p * (1 - p)))
+
+    low, high = least(p), 1 - least((n - hits) / n)
+    return Estimate(metric, p, (high - low) / (2 * z), low, high, "Wilson, the manifold taken as given", n, ())
 
 
 def _estimate(metric: str, value: float, error: float, method: str, n: int, parts: list[float]) -> Estimate:

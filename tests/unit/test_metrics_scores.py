@@ -9,7 +9,7 @@ import scipy.stats
 from seeds.metrics import kernel
 from seeds.metrics import precision_recall as module
 from seeds.metrics.checks import MetricError
-from seeds.metrics.estimate import jackknife, over_parts, t_quantile, units_of
+from seeds.metrics.estimate import jackknife, over_parts, share, t_quantile, units_of
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
 from seeds.metrics.precision_recall import precision_recall
@@ -54,6 +54,15 @@ def test_disjoint_seed_ranges():
     assert math.isnan(over_parts("fid", [2.0], 50_000).low)
     with pytest.raises(MetricError, match="`values` must be finite"):
         over_parts("fid", [2.0, math.nan], 100)
+
+
+@pytest.mark.parametrize("hits,n", [(0, 30), (1, 30), (15, 30), (30, 30), (0, 1), (999, 1000)])
+def test_the_interval_of_a_share_is_wilson_s(hits, n):
+    found, exact = share("precision", hits, n), scipy.stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), rel=1e-12, abs=1e-15) and found.value == hits / n
+    assert 0 <= found.low < found.high <= 1 and found.error == pytest.approx((exact.high - exact.low) / 2 / scipy.stats.norm.ppf(0.975))
+    assert (found.low == 0) == (hits == 0) and (found.high == 1) == (hits == n)
+    assert math.isnan(found.spread) and "manifold taken as given" in str(found)
 
 
 @pytest.mark.parametrize("splits", [1, 5, 10])
@@ -142,10 +151,12 @@ def line(*points):
 def test_precision_and_recall_of_known_sets():
     reference = line(*range(10), *range(100, 110))
     images = line(*np.arange(0.25, 10), 5.5, 5.6, 9.9, 9.95, 60, 60.25, 98.5, 98.75, 120, 120.5)
-    result = precision_recall(images, reference, k=1, units=2)
+    result = precision_recall(images, reference, k=1)
     assert result.precision.value == 14 / 20  # all below 10: within 1 of a reference point
     assert result.recall.value == 10 / 20  # 0 ... 9; the balls around 98.75 and 120 reach 0.25 and 0.5
-    assert precision_recall(images, reference, k=2, units=2).precision.value == 16 / 20  # the ball around 100 reaches 2
+    assert precision_recall(images, reference, k=2).precision.value == 16 / 20  # the ball around 100 reaches 2
+    fewer = precision_recall(images[:12], reference, k=1)
+    assert (fewer.precision.n, fewer.recall.n) == (12, 20)
 
 
 def test_precision_and_recall_of_copies_subsets_and_strangers():
@@ -155,19 +166,42 @@ def test_precision_and_recall_of_copies_subsets_and_strangers():
     twins = np.repeat(reference, 2, axis=0)
     assert precision_recall(twins, twins[::-1], k=1).precision.value == 1.0  # balls of radius 0
     two_modes = np.concatenate([reference, reference + 100])
-    one_mode = precision_recall(twins[RNG.permutation(120)], two_modes, units=5)
+    one_mode = precision_recall(twins[RNG.permutation(120)], two_modes)
     assert one_mode.precision.value == 1.0 and one_mode.recall.value == 0.5
     stranger = precision_recall(reference + 1000, reference)
     assert stranger.precision.value == stranger.recall.value == 0.0
 
 
-def test_precision_in_blocks_and_without_a_unit(monkeypatch):
-    x, y = RNG.standard_normal((50, 3)), RNG.standard_normal((70, 3)) + 0.7
-    whole = precision_recall(x, y, units=5)
-    monkeypatch.setattr(module, "_ROWS", 13)
-    assert precision_recall(x, y, units=5) == whole
-    left = precision_recall(x[units_of(range(50), 5) != 2], y[units_of(range(70), 5) != 2], units=5)
-    assert (whole.precision.parts[2], whole.recall.parts[2]) == (left.precision.value, left.recall.value)
+def shares_of_integers(x, y, k):
+    """Precision and recall in integers, where equal distances are equal."""
+
+    def inside(points, centres):
+        radii = np.sort(((centres[:, None] - centres) ** 2).sum(2), axis=1)[:, k]  # column 0 is the point itself
+        return (((points[:, None] - centres) ** 2).sum(2) <= radii).any(axis=1).mean()
+
+    return inside(x, y), inside(y, x)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("offset", [0, 2**28])
+@pytest.mark.parametrize("rows", [13, 1024])
+def test_points_on_the_edge_of_a_ball_are_inside_in_any_order_of_columns_and_blocks(monkeypatch, k, offset, rows):
+    monkeypatch.setattr(module, "_ROWS", rows)
+    rng = np.random.default_rng(0)
+    for x, y in (rng.integers(0, 2, (2, 100, 12)), rng.poisson(3, (2, 150, 3))):
+        exact = shares_of_integers(x, y, k)
+        for columns in (slice(None), slice(None, None, -1)):
+            found = precision_recall(x[:, columns] + offset, y[:, columns] + offset, k=k)
+            assert (found.precision.value, found.recall.value) == exact
+
+
+def test_the_interval_of_a_precision_holds_the_truth_of_the_given_manifold():
+    rng = np.random.default_rng(5)
+    reference = rng.standard_normal((100, 4))
+    truth = module._covered(rng.standard_normal((20_000, 4)), reference, 3) / 20_000
+    found = [precision_recall(rng.standard_normal((80, 4)), reference).precision for _ in range(200)]
+    assert 0.9 < np.mean([estimate.low <= truth <= estimate.high for estimate in found]) < 0.99
+    assert np.sqrt(np.mean([estimate.error**2 for estimate in found])) == pytest.approx(np.std([e.value for e in found]), rel=0.15)
 
 
 @pytest.mark.parametrize("metric", [kernel_distance, precision_recall])
@@ -179,12 +213,21 @@ def test_pairs_of_sets_are_checked(metric):
         metric(good, np.where(np.arange(40)[:, None] == 2, np.nan, good))
     with pytest.raises(MetricError, match="`features` has N = 1 rows; this needs at least 2"):
         metric(good[:1], good)
-    with pytest.raises(MetricError, match="N = 9 is too small for 10 units"):
-        metric(good[:9], good)
+
+
+def test_too_few_rows_for_the_units():
+    good = RNG.standard_normal((20, 4))
+    for across in (True, False):  # a unit of one row has no pair
+        with pytest.raises(MetricError, match="N = 19 is too small for 10 units of at least 2 rows"):
+            kernel_distance(good, good[:19], across=across)
+        assert math.isfinite(kernel_distance(good, good, across=across).error)
     with pytest.raises(MetricError, match="`units` is 1; an interval needs at least 2"):
-        metric(good, good, units=1)
+        kernel_distance(good, good, units=1)
 
 
 def test_too_few_neighbours():
-    with pytest.raises(MetricError, match="`k` is 30, but must be at least 1 and below 30"):
-        precision_recall(RNG.standard_normal((40, 2)), RNG.standard_normal((40, 2)), k=30, units=4)
+    few, many = RNG.standard_normal((30, 2)), RNG.standard_normal((40, 2))
+    for k, sets in ((0, (many, many)), (30, (few, many)), (30, (many, few))):
+        with pytest.raises(MetricError, match=f"`k` is {k}, but must be at least 1 and below"):
+            precision_recall(*sets, k=k)
+    assert precision_recall(few, many, k=29).recall.value > 0.9
