@@ -51,7 +51,7 @@ class ImageSet:
         return (images for _, images in self.pieces(size, num))
 
     def pieces(self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True) -> Iterator[Piece]:
-        """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at.
+        """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at, and the first image.
 
         Raises: MetricError for num beyond the set, images of different shapes, or a file that cannot be read; the file is named.
         """
@@ -61,11 +61,13 @@ class ImageSet:
         batch: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
         for i, (name, load) in enumerate(self.read()):
-            if owns(i // size):
+            own = owns(i // size)
+            if own or i == 0:  # which gives the shape of all: a set is taken or refused by any number of processes alike
                 image = load()
                 shape = shape or image.shape
                 if image.shape != shape:
-                    raise MetricError(f"{name} has shape {image.shape} (H, W, C), those before it {shape}. Make them alike first.")
+                    raise MetricError(f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first.")
+            if own:
                 batch.append(image)
             if i + 1 == wanted or (i + 1) % size == 0:
                 if batch:

@@ -182,10 +182,20 @@ def test_what_is_no_image_set(tmp_path):
 def test_mixed_sets_and_modes(tmp_path):
     path = write_folder(tmp_path / "mixed", RGB)
     (path / "zz.png").write_bytes(png(GREY[0]))
-    refused(path, r"zz.png has shape \(6, 5, 1\) \(H, W, C\), those before it \(6, 5, 3\)")
+    refused(path, r"zz.png has shape \(6, 5, 1\) \(H, W, C\), the first image \(6, 5, 3\)")
     (path / "zz.png").write_bytes(png(np.zeros((6, 5, 4), np.uint8)))
     refused(path, r"zz.png cannot be read: its mode is RGBA, only L \(grey\) and RGB are taken")
     refused(path, r"`num` = 9 images in batches of 2 were asked of .*mixed, which holds 8", num=9)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_a_mixed_set_is_refused_by_any_number_of_processes(tmp_path, processes):
+    path = write_folder(tmp_path / "mixed", np.repeat(RGB, 2, axis=0)[:12])
+    for i in (2, 3, 6, 7, 10, 11):  # every second pair, so that each of two processes sees one shape only
+        (path / f"{i // 3:06d}" / f"{i:06d}.png").write_bytes(png(GREY[0]))
+    with pytest.raises(MetricError, match=r"00000[26].png has shape \(6, 5, 1\) .* the first image \(6, 5, 3\)"):
+        for rank in range(processes):
+            list(open_images(path).pieces(2, owns=lambda number, rank=rank: number % processes == rank))
 
 
 def test_a_huge_image_is_refused_not_opened(tmp_path, monkeypatch):
