@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import struct
 import warnings
 import zipfile
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from PIL import Image, UnidentifiedImageError
 from seeds.metrics.checks import MetricError
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
+
+Place = TypeVar("Place", str, int)
+"""Where an image is: its name in a folder or a zip, its number in an npz."""
 
 Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
 """(name, a function that gives the uint8 array (H, W, C))."""
@@ -80,15 +84,16 @@ class ImageSet:
 def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSet:
     """The images at `path`, in a fixed order. The content decides what it is.
 
-    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path; modes L, 1 channel, and RGB, 3. The
-      grid.png of a run is none of its images, and hidden files (.name) are none;
+    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path, names that are numbers by their number;
+      modes L, 1 channel, and RGB, 3. The grid.png of a run is none of its images, and hidden files (.name) are none;
     - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
     - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
 
     Args:
         seeds: the images of these seeds only, in this order: files named by their seed (000042.png), or an npz that says its `seeds`, which
             must hold them in this order.
-    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing.
+    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing, or
+        there are two of one seed.
     """
     path = Path(path)
     if path.is_dir():
@@ -142,13 +147,22 @@ def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list
     """The names of the seeds' images, in their order; all names without seeds."""
     if seeds is None:
         return names
-    named = {int(stem): name for name in names if (stem := Path(name).stem).isdecimal()}
-    missing = [seed for seed in seeds if seed not in named]
+    return _by_seed(path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds)
+
+
+def _by_seed(path: Path, held: Iterable[tuple[int, Place]], seeds: Sequence[int]) -> list[Place]:
+    """The places of the images of `seeds`, in their order, of all (seed, place) that are held."""
+    wanted, found = set(seeds), dict[int, Place]()
+    for seed, place in held:
+        if seed in wanted and seed in found:
+            raise MetricError(f"{path} holds two images of seed {seed}: {found[seed]} and {place}. Give the images of one run.")
+        found[seed] = place
+    missing = [seed for seed in seeds if seed not in found]
     if missing:
         raise MetricError(
             f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
         )
-    return [named[seed] for seed in seeds]
+    return [found[seed] for seed in seeds]
 
 
 def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
@@ -185,13 +199,8 @@ def _places(path: Path, members: list[str], seeds: Sequence[int]) -> list[int]:
     if "seeds.npy" not in members:
         raise MetricError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
     with _reading(path), np.load(path, allow_pickle=False) as file:
-        held = {int(seed): place for place, seed in enumerate(file["seeds"])}
-    missing = [seed for seed in seeds if seed not in held]
-    if missing:
-        raise MetricError(
-            f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
-        )
-    places = [held[seed] for seed in seeds]
+        held = file["seeds"].ravel().tolist()
+    places = _by_seed(path, ((seed, place) for place, seed in enumerate(held)), seeds)
     if places != sorted(places):
         raise MetricError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
     return places
@@ -256,7 +265,12 @@ def _image_names(names: Iterable[str]) -> list[str]:
         grid = path.name == "grid.png" and str(path.with_name("run.json")) in files
         return path.suffix.lower() in known and not path.name.startswith(".") and not grid
 
-    return sorted(name for name in files if wanted(PurePosixPath(name)))
+    return sorted((name for name in files if wanted(PurePosixPath(name))), key=_order)
+
+
+def _order(name: str) -> tuple[str, str]:
+    """By this paths are sorted: as text, but a folder or a file that is called by a number (1000000.png) by the number."""
+    return re.sub(r"(?<![^/])\d+(?=[./])", lambda number: number[0].zfill(20), name), name
 
 
 def _some(images: ImageSet) -> ImageSet:

@@ -94,19 +94,68 @@ def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_p
     files |= {"run/run.json": b"{}", "run/grid.png": png(GREY[0])}
 
     def made():
-        if kind == "zip":
-            with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-                for name, data in files.items():
-                    archive.writestr(name, data)
-            return tmp_path / "a.zip"
-        for name, data in files.items():
-            (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "a" / name).write_bytes(data)
-        return tmp_path / "a"
+        write_named(tmp_path / kind, files, kind)
+        return tmp_path / kind
 
     assert np.array_equal(np.concatenate(list(open_images(made()).batches(3))), RGB)
     files["run/000004.png"] = b"not a png"
     refused(made(), r"run/000004\.png cannot be read: it is damaged, or no image that Pillow knows\. Replace")
+
+
+NAMES = (
+    "2.png",
+    "10.png",
+    "999000/999999.png",
+    "1000000/999.png",
+    "1000000/1000000.png",
+    "a-b.png",
+    "a.png",
+    "a/9.png",
+    "a/10.png",
+    "a10.png",
+    "a9.png",
+)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_names_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path, kind):
+    images = np.arange(len(NAMES), dtype=np.uint8)[:, None, None].repeat(2, axis=1)
+    write_named(tmp_path / kind, dict(reversed([*zip(NAMES, map(png, images), strict=True)])), kind)
+    assert np.concatenate(list(open_images(tmp_path / kind).batches()))[:, 0, 0, 0].tolist() == list(range(len(NAMES)))
+
+
+def write_named(path, files, kind):
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_two_images_of_one_seed_are_refused_where_it_is_asked_for(tmp_path, kind):
+    write_named(
+        tmp_path / kind, {f"{run}/{i:06d}.png": png(RGB[i]) for run, seeds in (("a", (0, 1, 2)), ("b", (1, 3))) for i in seeds}, kind
+    )
+    with pytest.raises(MetricError, match=r"holds two images of seed 1: a/000001.png and b/000001.png. Give the images of one run"):
+        open_images(tmp_path / kind, range(3))
+    assert np.array_equal(np.concatenate(list(open_images(tmp_path / kind, [3, 0]).batches())), RGB[[3, 0]])
+
+
+def test_an_npz_holds_its_seeds_once_and_in_the_order_asked_for(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, arr_0=RGB, seeds=[5, 3, 8, 8, 1, 2, 0])
+    assert np.array_equal(np.concatenate(list(open_images(path, [5, 3, 1]).batches())), RGB[[0, 1, 4]])
+    for seeds, match in (
+        ([3, 5], "holds the images of `seeds` in another order, and is read from front to back"),
+        ([5, 8], "holds two images of seed 8: 2 and 3"),
+        ([5, 9], "holds no image of 1 of 2 `seeds`; the first is 9"),
+    ):
+        with pytest.raises(MetricError, match=match):
+            open_images(path, seeds)
 
 
 def test_damaged_archives_are_named(tmp_path):
