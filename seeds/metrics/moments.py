@@ -6,9 +6,10 @@ from seeds.metrics.checks import MetricError, as_features, check_units
 from seeds.metrics.estimate import units_of
 
 STEP = 2.0**-30  # features are rounded to multiples of this; all that follows is exact
-_BASE = 2.0**20  # digits lie in [-2^19, 2^19]: a float64 product of up to 2^15 rows of them is exact
+_BITS = 20
+_BASE = 2.0**_BITS  # digits lie in [-2^19, 2^19]: a float64 product of up to 2^15 rows of them is exact
 _LIMIT = 2.0**28  # largest feature: three digits
-_MOST = 2**23  # most rows: the int64 sums of `covariance` cannot wrap
+_MOST = 2**21  # most rows: the int64 sums of `covariance`, below 2^42 a row, cannot wrap
 _ROWS = 512  # rows gathered before a product is formed
 
 
@@ -41,7 +42,7 @@ class Moments:
     def update(self, features) -> None:
         """Add rows `features` (B, d), any float dtype; B may be 0.
 
-        Raises: MetricError for another width, a value that is not finite or above 2^28, or more than 2^23 rows in all.
+        Raises: MetricError for another width, a value that is not finite or above 2^28, or more than 2^21 rows in all.
         """
         rows = as_features(features, least=0, first=self.n)
         if rows.shape[1] != self.dim:
@@ -65,23 +66,32 @@ class Moments:
     def mean(self) -> np.ndarray:
         """Mean, shape (d,). Raises: MetricError without rows."""
         self._need(1)
-        return STEP * sum((_BASE**i * s for i, s in self._sums.items()), np.zeros(self.dim)) / self._n
+        return (STEP * (self._whole(self._sums) / self._n)).astype(np.float64)
 
     def covariance(self) -> np.ndarray:
         """Unbiased covariance (divisor n - 1), shape (d, d), symmetric.
 
-        Formed about the integers nearest the digits' means, so that no digits cancel where the mean is large beside the spread.
+        The scatter about the integer c nearest the mean is again a number in base 2^20, whose digits of i + j = k are int64 sums:
+
+            sum over rows of (q - c) (q - c)^T = sum_k BASE^k sum_{i + j = k} sum over rows of (D_i - c_i) (D_j - c_j)^T
+
+        Carried over, each digit is small beside the one above, so nothing cancels: not where the mean is large beside the spread, nor where
+        the rows lie on both sides of a number at which a digit turns, such as 512.
 
         Raises: MetricError for fewer than 2 rows, or for features that vary by less than 1e-6, where the rounding would show.
         """
         self._need(2)
-        n, scatter = self._n, np.zeros((self.dim, self.dim))
-        centre = {i: np.rint(s / n).astype(np.int64) for i, s in self._sums.items()}
-        excess = {i: s - n * centre[i] for i, s in self._sums.items()}
-        for (i, j), gram in self._grams.items():
-            exact = gram - np.outer(centre[i], self._sums[j]) - np.outer(excess[i], centre[j])
-            part = _BASE ** (i + j) * (exact - np.outer(excess[i], excess[j]) / n)
-            scatter += part if i == j else part + part.T
+        n, c = self._n, {i: np.zeros(self.dim, np.int64) for i in self._sums}
+        c |= {i: digit.astype(np.int64) for i, digit in enumerate(_digits(self.mean()))}
+        off = (self._whole(self._sums) - n * self._whole(c)).astype(np.float64)
+        scatter, carry, top = np.outer(off, -off / n), np.zeros((self.dim, self.dim), np.int64), 2 * len(c) - 1
+        for k in range(top):
+            for i, j in ((i, j) for i, j in self._grams if i + j == k):
+                exact = self._grams[i, j] - np.outer(c[i], self._sums[j]) - np.outer(self._sums[i] - n * c[i], c[j])
+                carry += exact if i == j else exact + exact.T
+            digit, carry = _carried(carry)
+            scatter += _BASE**k * digit
+        scatter += _BASE**top * carry
         sigma = scatter * (STEP**2 / (n - 1))
         if 0 < np.trace(sigma) < self.dim * (1024 * STEP) ** 2:
             raise MetricError(
@@ -145,6 +155,10 @@ class Moments:
         if not 0 <= new._n <= _MOST:
             raise MetricError(f"The result would have {new._n} rows; a stream takes 0 to {_MOST}.")
         return new
+
+    def _whole(self, digits: dict[int, np.ndarray]) -> np.ndarray:
+        """sum_i BASE^i digits_i, shape (d,), as Python's integers, which no size rounds."""
+        return sum((digit.astype(object) << _BITS * i for i, digit in digits.items()), np.zeros(self.dim, object))
 
     def _need(self, least: int) -> None:
         self._absorb()
@@ -216,6 +230,12 @@ def _digits(rows: np.ndarray) -> list[np.ndarray]:
         digits.append(rest - _BASE * carry)
         rest = carry
     return digits
+
+
+def _carried(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(digit, carry) of integers: whole = digit + BASE carry, -2^19 <= digit < 2^19."""
+    carry = (whole + (1 << _BITS - 1)) >> _BITS
+    return whole - (carry << _BITS), carry
 
 
 def _add(into: dict, more: dict, sign: int) -> None:

@@ -43,6 +43,24 @@ def test_a_large_mean_costs_no_digits():
     assert np.allclose(stream(noise + 2.0**12).covariance(), np.cov(noise, rowvar=False), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("sd", [1.0, 1e-3, 1e-5])
+@pytest.mark.parametrize("centre", [2.0**-11, 512.0, 512 + 2.0**-11, -1536 - 2.0**-11])
+def test_rows_on_both_sides_of_a_number_where_digits_turn_cost_none(centre, sd):
+    noise = np.round(np.random.default_rng(4).standard_normal((1000, 3)) * sd * 2**30) * 2.0**-30
+    moments = stream(noise + centre)
+    assert np.allclose(moments.covariance(), np.cov(noise, rowvar=False), rtol=1e-12, atol=1e-15 * sd**2)
+    assert np.allclose(moments.mean() - centre, noise.mean(0), rtol=0, atol=2.0**-53 * abs(centre))
+
+
+def test_the_most_rows_of_the_largest_digits_do_not_wrap():
+    turn, step = np.array([1536, -1536, 3 * 2.0**-11, 2.0**28]), np.array([2.0**-8, -(2.0**-8), 2.0**-28, 2.0**29])
+    rows = turn - np.outer([0, 0, 0, 1], step)  # the mean lies beyond the turn: most rows' digits are 2^20 from its own
+    moments = stream(rows)
+    while moments.n < module._MOST:
+        moments = moments.merge(moments)
+    assert np.allclose(moments.covariance() * (moments.n - 1) / moments.n, np.outer(step, step) * 3 / 16, rtol=1e-14, atol=0)
+
+
 @pytest.mark.parametrize("batch", [1, 7, 64, 511, 512, 513, 1500])
 def test_batches_change_no_bit(batch):
     assert same_bits(stream(ROWS, batch), stream(ROWS))
