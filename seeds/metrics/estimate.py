@@ -14,7 +14,9 @@ from seeds.metrics.checks import MetricError
 class Estimate:
     """A value, its standard error, and the interval that holds the truth 19 times in 20: value +- t * error, or, of a share, Wilson's.
 
-    The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it: compare equal N.
+    The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it: compare equal N. Where both
+    sets have one law, a Frechet distance and a kernel distance of all pairs are quadratic in chance, and the jackknife of them is about 1.45 times
+    too wide: it holds the mean in 98 to 99.5 % of draws.
 
     Attributes:
         metric: what was measured.

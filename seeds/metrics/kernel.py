@@ -18,9 +18,9 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     Args:
         features, reference: shapes (m, d) and (n, d), used in float64.
         units: how many units, at least 2.
-        across: True takes all pairs, and the error is the jackknife over units, each left out of both sets. False takes only the pairs
-            within a unit: the mean over disjoint subsets, as the KID is often computed, at 1 / units of the cost and with a larger
-            error; the subsets share no image, so the standard error is the plain one.
+        across: True takes all pairs, and the error is the jackknife over units, each left out of both sets, about 1.45 times too large where
+            both sets have one law. False takes only the pairs within a unit: the mean over disjoint subsets, as the KID is often computed, at
+            1 / units of the cost and with a larger error; the subsets share no image, so the standard error is the plain one.
     Returns: an Estimate, n = m. Both sets count as samples.
     Raises: MetricError for fewer than 2 rows a unit (4 rows in all), unequal d, or values that are not finite.
     Source: Binkowski et al. 2018 (arXiv:1801.01401), section 4.
