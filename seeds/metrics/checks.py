@@ -27,6 +27,25 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
     return array
 
 
+def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) as float64, the covariance symmetric to the bit.
+
+    Args:
+        number: what the arguments are called by after `mu` and `sigma`.
+    Raises: MetricError for other shapes, d = 0, values that are not finite, or a `sigma` that differs from its transpose by more than rounding.
+    """
+    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
+    if mu.ndim != 1 or not mu.size or sigma.shape != (mu.size, mu.size):
+        raise MetricError(f"`mu{number}` and `sigma{number}` must have shapes (d,) and (d, d), but have {mu.shape} and {sigma.shape}.")
+    for name, array in (("mu", mu), ("sigma", sigma)):
+        if not np.isfinite(array).all():
+            raise MetricError(f"`{name}{number}` holds a NaN or an infinity. Look for the image, or the file, that it came from.")
+    skew = np.abs(sigma - sigma.T).max()
+    if skew > 1e-5 * np.abs(sigma).max():
+        raise MetricError(f"`sigma{number}` is not symmetric: it differs from its transpose by {skew:.3g}, so it is no covariance.")
+    return mu, (sigma + sigma.T) / 2
+
+
 def same_width(features: np.ndarray, reference: np.ndarray) -> None:
     """Raises: MetricError if the two sets have different dimensions d."""
     if features.shape[1] != reference.shape[1]:

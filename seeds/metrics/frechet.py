@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, check_units
+from seeds.metrics.checks import MetricError, as_gaussian, check_units
 from seeds.metrics.estimate import Estimate, jackknife
 from seeds.metrics.moments import UnitMoments
 
@@ -68,16 +68,8 @@ def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
 
 def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
     """Checked float64 mean (d,) and root (d, rank) of a covariance."""
-    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
-    if mu.ndim != 1 or not mu.size or sigma.shape != (mu.size, mu.size):
-        raise MetricError(f"`mu{number}` and `sigma{number}` must have shapes (d,) and (d, d), but have {mu.shape} and {sigma.shape}.")
-    for name, array in (("mu", mu), ("sigma", sigma)):
-        if not np.isfinite(array).all():
-            raise MetricError(f"`{name}{number}` holds a NaN or an infinity. Look for the image, or the file, that it came from.")
-    skew = np.abs(sigma - sigma.T).max()
-    if skew > 1e-5 * np.abs(sigma).max():
-        raise MetricError(f"`sigma{number}` is not symmetric: it differs from its transpose by {skew:.3g}, so it is no covariance.")
-    return mu, _root((sigma + sigma.T) / 2, f"sigma{number}")
+    mu, sigma = as_gaussian(mu, sigma, number)
+    return mu, _root(sigma, f"sigma{number}")
 
 
 def _root(sigma: np.ndarray, name: str) -> np.ndarray:

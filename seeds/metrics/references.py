@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features
+from seeds.metrics.checks import MetricError, as_features, as_gaussian
 from seeds.metrics.features import Recipe
 from seeds.metrics.moments import Moments
 from seeds.storage import replacing
 
 _FORMAT = 1
+_RECIPE = ("name", "sha256", "resize", "channels")
+_NUMBERS, _TEXTS = ("mu", "sigma", "n", "features"), ("dtype", "source", *_RECIPE)
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -72,7 +74,7 @@ def load_statistics(path: str | Path) -> Statistics:
     """Statistics from an npz of this library, of EDM (`mu`, `sigma`) or of ADM (the same, beside `mu_s`, `sigma_s` and images).
 
     Only plain arrays are read (allow_pickle=False). Raises: MetricError that names the file if it is missing, damaged, or holds no
-    finite `mu` (d,) and symmetric `sigma` (d, d).
+    finite `mu` (d,) and symmetric `sigma` (d, d), or beside them what is no number `n`, no `features` (n, d) or no recipe.
     """
     path = Path(path)
     try:
@@ -81,13 +83,13 @@ def load_statistics(path: str | Path) -> Statistics:
                 raise ValueError("it does not begin as an npz does")
             raw.seek(0)
             file = np.load(raw, allow_pickle=False)
-            keys = ("mu", "sigma", "n", "dtype", "source", "features", "name", "sha256", "resize", "channels")
-            found = {key: file[key] for key in keys if key in file.files}
+            found = {key: file[key] for key in (*_NUMBERS, *_TEXTS) if key in file.files}
             if broken := [key for key, value in found.items() if not isinstance(value, np.ndarray)]:
                 raise ValueError(f"its `{broken[0]}` is no array")
             missing = {"mu", "sigma"} - set(found)
             if missing:
                 raise ValueError(f"it holds {', '.join(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
+            return _checked(found)
     except FileNotFoundError:
         raise MetricError(
             f"The reference {path} does not exist. `seeds ref` makes one; bundled: {', '.join(bundled_statistics())}."
@@ -96,26 +98,24 @@ def load_statistics(path: str | Path) -> Statistics:
         raise MetricError(
             f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged, or no statistics file; `seeds ref` makes one."
         ) from error
-    return _checked(path, found)
 
 
-def _checked(path: Path, found: dict[str, np.ndarray]) -> Statistics:
-    mu, sigma = (np.asarray(found[key], np.float64) for key in ("mu", "sigma"))
-    if mu.ndim != 1 or sigma.shape != (mu.size, mu.size) or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise MetricError(f"The reference {path} holds mu {mu.shape} and sigma {sigma.shape}; they must be finite, (d,) and (d, d).")
-    text = {key: str(found[key]) for key in ("name", "sha256", "resize", "channels") if key in found}
-    features = found.get("features")
-    if features is not None and as_features(features, "features of the reference").shape[1] != mu.size:
-        raise MetricError(f"The reference {path} holds features {features.shape} beside mu {mu.shape}. Make it anew with `seeds ref`.")
-    return Statistics(
-        mu,
-        sigma,
-        int(found["n"]) if "n" in found else None,
-        Recipe(**text) if len(text) == 4 else None,
-        str(found.get("dtype", "unknown")),
-        str(found.get("source", "")),
-        features,
-    )
+def _checked(found: dict[str, np.ndarray]) -> Statistics:
+    """The statistics that the arrays of a file make. Raises: ValueError that says what is wrong with them, MetricError among them."""
+    for key, value in found.items():
+        if key in _NUMBERS and value.dtype.kind not in "iuf":
+            raise ValueError(f"its `{key}` is {value.dtype}, no real numbers")
+        if key in _TEXTS and (value.dtype.kind, value.ndim) != ("U", 0):
+            raise ValueError(f"its `{key}` is {value.dtype} {value.shape}, no text")
+    mu, sigma = as_gaussian(found["mu"], found["sigma"])
+    n, features = found.get("n"), found.get("features")
+    if n is not None and (n.dtype.kind == "f" or n.ndim or n < 2):
+        raise ValueError(f"its `n` is {n}, not the number of two or more images")
+    if features is not None and as_features(features).shape != (len(features) if n is None else n, mu.size):
+        raise ValueError(f"its `features` {features.shape} do not belong to its `mu` {mu.shape} of {n} images")
+    text = {key: str(found[key]) for key in _TEXTS if key in found}
+    recipe = {key: text.pop(key) for key in _RECIPE if key in text}
+    return Statistics(mu, sigma, None if n is None else int(n), Recipe(**recipe) if len(recipe) == 4 else None, **text, features=features)
 
 
 def check_comparable(recipe: Recipe, dim: int, reference: Statistics) -> None:
