@@ -75,8 +75,8 @@ class Moments:
 
             sum over rows of (q - c) (q - c)^T = sum_k BASE^k sum_{i + j = k} sum over rows of (D_i - c_i) (D_j - c_j)^T
 
-        Carried over, each digit is small beside the one above, so nothing cancels: not where the mean is large beside the spread, nor where
-        the rows lie on both sides of a number at which a digit turns, such as 512.
+        Carried over to the end, each digit is small beside the one above, so nothing cancels: not where the mean is large beside the spread,
+        nor where the rows lie on both sides of a number at which a digit turns, such as 512.
 
         Raises: MetricError for fewer than 2 rows, or for features that vary by less than 1e-6, where the rounding would show.
         """
@@ -84,14 +84,14 @@ class Moments:
         n, c = self._n, {i: np.zeros(self.dim, np.int64) for i in self._sums}
         c |= {i: digit.astype(np.int64) for i, digit in enumerate(_digits(self.mean()))}
         off = (self._whole(self._sums) - n * self._whole(c)).astype(np.float64)
-        scatter, carry, top = np.outer(off, -off / n), np.zeros((self.dim, self.dim), np.int64), 2 * len(c) - 1
-        for k in range(top):
+        scatter, carry, k = np.outer(off, -off / n), np.zeros((self.dim, self.dim), np.int64), 0
+        while k < 2 * len(c) - 1 or carry.any():
             for i, j in ((i, j) for i, j in self._grams if i + j == k):
-                exact = self._grams[i, j] - np.outer(c[i], self._sums[j]) - np.outer(self._sums[i] - n * c[i], c[j])
+                exact = self._about(c, i, j)
                 carry += exact if i == j else exact + exact.T
             digit, carry = _carried(carry)
             scatter += _BASE**k * digit
-        scatter += _BASE**top * carry
+            k += 1
         sigma = scatter * (STEP**2 / (n - 1))
         if 0 < np.trace(sigma) < self.dim * (1024 * STEP) ** 2:
             raise MetricError(
@@ -160,6 +160,12 @@ class Moments:
         """sum_i BASE^i digits_i, shape (d,), as Python's integers, which no size rounds."""
         return sum((digit.astype(object) << _BITS * i for i, digit in digits.items()), np.zeros(self.dim, object))
 
+    def _about(self, c: dict[int, np.ndarray], i: int, j: int) -> np.ndarray:
+        """Sum over rows of (D_i - c_i) (D_j - c_j)^T."""
+        exact = self._grams[i, j] - np.outer(c[i], self._sums[j])
+        exact -= np.outer(self._sums[i] - self._n * c[i], c[j])
+        return exact
+
     def _need(self, least: int) -> None:
         self._absorb()
         if self._n < least:
@@ -174,7 +180,7 @@ class UnitMoments:
 
     def __init__(self, dim: int, units: int = 10):
         check_units(units, units, 1)
-        self.parts = tuple(Moments(dim) for _ in range(units))
+        self.parts = [Moments(dim) for _ in range(units)]
 
     @property
     def n(self) -> int:
@@ -193,7 +199,7 @@ class UnitMoments:
         """All rows together, unit by unit, exactly. Raises: MetricError if dimensions or numbers of units differ."""
         if any(len(other.parts) != len(self.parts) for other in others):
             raise MetricError(f"`units` differ: {[len(stream.parts) for stream in (self, *others)]}. Merge streams of one number.")
-        return self._of(tuple(part.merge(*(other.parts[i] for other in others)) for i, part in enumerate(self.parts)))
+        return self._of([part.merge(*(other.parts[i] for other in others)) for i, part in enumerate(self.parts)])
 
     def total(self) -> Moments:
         """The moments of all rows."""
@@ -213,10 +219,10 @@ class UnitMoments:
         """The UnitMoments that `state` (a mapping, or an open npz) describes. Raises: as `Moments.from_state`."""
         units = 1 + max(int(key.partition("/")[0]) for key in state)
         keys = ("n", "sums", "grams")
-        return cls._of(tuple(Moments.from_state({key: state[f"{i}/{key}"] for key in keys}) for i in range(units)))
+        return cls._of([Moments.from_state({key: state[f"{i}/{key}"] for key in keys}) for i in range(units)])
 
     @classmethod
-    def _of(cls, parts: tuple[Moments, ...]) -> "UnitMoments":
+    def _of(cls, parts: list[Moments]) -> "UnitMoments":
         new = cls(parts[0].dim, len(parts))
         new.parts = parts
         return new
@@ -234,7 +240,8 @@ def _digits(rows: np.ndarray) -> list[np.ndarray]:
 
 def _carried(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(digit, carry) of integers: whole = digit + BASE carry, -2^19 <= digit < 2^19."""
-    carry = (whole + (1 << _BITS - 1)) >> _BITS
+    carry = whole + (1 << _BITS - 1)
+    carry >>= _BITS
     return whole - (carry << _BITS), carry
 
 

@@ -104,6 +104,8 @@ def test_state_goes_through_a_file(tmp_path):
         back = Moments.from_state(file)
     assert same_bits(back, moments) and same_bits(back.merge(stream(ROWS)), moments.merge(moments))
     assert Moments.from_state(Moments(3).state()).n == 0
+    small = stream(ROWS / 2**25)
+    assert small.digits == 1 and same_bits(Moments.from_state(small.state(3)), small)
     broken = moments.state() | {"sums": np.zeros((1, 7), np.int64)}
     with pytest.raises(MetricError, match="`state` does not hold int64 moments"):
         Moments.from_state(broken)
