@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from seeds.distributed import Group
-from seeds.metrics.moments import UnitMoments
+from seeds.metrics.moments import Moments, UnitMoments
 
 Rows = Iterable[tuple[int, np.ndarray]]
 """(place of the first row in the whole set, features (B, d)), of this process' pieces."""
@@ -19,7 +19,11 @@ def merged(rows: Rows, units: int, group: Group) -> UnitMoments:
         stream.update(features, first)
     dim = group.most(stream.parts[0].dim if stream else 0)
     stream = stream or UnitMoments(dim, units)
-    return UnitMoments.from_state(group.total(stream.state(group.most(stream.digits))))
+    if group.world > 1:
+        digits = group.most(stream.digits)
+        for i, part in enumerate(stream.parts):  # one unit at a time, so that none but it is held twice
+            stream.parts[i] = Moments.from_state(group.total(part.state(digits)))
+    return stream
 
 
 def collected(rows: Rows, group: Group) -> np.ndarray:

@@ -3,10 +3,26 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
+import pytest
 from detector import save
 from test_distributed import HERE, finish, torchrun
+
+from seeds.distributed import Group
+from seeds.metrics.together import merged
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_merging_holds_one_unit_more_than_the_stream(processes):
+    dim, units = 300, 10
+    rows = np.random.default_rng(0).standard_normal((60, 64, dim), np.float32)
+    tracemalloc.start()
+    merged(((64 * i, batch) for i, batch in enumerate(rows)), units, Group(world=processes))
+    peak = tracemalloc.get_traced_memory()[1] / (units * 3 * dim**2 * 8)
+    tracemalloc.stop()
+    assert peak < 1.8
 
 
 def test_two_processes_measure_what_one_does(tmp_path):
