@@ -372,6 +372,11 @@ def test_a_live_sampler_is_measured_as_its_files_are_and_seeds_choose_among_them
             assert live["job"]["seeds"] == chosen and stored["images"].endswith(name)
         whole = json.loads(run(command, tmp_path / name, *extract, *more, "--json").output)
         assert whole["n"] == 24  # grid.png is none of them
+    some = ("--seeds", "9-20", "--num", 8, *extract, "--splits", 2, "--json")
+    live, stored = (json.loads(run(is_, *source, *some).output) for source in (sampler, (tmp_path / name,)))
+    assert live["job"]["seeds"] == "9-16" and live["n"] == stored["n"] == 8 and live["parts"] == stored["parts"]
+    for source in (sampler, (tmp_path / name,)):
+        assert "`num` = 13 images" in run(is_, *source, "--seeds", "9-20", "--num", 13, *extract).stderr
     missing = run(is_, tmp_path / name, "--seeds", "20-30", *extract)
     assert missing.exit_code == 1 and "holds no image of 4 of 11 `seeds`; the first is 27" in missing.stderr
 

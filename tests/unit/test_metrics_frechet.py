@@ -53,8 +53,17 @@ def test_point_masses_and_equal_gaussians():
     zero, one = np.zeros((3, 3)), np.eye(3)
     assert quietly([1.0, 2.0, 2.0], zero, [0.0, 0.0, 0.0], zero) == 9.0
     assert quietly([0.0, 0.0, 0.0], zero, [0.0, 0.0, 0.0], one) == pytest.approx(3.0, abs=1e-14)
-    s = random_psd(np.random.default_rng(1), 40, 60)
-    assert 0 <= frechet_distance(np.ones(40), s, np.ones(40), s) < 1e-12
+    for seed in range(20):  # rounding falls to both sides of 0
+        s = random_psd(np.random.default_rng(seed), 40, 60)
+        assert 0 <= frechet_distance(np.ones(40), s, np.ones(40), s) < 1e-12
+
+
+def test_a_covariance_is_symmetric_to_float32_and_its_two_halves_count_alike():
+    mu, sigma = np.zeros(8), random_psd(np.random.default_rng(2), 8, 30)
+    rounded = sigma + np.triu(np.full((8, 8), 1e-6), 1)
+    assert frechet_distance(mu, rounded, mu, np.eye(8)) == frechet_distance(mu, rounded.T, mu, np.eye(8))
+    with pytest.raises(MetricError, match=r"`sigma2` is not symmetric: it differs from its transpose by 0\.001"):
+        frechet_distance(mu, np.eye(8), mu, sigma + np.triu(np.full((8, 8), 1e-3), 1))
 
 
 @pytest.mark.parametrize("dim", [8, 96])
