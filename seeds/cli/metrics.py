@@ -207,7 +207,7 @@ def _source(session: Session, images, num, batch, device, model, seed_text, give
     """The source that a command's arguments name."""
     if (images is None) == (model is None):
         raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
-    seeds = parse_seeds(seed_text) if seed_text else None
+    seeds = parse_seeds(seed_text) if seed_text is not None else None
     if model is None:
         context = click.get_current_context()
         alien = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]

@@ -13,6 +13,7 @@ from detector import Detector, save
 from PIL import Image
 
 from seeds import checkpoints
+from seeds.cli import main
 from seeds.cli.metrics import fid, is_, kid, ref
 from seeds.cli.sample import sample
 from seeds.metrics.checks import MetricError
@@ -26,6 +27,8 @@ from seeds.metrics.references import Statistics, check_comparable, load_statisti
 HASH = "0123456789abcdef" * 4
 RNG = np.random.default_rng(5)
 IMAGES = RNG.integers(0, 256, (60, 8, 8, 3), np.uint8)
+CLOTHES = np.random.default_rng(6).integers(0, 256, (30, 28, 28), np.uint8)
+OURS = ("--features", "fashion-features")
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +269,21 @@ def run(command, *arguments):
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs a line of the command line in an empty folder that holds images.npz, asks for one sentence about it, and gives it."""
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "images.npz", arr_0=CLOTHES)
+
+    def run_line(line, *more):
+        code = main([*line.split(), *map(str, more)])
+        told = capsys.readouterr()
+        assert code and not told.out and told.err.startswith("Error: ") and told.err.count("\n") == 1, told
+        return told.err
+
+    return run_line
+
+
 def test_commands(tmp_path, detector):
     path, sha256 = detector
     extract = ("--features", path, "--sha256", sha256, "--batch", 7)
@@ -394,3 +412,8 @@ def test_the_source_of_images_must_be_plain(tmp_path, detector):
         failed = run(is_, *arguments, *extract)
         assert failed.exit_code == 2 and words in failed.stderr
     assert "does not say which image is of which seed" in run(is_, tmp_path / "images.npz", "--seeds", "1-3", *extract).stderr
+
+
+def test_an_empty_list_of_seeds_is_refused_not_left_out(refused):
+    for line in ("fid --ref fashion-mnist", "is"):
+        assert "`seeds` = '' is no list of seeds" in refused(f"{line} images.npz --seeds", "", *OURS)
