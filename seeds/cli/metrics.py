@@ -15,7 +15,7 @@ import torch
 from click.core import ParameterSource
 
 from seeds import __version__
-from seeds.cli import jobs
+from seeds.cli import jobs, options
 from seeds.cli.session import Session, pass_session
 from seeds.distributed import Group
 from seeds.metrics.checks import MetricError
@@ -77,7 +77,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @click.command(cls=MetricCommand)
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder, zip, npz (arr_0) or IDX file.")
 @_extraction
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The npz to write.")
+@click.option("--out", required=True, type=options.Out(), help="The npz to write.")
 @click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):

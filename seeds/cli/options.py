@@ -1,7 +1,8 @@
-"""Options that `seeds sample` and `seeds plan` share, in both spellings, and what they mean to the library."""
+"""Options that commands share, those of a plan in both spellings, and what they mean to the library."""
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -60,6 +61,18 @@ class Shard(click.ParamType):
         if not found or int(found[1]) > int(found[2]):
             self.fail(f"{value!r} is no part I/N with 1 <= I <= N, such as 1/4 to 4/4.", param, ctx)
         return int(found[1]), int(found[2])
+
+
+class Out(click.Path):
+    """A file or folder to be made. An empty one, as an unset variable of the shell gives, would be the current folder, and is refused."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; give a name.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def _hidden(*names: str, **settings: Any) -> Callable:

@@ -154,6 +154,13 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
         ("sample --model toy:nan --seeds 0-3", 1, "NaN or inf"),
         ("sample --model toy:broken --seeds 0-3", 1, "RuntimeError: "),
         ("plan --sigmas 1,2", 2, "must fall strictly"),
+        (
+            "sample --model toy:plain --out=",
+            2,
+            "Invalid value for '--out' / '--outdir': it is empty; give a name",
+        ),
+        ("curves --out=", 2, "Invalid value for '--out': it is empty"),
+        ("ref --images run.txt --features fashion-features --out=", 2, "Invalid value for '--out': it is empty"),
         ("fly", 2, "No such command 'fly'"),
     ],
 )
@@ -176,6 +183,10 @@ def test_the_traceback_is_there_for_those_who_ask(call, monkeypatch):
     monkeypatch.setenv("SEEDS_DEBUG", "1")
     with pytest.raises(RuntimeError):
         call("sample", "--model", "toy:broken")
+
+
+def test_convert_to_nowhere_is_refused(call):
+    assert "OUT.safetensors': it is empty" in call("convert", "net.pkl", "")[2]
 
 
 def test_a_pickle_is_refused_with_the_command_to_paste(call):
