@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -83,6 +84,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of images."""
     extractor, source = _extractor(session, features, sha256, device), _Source.files(images, num, batch)
+    if source.count < 2:
+        raise MetricError(
+            f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
+        )
+    _claim(session, out)
     rows: Rows = source.over(extractor, session.group)
     kept = None
     if keep_features:
@@ -194,6 +200,11 @@ class _Source:
     def live(cls, job: Job) -> "_Source":
         return cls(job.pieces, [len(unit) for unit in job.units], job.plan.nfe, {"job": job.facts(__version__, torch.get_num_threads())})
 
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return sum(self.sizes)
+
     def over(self, function: Callable[[np.ndarray], np.ndarray], group: Group) -> Iterator[tuple[int, np.ndarray]]:
         """(place of its first image, `function` of it) for each of this process' pieces, under a progress bar where someone is looking."""
         own = sum(group.share(self.sizes))
@@ -222,6 +233,23 @@ def _source(session: Session, images, num, batch, device, model, seed_text, give
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
     return _Source.live(jobs.job(jobs.loaded(session, model, device), seeds[:num], batch, given))
+
+
+def _claim(session: Session, out: Path) -> None:
+    """Raises: MetricError, before any work, if there is something at `out` or nothing can be written there. Its folder is made."""
+
+    def look() -> str:
+        if out.exists() and not session.group.again:
+            raise MetricError(f"`--out` {out} is there already, and is not written over. Choose another file, or take it away.")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=out.parent).close()
+        except OSError as error:
+            raise MetricError(f"`--out` {out} cannot be written: {error.strerror} ({error.filename}). Choose another place.") from error
+        session.group.begin()
+        return ""
+
+    session.group.once(look)
 
 
 def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from seeds.cli import main
 from seeds.cli.metrics import fid, is_, kid, ref
 from seeds.cli.sample import sample
 from seeds.metrics.checks import MetricError
-from seeds.metrics.features import Recipe, from_callable, from_module, from_torchscript
+from seeds.metrics.features import Extractor, Recipe, from_callable, from_module, from_torchscript
 from seeds.metrics.frechet import frechet_distance
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
@@ -354,7 +354,7 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
         ((fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--num", 9), "N = 9 is too small for 10 units"),
         ((kid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract), "seeds ref --keep-features"),
         ((is_, tmp_path / "images.npz", *extract, "--num", 3), "`splits` is 10"),
-        ((ref, "--images", tmp_path / "images.npz", *extract, "--out", tmp_path / "no" / "ref.npz"), "cannot be written"),
+        ((ref, "--images", tmp_path / "images.npz", *extract, "--out", path / "ref.npz"), "cannot be written"),
     ):
         failed = run(*arguments)
         assert failed.exit_code == 1 and failed.stderr.startswith("Error: ") and match in failed.stderr
@@ -417,3 +417,22 @@ def test_the_source_of_images_must_be_plain(tmp_path, detector):
 def test_an_empty_list_of_seeds_is_refused_not_left_out(refused):
     for line in ("fid --ref fashion-mnist", "is"):
         assert "`seeds` = '' is no list of seeds" in refused(f"{line} images.npz --seeds", "", *OURS)
+
+
+def test_ref_writes_over_nothing(refused, tmp_path):
+    before = (tmp_path / "images.npz").read_bytes()
+    line = "ref --images images.npz --out images.npz"
+    assert "`--out` images.npz is there already, and is not written over. Choose another" in refused(line, *OURS)
+    assert (tmp_path / "images.npz").read_bytes() == before
+
+
+def test_ref_makes_its_folder_and_looks_for_its_place_before_the_work(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(Extractor, "__call__", lambda extractor, images: pytest.fail("an image was looked at"))
+    assert "`--out` images.npz/ref.npz cannot be written: " in refused("ref --images images.npz --out images.npz/ref.npz", *OURS)
+    assert "N = 1 image of images.npz is too few: a covariance needs at least 2" in refused(
+        "ref --images images.npz --num 1 --out ref.npz", *OURS
+    )
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main(["ref", "--images", "images.npz", *OURS, "--out", "new/folder/ref.npz"]) == 0
+    assert load_statistics(tmp_path / "new/folder/ref.npz").n == 30 and not list(tmp_path.glob("ref*"))
