@@ -46,6 +46,12 @@ def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:
     return mu, (sigma + sigma.T) / 2
 
 
+def check_whole(name: str, value: int) -> None:
+    """Raises: MetricError unless `value` is a whole number, of Python or NumPy."""
+    if not isinstance(value, (int, np.integer)):
+        raise MetricError(f"`{name}` is {value!r}, but must be a whole number.")
+
+
 def same_width(features: np.ndarray, reference: np.ndarray) -> None:
     """Raises: MetricError if the two sets have different dimensions d."""
     if features.shape[1] != reference.shape[1]:
@@ -57,13 +63,16 @@ def same_width(features: np.ndarray, reference: np.ndarray) -> None:
 
 def check_splits(splits: int, rows: int) -> None:
     """Raises: MetricError unless each of `splits` splits gets one of `rows` rows."""
+    check_whole("splits", splits)
     if not 1 <= splits <= rows:
         raise MetricError(f"`splits` is {splits}, but must lie between 1 and N = {rows}, the number of images.")
 
 
-def check_units(units: int, rows: int, least: int, what: str = "units") -> None:
-    """Raises: MetricError unless `units` is at least 2 and each unit gets `least` of `rows` rows."""
+def check_units(units: int, rows: int, least: int, what: str = "units", of: str = "images") -> None:
+    """Raises: MetricError unless `units` is at least 2 and each unit gets `least` of the `rows` rows of `of`."""
+    check_whole(what, units)
     if units < 2:
         raise MetricError(f"`{what}` is {units}; an interval needs at least 2.")
     if rows < units * least:
-        raise MetricError(f"N = {rows} is too small for {units} {what} of at least {least} rows. Give more images or fewer {what}.")
+        few, more = (f"N = {rows} is", "more images") if of == "images" else (f"The {of} has N = {rows} rows, which is", f"a larger {of}")
+        raise MetricError(f"{few} too small for {units} {what} of at least {least} rows. Give {more} or fewer {what}.")

@@ -27,7 +27,8 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     """
     x, y = as_features(features), as_features(reference, "reference")
     same_width(x, y)
-    check_units(units, min(len(x), len(y)), 2)
+    check_units(units, len(x), 2)
+    check_units(units, len(y), 2, of="reference")
     xs, ys = ([rows[units_of(range(len(rows)), units) == g] for g in range(units)] for rows in (x, y))
     xx, yy, xy = _sums(xs, xs, across), _sums(ys, ys, across), _sums(xs, ys, across)
     m, n = np.array([len(part) for part in xs]), np.array([len(part) for part in ys])

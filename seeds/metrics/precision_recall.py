@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features, same_width
+from seeds.metrics.checks import MetricError, as_features, check_whole, same_width
 from seeds.metrics.estimate import Estimate, share
 
 _ROWS = 1024  # rows of a distance matrix held at once
@@ -36,6 +36,7 @@ def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
     """
     x, y = as_features(features), as_features(reference, "reference")
     same_width(x, y)
+    check_whole("k", k)
     fewest = min(len(x), len(y))
     if not 1 <= k < fewest:
         raise MetricError(f"`k` is {k}, but must be at least 1 and below {fewest}, the rows of the smaller set. Give more images.")

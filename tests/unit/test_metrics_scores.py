@@ -12,6 +12,7 @@ from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import jackknife, over_parts, share, t_quantile, units_of
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
+from seeds.metrics.moments import UnitMoments
 from seeds.metrics.precision_recall import precision_recall
 
 EDM = np.load(Path(__file__).parents[1] / "data" / "edm" / "fid_is.npz", allow_pickle=False)
@@ -218,8 +219,12 @@ def test_pairs_of_sets_are_checked(metric):
 def test_too_few_rows_for_the_units():
     good = RNG.standard_normal((20, 4))
     for across in (True, False):  # a unit of one row has no pair
-        with pytest.raises(MetricError, match="N = 19 is too small for 10 units of at least 2 rows"):
+        with pytest.raises(
+            MetricError, match=r"^The reference has N = 19 rows, which is too small for 10 units of at least 2 rows. Give a larger"
+        ):
             kernel_distance(good, good[:19], across=across)
+        with pytest.raises(MetricError, match=r"^N = 19 is too small for 10 units of at least 2 rows. Give more images or fewer units"):
+            kernel_distance(good[:19], good, across=across)
         assert math.isfinite(kernel_distance(good, good, across=across).error)
     with pytest.raises(MetricError, match="`units` is 1; an interval needs at least 2"):
         kernel_distance(good, good, units=1)
@@ -231,3 +236,16 @@ def test_too_few_neighbours():
         with pytest.raises(MetricError, match=f"`k` is {k}, but must be at least 1 and below"):
             precision_recall(*sets, k=k)
     assert precision_recall(few, many, k=29).recall.value > 0.9
+
+
+def test_numbers_of_things_are_whole():
+    rows = RNG.standard_normal((30, 3))
+    for call, words in (
+        (lambda: kernel_distance(rows, rows, units=2.0), "`units` is 2.0"),
+        (lambda: UnitMoments(3, 2.0), "`units` is 2.0"),
+        (lambda: precision_recall(rows, rows, k=3.0), "`k` is 3.0"),
+        (lambda: inception_score(np.full((4, 2), 0.5), splits=2.0), "`splits` is 2.0"),
+    ):
+        with pytest.raises(MetricError, match=f"{words}, but must be a whole number"):
+            call()
+    assert kernel_distance(rows, rows, units=np.int64(5)) == kernel_distance(rows, rows, units=5)
