@@ -1,5 +1,6 @@
 """`seeds ref | fid | is | kid`: reference statistics, and the distance of a set of images to them."""
 
+import hashlib
 import json
 import math
 import warnings
@@ -16,10 +17,10 @@ import torch
 from click.core import ParameterSource
 
 from seeds import __version__
-from seeds.cli import jobs, options
+from seeds.cli import jobs, models, options
 from seeds.cli.session import Session, pass_session
 from seeds.distributed import Group
-from seeds.metrics.checks import MetricError
+from seeds.metrics.checks import MetricError, check_splits, check_units
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.features import Extractor, from_module, from_torchscript
 from seeds.metrics.frechet import frechet_estimate
@@ -28,7 +29,7 @@ from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
 from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
 from seeds.metrics.together import Rows, collected, merged
-from seeds.runs import Job, Progress, parse_seeds
+from seeds.runs import Job, Progress, parse_seeds, show_seeds
 
 
 class MetricCommand(click.Command):
@@ -117,12 +118,14 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
-    extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
-    source = _source(session, images, num, batch, device, model, seed_text, given)
+    extractor = _extractor(session, features, sha256, device)
+    statistics, facts = _loaded(reference, extractor)
+    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
+    check_units(units, source.count, 2)
     stream = merged(source.over(partial(_comparable, extractor, statistics), session.group), units, session.group)
     if session.group.first:
         estimate = frechet_estimate(stream, statistics.mu, statistics.sigma)
-        _report(estimate, extractor, source, as_json, reference=str(reference), reference_n=statistics.n)
+        _report(estimate, extractor, source, as_json, units=units, **facts)
 
 
 @click.command("is", cls=MetricCommand)
@@ -138,7 +141,8 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
     extractor = _extractor(session, features, sha256, device)
-    source = _source(session, images, num, batch, device, model, seed_text, given)
+    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
+    check_splits(splits, source.count)
     probabilities = collected(source.over(extractor.probabilities, session.group), session.group)
     if session.group.first:
         _report(inception_score(probabilities, splits), extractor, source, as_json, splits=splits)
@@ -158,16 +162,19 @@ def kid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
     """
-    extractor, statistics = _extractor(session, features, sha256, device), load_statistics(named(reference))
+    extractor = _extractor(session, features, sha256, device)
+    statistics, facts = _loaded(reference, extractor)
     if statistics.features is None:
         raise MetricError(
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
         )
-    source = _source(session, images, num, batch, device, model, seed_text, given)
+    check_units(units, len(statistics.features), 2, of="reference")
+    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
+    check_units(units, source.count, 2)
     rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group)
     if session.group.first:
         estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
-        _report(estimate, extractor, source, as_json, reference=str(reference), reference_n=statistics.n)
+        _report(estimate, extractor, source, as_json, units=units, subsets=subsets, **facts)
 
 
 COMMANDS = (ref, fid, is_, kid)
@@ -194,7 +201,8 @@ class _Source:
         found = open_images(images, seeds)
         count = found.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
-        return cls(lambda owns, asked: found.pieces(batch, num, owns), sizes, 0, {"images": str(images)})
+        facts = {"images": str(images), "num": num, "seeds": None if seeds is None else show_seeds(seeds), "batch": batch}
+        return cls(lambda owns, asked: found.pieces(batch, num, owns), sizes, 0, facts)
 
     @classmethod
     def live(cls, job: Job) -> "_Source":
@@ -214,7 +222,7 @@ class _Source:
                 bar.asked(len(piece.images))
 
 
-def _source(session: Session, images, num, batch, device, model, seed_text, given) -> _Source:
+def _source(session: Session, extractor: Extractor, images, num, batch, device, model, seed_text, given) -> _Source:
     """The source that a command's arguments name."""
     if (images is None) == (model is None):
         raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
@@ -232,7 +240,19 @@ def _source(session: Session, images, num, batch, device, model, seed_text, give
     seeds = list(range(num)) if seeds is None else seeds
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
-    return _Source.live(jobs.job(jobs.loaded(session, model, device), seeds[:num], batch, given))
+    job = jobs.job(jobs.loaded(session, model, device), seeds[:num], batch, given)
+    channels, height, width = job.denoiser.shape
+    extractor.check(height, width, channels)
+    return _Source.live(job)
+
+
+def _loaded(reference: str, extractor: Extractor) -> tuple[Statistics, dict[str, Any]]:
+    """The statistics, once they are found to be of these features, and what to report of them."""
+    path = named(reference)
+    statistics = load_statistics(path)
+    check_comparable(extractor.recipe, len(statistics.mu), statistics)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return statistics, {"reference": reference, "reference_sha256": sha256, "reference_n": statistics.n}
 
 
 def _claim(session: Session, out: Path) -> None:
@@ -261,7 +281,9 @@ def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray
 
 def _extractor(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
     """`extractor_of`, on this process' device."""
-    return extractor_of(features, sha256, session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
+    models.check_device(device)
+    return extractor_of(features, sha256, device)
 
 
 def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
@@ -289,4 +311,10 @@ def _report(estimate: Estimate, extractor: Extractor, source: _Source, as_json: 
         click.echo(estimate)
         return
     numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
-    click.echo(json.dumps({**numbers, **source.facts, "features": vars(extractor.recipe), **facts}, indent=2))
+    made = {
+        "device": extractor.device.partition(":")[0],
+        "threads": torch.get_num_threads(),
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+    click.echo(json.dumps({**numbers, **source.facts, "features": vars(extractor.recipe), **facts, **made}, indent=2))

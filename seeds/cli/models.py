@@ -47,6 +47,15 @@ def load_model(source: str, device: str | None = None) -> Model:
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
 
 
+def check_device(device: str) -> None:
+    """Raises: ValueError if there is no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+        raise ValueError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
+
+
 def _made(source: str) -> tuple[Any, Path]:
     """What module:factory returns, and the module's file."""
     module, _, factory = source.partition(":")
@@ -71,11 +80,7 @@ def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
     move = getattr(denoiser, "to", None)
     if device is None:
         device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-        raise ValueError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
+    check_device(device)
     if move is not None:
         move(device)
     return denoiser, device

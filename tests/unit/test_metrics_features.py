@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from detector import Detector, save
 from PIL import Image
 
+import seeds
 from seeds import checkpoints
 from seeds.cli import main
 from seeds.cli.metrics import fid, is_, kid, ref
@@ -22,7 +23,8 @@ from seeds.metrics.frechet import frechet_distance
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
 from seeds.metrics.moments import Moments
-from seeds.metrics.references import Statistics, check_comparable, load_statistics, save_statistics
+from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
+from seeds.runs import Job
 
 HASH = "0123456789abcdef" * 4
 RNG = np.random.default_rng(5)
@@ -259,6 +261,10 @@ def test_damaged_references_are_named(tmp_path):
         refused(f"ref.npz cannot be read: .*{match}")
 
 
+def feature_recipe():
+    return from_module(checkpoints.load("fashion-features"), "fashion-features").recipe
+
+
 def npy(array):
     buffer = io.BytesIO()
     np.save(buffer, array)
@@ -436,3 +442,42 @@ def test_ref_makes_its_folder_and_looks_for_its_place_before_the_work(refused, t
     monkeypatch.chdir(tmp_path)
     assert main(["ref", "--images", "images.npz", *OURS, "--out", "new/folder/ref.npz"]) == 0
     assert load_statistics(tmp_path / "new/folder/ref.npz").n == 30 and not list(tmp_path.glob("ref*"))
+
+
+def test_what_is_wrong_is_found_before_an_image_is_drawn_or_looked_at(refused, tmp_path, monkeypatch):
+    def never(*_):
+        pytest.fail("an image was drawn or looked at")
+
+    monkeypatch.setattr(Job, "images", never)
+    monkeypatch.setattr(Extractor, "_run", never)
+    few = Statistics(np.zeros(128), np.eye(128), 10, feature_recipe(), features=np.zeros((10, 128), np.float32))
+    save_statistics(tmp_path / "few.npz", few)
+    np.savez(tmp_path / "other.npz", mu=np.zeros(128), sigma=np.eye(128), **(vars(feature_recipe()) | {"name": "other"}))
+    drawn = "--model fashion-mixture --num 30"
+    for source in ("images.npz", drawn):
+        for line, words in (
+            ("fid --ref fashion-mnist --units 20", "N = 30 is too small for 20 units of at least 2 rows"),
+            ("is --splits 31", "`splits` is 31, but must lie between 1 and N = 30"),
+            ("kid --ref few.npz --units 20", "The reference has N = 10 rows, which is too small for 20 units"),
+            ("kid --ref few.npz --units 5 --num 9", "N = 9 is too small for 5 units"),
+            ("fid --ref other.npz", "The reference was made by other features (name other there"),
+        ):
+            assert words in refused(line.replace(" ", f" {source} ", 1), *OURS)
+    assert "knows 28 x 28 only" in refused("is --model toy:plain --num 30", *OURS)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "xyz"])
+@pytest.mark.parametrize("line", ["fid images.npz --ref fashion-mnist", "is images.npz", "ref --images images.npz --out ref.npz"])
+def test_a_device_that_is_not_there(refused, line, device):
+    assert f"`device` = '{device}' is not to be had here. There is: cpu" in refused(line, *OURS, "--device", device)
+
+
+def test_json_says_what_the_numbers_came_from(tmp_path):
+    np.savez(tmp_path / "images.npz", arr_0=CLOTHES, seeds=np.arange(30))
+    words = (tmp_path / "images.npz", *OURS, "--batch", 7, "--json")
+    said = json.loads(run(fid, *words, "--ref", "fashion-mnist", "--num", 20, "--units", 4).stdout)
+    sha256 = hashlib.sha256(bundled_statistics()["fashion-mnist"].read_bytes()).hexdigest()
+    assert (said["reference"], said["reference_sha256"], said["reference_n"]) == ("fashion-mnist", sha256, 60_000)
+    assert (said["num"], said["seeds"], said["batch"], said["units"]) == (20, None, 7, 4) and said["version"] == seeds.__version__
+    chosen = json.loads(run(is_, *words, "--seeds", "3-9,12", "--splits", 2).stdout)
+    assert (chosen["num"], chosen["seeds"], chosen["batch"], chosen["splits"]) == (None, "3-9,12", 7, 2)
