@@ -229,11 +229,9 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
     seeds = parse_seeds(seed_text) if seed_text is not None else None
     if model is None:
         context = click.get_current_context()
-        alien = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
-        if alien:
-            raise click.UsageError(
-                f"`--{alien[0].replace('label', 'class')}` is for images that a model draws: give --model instead of IMAGES."
-            )
+        for option in context.command.params:
+            if option.name in given and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"`{option.opts[0]}` is for images that a model draws: give --model instead of IMAGES.")
         return _Source.files(images, num, batch, seeds)
     if seeds is None and num is None:
         raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
@@ -287,9 +285,16 @@ def _extractor(session: Session, features: str, sha256: str | None, device: str 
 
 
 def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
-    """A TorchScript detector by its path (`.pt`, or any file with a hash given), else a classifier from a weight file or a bundled name."""
-    if sha256 or Path(features).suffix == ".pt":
-        return from_torchscript(features, sha256, device=device)
+    """A TorchScript detector by its path (`.pt`, or a file that begins as one), else a classifier from a weight file or a bundled name."""
+    path = Path(features)
+    if path.suffix == ".pt" or _is_zip(path):
+        return from_torchscript(path, sha256, device=device)
+    if sha256 is not None:
+        absent = "" if path.exists() else ", nor is there such a file"
+        raise MetricError(
+            f"`--sha256` belongs to a TorchScript file, but `--features` {features} is none{absent}. Give the detector's path, or leave "
+            "--sha256 out."
+        )
     from seeds.checkpoints import CheckpointError, info, load  # opens weights: not needed for the detector
 
     try:
@@ -299,6 +304,15 @@ def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
     if facts["kind"] != "features":
         raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
     return from_module(module, facts["name"], channels="grey", device=device)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip, which every TorchScript file is, does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError:
+        return False  # whoever reads it says why
 
 
 def named(reference: str) -> Path:

@@ -413,6 +413,8 @@ def test_the_source_of_images_must_be_plain(tmp_path, detector):
         ((tmp_path / "images.npz", "--model", "toy:colour"), "Give either IMAGES"),
         ((tmp_path / "images.npz", "--solver", "seeds-3"), "`--solver` is for images that a model draws"),
         ((tmp_path / "images.npz", "--class", 3), "`--class` is for images that a model draws"),
+        ((tmp_path / "images.npz", "--nsr-min", 0.1), "`--nsr-min` is for images that a model draws"),
+        ((tmp_path / "images.npz", "--S_noise", 1), "`--s-noise` is for images that a model draws"),
         (("--model", "toy:colour"), "Say which images the model is to draw"),
     ):
         failed = run(is_, *arguments, *extract)
@@ -481,3 +483,14 @@ def test_json_says_what_the_numbers_came_from(tmp_path):
     assert (said["num"], said["seeds"], said["batch"], said["units"]) == (20, None, 7, 4) and said["version"] == seeds.__version__
     chosen = json.loads(run(is_, *words, "--seeds", "3-9,12", "--splits", 2).stdout)
     assert (chosen["num"], chosen["seeds"], chosen["batch"], chosen["splits"]) == (None, "3-9,12", 7, 2)
+
+
+def test_a_detector_is_told_by_its_content_not_its_name(refused, tmp_path, detector):
+    path, sha256 = detector
+    (tmp_path / "detector").write_bytes(path.read_bytes())
+    assert f"`sha256` of detector is {sha256}; none was given" in refused("is images.npz --features detector")
+    assert run(is_, "images.npz", "--features", "detector", "--sha256", sha256).exit_code == 0
+    told = refused("is images.npz --sha256 abc", *OURS)
+    assert "`--sha256` belongs to a TorchScript file, but `--features` fashion-features is none, nor is there such a file." in told
+    (tmp_path / "words").write_text("words")
+    assert "`--features` words is none. Give the detector's path" in refused("is images.npz --features words --sha256 abc")
