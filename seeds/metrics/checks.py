@@ -1,5 +1,7 @@
 """The one error of `seeds.metrics`, and the checks that every metric makes of its arrays."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -25,6 +27,12 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
             "Look at that image, or at a network running in half precision; no metric can be trusted after it."
         )
     return array
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names for a sentence: the first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from seeds.metrics.checks import MetricError
+from seeds.metrics.checks import MetricError, some
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
@@ -167,7 +167,7 @@ def _by_seed(path: Path, held: Iterable[tuple[int, Place]], seeds: Sequence[int]
 
 def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
     if "arr_0.npy" not in members:
-        raise MetricError(f"{path} holds {', '.join(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
+        raise MetricError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
 
     def header(file) -> tuple[int, ...]:
         version = np.lib.format.read_magic(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features, as_gaussian
+from seeds.metrics.checks import MetricError, as_features, as_gaussian, some
 from seeds.metrics.features import Recipe
 from seeds.metrics.moments import Moments
 from seeds.storage import replacing
@@ -88,7 +88,7 @@ def load_statistics(path: str | Path) -> Statistics:
                 raise ValueError(f"its `{broken[0]}` is no array")
             missing = {"mu", "sigma"} - set(found)
             if missing:
-                raise ValueError(f"it holds {', '.join(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
+                raise ValueError(f"it holds {some(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
             return _checked(found)
     except FileNotFoundError:
         raise MetricError(

@@ -494,3 +494,11 @@ def test_a_detector_is_told_by_its_content_not_its_name(refused, tmp_path, detec
     assert "`--sha256` belongs to a TorchScript file, but `--features` fashion-features is none, nor is there such a file." in told
     (tmp_path / "words").write_text("words")
     assert "`--features` words is none. Give the detector's path" in refused("is images.npz --features words --sha256 abc")
+
+
+def test_a_zip_of_images_given_as_reference_is_told_by_a_few_of_its_names(refused, tmp_path):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for i in range(1000):
+            archive.writestr(f"{i:06d}.png", b"")
+    told = refused("fid images.npz --ref images.zip", *OURS)
+    assert "it holds 000000.png, 000001.png, 000002.png, 000003.png and 996 more, but no `mu`, `sigma`" in told
