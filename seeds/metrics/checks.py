@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 
 class MetricError(ValueError):
@@ -10,12 +11,22 @@ class MetricError(ValueError):
 
 
 def as_features(features, name: str = "features", least: int = 2, first: int = 0) -> np.ndarray:
-    """`features` as float64 of shape (N, d), refused by name if it is not a finite matrix of at least `least` rows.
+    """`features`, an array or a tensor, as float64 of shape (N, d), refused by name if it is not a finite matrix of at least `least` rows.
 
-    Raises: MetricError for another shape, no columns, too few rows, or a value that is not finite (the first such row is named,
-            counted from `first`).
+    Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that is not finite (the
+            first such row is named, counted from `first`).
     """
-    array = np.asarray(features, dtype=np.float64)
+    if isinstance(features, torch.Tensor):
+        features = features.detach().cpu()
+        features = (features.float() if features.dtype == torch.bfloat16 else features).numpy()  # NumPy has no bfloat16
+    try:
+        found = np.asarray(features)
+        if isinstance(features, np.ma.MaskedArray) or found.dtype.kind == "c":
+            raise TypeError
+        array = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        kind = f"{type(features).__name__} of {features.dtype}" if isinstance(features, np.ndarray) else type(features).__name__
+        raise MetricError(f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind}.") from None
     if array.ndim != 2 or array.shape[1] == 0:
         raise MetricError(f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it first.")
     if len(array) < least:

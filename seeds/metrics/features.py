@@ -104,13 +104,22 @@ class Extractor:
 
     @torch.no_grad()
     def _run(self, function: Callable, images: np.ndarray) -> list[np.ndarray]:
-        out = [torch.as_tensor(rows) for rows in function(self._pixels(images).to(self.device))]
+        out = [self._tensor(rows) for rows in function(self._pixels(images).to(self.device))]
         for rows in out:
             if rows.ndim != 2 or len(rows) != len(images):
                 raise MetricError(
                     f"The extractor {self.recipe.name} gave shape {tuple(rows.shape)}, not ({len(images)}, d). Pool or flatten."
                 )
         return [rows.to("cpu", torch.float32).numpy() for rows in out]
+
+    def _tensor(self, rows) -> torch.Tensor:
+        fit = isinstance(rows, (torch.Tensor, np.ndarray)) and not isinstance(rows, np.ma.MaskedArray)
+        tensor = torch.as_tensor(rows) if fit else None
+        if tensor is None or tensor.is_complex():
+            raise MetricError(
+                f"The extractor {self.recipe.name} gave {type(rows).__name__}, not a tensor or an array of real numbers (B, d). Return features alone."
+            )
+        return tensor.detach()
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
@@ -163,7 +172,10 @@ def from_module(
         return module(images.float() / 127.5 - 1)
 
     def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features, logits = call(images)
+        out = call(images)
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise MetricError(f"The network {name} gave {type(out).__name__}, not (features, logits). Wrap it, or take `from_callable`.")
+        features, logits = out
         return features, logits.softmax(dim=1)
 
     recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)

@@ -154,6 +154,39 @@ def test_features_must_be_a_matrix():
 
 
 @pytest.mark.parametrize(
+    "give,kind",
+    [
+        (lambda rows: None, "NoneType"),
+        (lambda rows: {"features": rows}, "dict"),
+        (lambda rows: (rows, rows), "tuple"),
+        (lambda rows: rows + 1j, "Tensor"),
+        (lambda rows: np.ma.masked_array(rows.numpy(), rows.numpy() > 1), "MaskedArray"),
+    ],
+)
+def test_what_an_extractor_gives_that_is_no_features(give, kind):
+    extractor = from_callable(lambda x: give(x.flatten(1).float()), "pixels", HASH)
+    with pytest.raises(MetricError, match=rf"pixels gave {kind}, not a tensor or an array of real numbers \(B, d\). Return features alone"):
+        extractor(IMAGES)
+
+
+def test_an_extractor_s_gradients_are_left_behind():
+    weight = torch.ones(192, 2, requires_grad=True)
+    assert from_callable(lambda x: weight[: len(x)].bfloat16(), "pixels", HASH)(IMAGES).dtype == np.float32
+
+
+class FeaturesOnly(torch.nn.Module):
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_a_network_must_give_features_and_logits():
+    extractor = from_module(FeaturesOnly(), "tiny", HASH)
+    for count in (1, 2, 3):
+        with pytest.raises(MetricError, match=r"The network tiny gave Tensor, not \(features, logits\). Wrap it, or take"):
+            extractor(IMAGES[:count, ..., :1])
+
+
+@pytest.mark.parametrize(
     "change,match",
     [
         ({"name": ""}, "`name` is empty"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 from seeds.metrics import kernel
 from seeds.metrics import precision_recall as module
@@ -249,3 +250,30 @@ def test_numbers_of_things_are_whole():
         with pytest.raises(MetricError, match=f"{words}, but must be a whole number"):
             call()
     assert kernel_distance(rows, rows, units=np.int64(5)) == kernel_distance(rows, rows, units=5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_tensors_are_taken_as_arrays_are_whatever_their_dtype_and_gradient(dtype):
+    tensor = torch.from_numpy(RNG.standard_normal((30, 3))).to(dtype).requires_grad_()
+    array = tensor.detach().double().numpy()
+    assert kernel_distance(tensor, tensor, units=3) == kernel_distance(array, array, units=3)
+    assert precision_recall(tensor, tensor) == precision_recall(array, array)
+    streams = [UnitMoments(3, 3), UnitMoments(3, 3)]
+    for stream, rows in zip(streams, (tensor, array), strict=True):
+        stream.update(rows)
+    assert np.array_equal(*(stream.total().covariance() for stream in streams))
+
+
+def test_features_are_real_numbers():
+    rows = RNG.standard_normal((30, 3))
+    for wrong, words in (
+        (rows + 1j, "ndarray of complex128"),
+        (torch.from_numpy(rows + 1j), "ndarray of complex128"),
+        (np.ma.masked_array(rows, rows > 1), "MaskedArray of float64"),
+        ([[1, 2], [3]], "list"),
+        ({"features": rows}, "dict"),
+    ):
+        with pytest.raises(
+            MetricError, match=f"`reference` must be an array or a tensor of real numbers, none of them masked, but is {words}"
+        ):
+            kernel_distance(rows, wrong)
