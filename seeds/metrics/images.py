@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import struct
 import warnings
@@ -85,7 +86,7 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     """The images at `path`, in a fixed order. The content decides what it is.
 
     - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path, names that are numbers by their number;
-      modes L, 1 channel, and RGB, 3. The grid.png of a run is none of its images, and hidden files (.name) are none;
+      modes L, 1 channel, and RGB, 3. The grid.png of a run is none of its images, and hidden files and folders (.name) hold none. Links are followed;
     - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
     - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
 
@@ -115,13 +116,25 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 
 
 def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
-    names = _of_seeds(path, _image_names(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()), seeds)
+    names = _of_seeds(path, _image_names(file.relative_to(path).as_posix() for file in _files(path)), seeds)
 
     def load(name: str) -> np.ndarray:
         with _reading(path / name), (path / name).open("rb") as file:
             return _decode(file)
 
     return _some(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names)))
+
+
+def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """The files in a folder and below, but for hidden folders; links are followed, but not into a folder that they lie in (`above`)."""
+    with _reading(folder):
+        entries, status = list(os.scandir(folder)), folder.stat()
+    here = (status.st_dev, status.st_ino)
+    for entry in entries if here not in above else ():
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _files(folder / entry.name, (*above, here))
+        elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is an image that is missing
+            yield folder / entry.name
 
 
 def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
@@ -258,12 +271,12 @@ def _decode(file) -> np.ndarray:
 
 
 def _image_names(names: Iterable[str]) -> list[str]:
-    """The images among the files of a folder or a zip, named by their path in it, in order; no hidden ones, and not the grid of a run."""
+    """The images among the files of a folder or a zip, named by their path in it, in order; none hidden, nor the grid of a run."""
     known, files = Image.registered_extensions(), set(names)
 
     def wanted(path: PurePosixPath) -> bool:
         grid = path.name == "grid.png" and str(path.with_name("run.json")) in files
-        return path.suffix.lower() in known and not path.name.startswith(".") and not grid
+        return path.suffix.lower() in known and not any(part.startswith(".") for part in path.parts) and not grid
 
     return sorted((name for name in files if wanted(PurePosixPath(name))), key=_order)
 

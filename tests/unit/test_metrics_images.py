@@ -1,5 +1,7 @@
+import errno
 import gzip
 import io
+import os
 import struct
 import zipfile
 
@@ -90,7 +92,9 @@ def test_corrupt_png_is_named(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_path, kind):
     files = {f"run/{i:06d}.png": png(image) for i, image in enumerate(RGB)}
-    files |= dict.fromkeys(("__MACOSX/run/._000000.png", "run/.hidden.png"), b"no image")
+    files |= dict.fromkeys(
+        ("__MACOSX/run/._000000.png", "run/.hidden.png", "run/.ipynb_checkpoints/000000.png", ".trash/run/000001.png"), b"no image"
+    )
     files |= {"run/run.json": b"{}", "run/grid.png": png(GREY[0])}
 
     def made():
@@ -133,6 +137,29 @@ def write_named(path, files, kind):
     for name, data in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(data)
+
+
+def test_links_to_folders_are_followed_and_loops_are_not(tmp_path):
+    write_folder(tmp_path / "elsewhere", RGB[:3])
+    path = tmp_path / "images"
+    (path / "b").mkdir(parents=True)
+    (path / "a").symlink_to(tmp_path / "elsewhere")
+    (path / "b" / "again").symlink_to(path)
+    assert np.array_equal(np.concatenate(list(open_images(path).batches())), RGB[:3])
+    (path / "c.png").symlink_to(tmp_path / "absent.png")
+    refused(path, "images/c.png does not exist")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path, scandir = write_folder(tmp_path / "images", RGB), os.scandir
+
+    def locked(folder):
+        if str(folder).endswith("000001"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    refused(path, r"images/000001 cannot be read: .*Permission denied")
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
