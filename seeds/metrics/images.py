@@ -266,6 +266,10 @@ def _decode(file) -> np.ndarray:
     with opened as image:
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
+        if any(";16" in str(tile[3]) for tile in image.tile):  # whose lower bytes Pillow would leave out
+            raise ValueError("its pixels have 16 bits a channel, only 8 are taken as they are; convert it first")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise ValueError(f"it holds {frames} frames, but one image is wanted of each file; split it first")
         array = np.asarray(image)
     return array.reshape(*array.shape[:2], -1)
 

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -262,6 +263,31 @@ def test_mixed_sets_and_modes(tmp_path):
     (path / "zz.png").write_bytes(png(np.zeros((6, 5, 4), np.uint8)))
     refused(path, r"zz.png cannot be read: its mode is RGBA, only L \(grey\) and RGB are taken")
     refused(path, r"`num` = 9 images in batches of 2 were asked of .*mixed, which holds 8", num=9)
+
+
+def png16():
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in 257 * RGB[0].astype(np.uint16))
+    head = struct.pack(">IIBBBBB", 5, 6, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_that_would_be_cut_are_refused(tmp_path, kind):
+    write_named(tmp_path / kind, {"0.png": png16()}, kind)
+    refused(tmp_path / kind, "0.png cannot be read: its pixels have 16 bits a channel, only 8 are taken as they are")
+    for ending in ("tiff", "png"):
+        file = io.BytesIO()
+        Image.fromarray(GREY[0]).save(file, ending, save_all=True, append_images=[*map(Image.fromarray, GREY[1:3])])
+        write_named(tmp_path / ending, {f"a.{ending}": file.getvalue()}, kind)
+        refused(
+            tmp_path / ending,
+            f"a.{ending} cannot be read: it holds 3 frames, but one image is wanted of each file; split it first",
+        )
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
