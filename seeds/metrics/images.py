@@ -58,13 +58,15 @@ class ImageSet:
     def pieces(self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True) -> Iterator[Piece]:
         """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at, and the first image.
 
-        Raises: MetricError for num beyond the set, images of different shapes, or a file that cannot be read; the file is named.
+        Raises: MetricError for num beyond the set, images of different shapes, a file that cannot be read, or fewer images than there were;
+            the file is named.
         """
         wanted = self.count if num is None else num
         if not 1 <= wanted <= self.count or size < 1:
             raise MetricError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
         batch: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
+        i = -1
         for i, (name, load) in enumerate(self.read()):
             own = owns(i // size)
             if own or i == 0:  # which gives the shape of all: a set is taken or refused by any number of processes alike
@@ -80,6 +82,8 @@ class ImageSet:
                 batch = []
             if i + 1 == wanted < self.count:
                 return
+        if i + 1 < wanted:
+            raise MetricError(f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again.")
 
 
 def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSet:
@@ -111,7 +115,9 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
 
 
 def to_uint8(x: torch.Tensor) -> np.ndarray:
-    """Images (B, C, H, W) in [-1, 1] as uint8 (B, H, W, C): clip(127.5 x + 128, 0, 255), truncated."""
+    """Images (B, C, H, W) in [-1, 1] as uint8 (B, H, W, C): clip(127.5 x + 128, 0, 255), truncated. Raises: FloatingPointError for NaN."""
+    if (bad := x.isnan().flatten(1).any(dim=1)).any():
+        raise FloatingPointError(f"Image {int(bad.int().argmax())} of {len(x)} holds NaN, which is no colour. Look at what made it.")
     return (x * 127.5 + 128).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -192,7 +198,7 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
 
     with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
         count, *shape = header(file)
-    places = range(count) if seeds is None else _places(path, members, seeds)
+    places = range(count) if seeds is None else _places(path, members, seeds, count)
 
     def read() -> Records:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
@@ -207,12 +213,14 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
     return _some(ImageSet(path, len(places), read))
 
 
-def _places(path: Path, members: list[str], seeds: Sequence[int]) -> list[int]:
+def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) -> list[int]:
     """Where in an npz the seeds' images are."""
     if "seeds.npy" not in members:
         raise MetricError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
     with _reading(path), np.load(path, allow_pickle=False) as file:
         held = file["seeds"].ravel().tolist()
+    if len(held) != count:
+        raise MetricError(f"{path} holds {len(held)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
     places = _by_seed(path, ((seed, place) for place, seed in enumerate(held)), seeds)
     if places != sorted(places):
         raise MetricError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from seeds.metrics.checks import MetricError
-from seeds.metrics.images import open_images, to_uint8
+from seeds.metrics.images import ImageSet, open_images, to_uint8
 
 GREY = np.random.default_rng(0).integers(0, 256, (7, 6, 5), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (7, 6, 5, 3), np.uint8)
@@ -72,6 +72,14 @@ def test_uint8_rule():
     assert to_uint8(x)[0, :, :, 0].tolist() == [[0, 0, 128], [255, 255, 255]]
     levels = torch.arange(256, dtype=torch.float32).reshape(1, 1, 16, 16)
     assert to_uint8(levels / 127.5 - 1).reshape(-1).tolist() == list(range(256))
+
+
+def test_nan_is_no_colour():
+    x = torch.zeros(3, 1, 2, 2)
+    x[1, 0, 1, 1] = torch.nan
+    with pytest.raises(FloatingPointError, match="Image 1 of 3 holds NaN, which is no colour"):
+        to_uint8(x)
+    assert to_uint8(x[:0]).shape == (0, 2, 2, 1)
 
 
 def refused(path, match, num=None):
@@ -184,6 +192,23 @@ def test_an_npz_holds_its_seeds_once_and_in_the_order_asked_for(tmp_path):
     ):
         with pytest.raises(MetricError, match=match):
             open_images(path, seeds)
+
+
+@pytest.mark.parametrize("seeds", [range(6), range(8)])
+def test_an_npz_of_more_or_fewer_seeds_than_images_is_refused_where_seeds_are_asked_for(tmp_path, seeds):
+    path = tmp_path / "a.npz"
+    np.savez(path, arr_0=RGB, seeds=seeds)
+    with pytest.raises(MetricError, match=f"a.npz holds {len(seeds)} `seeds` of 7 images in `arr_0`, so which is whose is unknown"):
+        open_images(path, [1, 2])
+    assert open_images(path).count == 7
+
+
+@pytest.mark.parametrize("held", [0, 3, 4])
+def test_a_set_that_ends_early_loses_no_batch_silently(tmp_path, held):
+    images = ImageSet(tmp_path, 5, lambda: ((str(i), lambda: RGB[0]) for i in range(held)))
+    for num in (None, 5):
+        with pytest.raises(MetricError, match=f"ended after {held} of 5 images"):
+            list(images.batches(2, num))
 
 
 def test_damaged_archives_are_named(tmp_path):
