@@ -12,7 +12,7 @@ from seeds.cli.info import rows
 
 @click.command()
 @click.argument("source", metavar="IN.pkl|URL")
-@click.argument("out", metavar="OUT.safetensors", type=options.Out(dir_okay=False))
+@click.argument("out", metavar="OUT.safetensors", type=options.Place(dir_okay=False))
 @click.option("--sha256", metavar="HEX", help="Refuse the source unless it has this SHA-256.")
 @click.option("--max-size", metavar="MIB", type=click.IntRange(1), default=4096, show_default=True, help="Refuse a larger source.")
 def convert(source: str, out: Path, sha256: str | None, max_size: int) -> None:

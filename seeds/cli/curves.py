@@ -52,7 +52,7 @@ class Calls(click.ParamType):
     show_default=True,
     help="A bundled name, a file, or module:factory. Give it many times to draw each line for each model.",
 )
-@click.option("--out", type=options.Out(), default="curves", show_default=True, help="The folder to fill.")
+@click.option("--out", type=options.Place(), default="curves", show_default=True, help="The folder to fill.")
 @click.option(
     "--line",
     "lines",

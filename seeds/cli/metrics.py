@@ -56,7 +56,7 @@ def _options(*options):
     return apply
 
 
-_images = click.argument("images", required=False, type=click.Path(path_type=Path))
+_images = click.argument("images", required=False, type=options.Place())
 _extraction = _options(
     click.option("--features", required=True, help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt."),
     click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
@@ -77,9 +77,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 
 
 @click.command(cls=MetricCommand)
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder, zip, npz (arr_0) or IDX file.")
+@click.option("--images", required=True, type=options.Place(), help="Folder, zip, npz (arr_0) or IDX file.")
 @_extraction
-@click.option("--out", required=True, type=options.Out(), help="The npz to write.")
+@click.option("--out", required=True, type=options.Place(), help="The npz to write.")
 @click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
@@ -307,7 +307,7 @@ def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip, which every TorchScript file is, does."""
+    """Whether a file begins as a zip does; every TorchScript file is one."""
     try:
         with path.open("rb") as file:
             return file.read(2) == b"PK"

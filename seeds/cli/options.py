@@ -63,8 +63,8 @@ class Shard(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-class Out(click.Path):
-    """A file or folder to be made. An empty one, as an unset variable of the shell gives, would be the current folder, and is refused."""
+class Place(click.Path):
+    """The path of a file or folder. An empty one, as an unset variable of the shell gives, would be the current folder, and is refused."""
 
     def __init__(self, **settings: Any):
         super().__init__(path_type=Path, **settings)

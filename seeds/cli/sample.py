@@ -17,7 +17,7 @@ from seeds.cli.session import Session, pass_session
     "--out",
     "--outdir",
     "out",
-    type=options.Out(),
+    type=options.Place(),
     default="out",
     show_default=True,
     help="The folder to fill; or a file to make: images.zip, images.npz.",

@@ -518,6 +518,11 @@ def test_json_says_what_the_numbers_came_from(tmp_path):
     assert (chosen["num"], chosen["seeds"], chosen["batch"], chosen["splits"]) == (None, "3-9,12", 7, 2)
 
 
+def test_images_at_an_empty_path_are_refused_not_those_of_the_current_folder(refused):
+    for words in (("is", ""), ("ref", "--out", "ref.npz", "--images", "")):
+        assert "it is empty; give a name" in refused(words[0], *words[1:], *OURS)
+
+
 def test_a_detector_is_told_by_its_content_not_its_name(refused, tmp_path, detector):
     path, sha256 = detector
     (tmp_path / "detector").write_bytes(path.read_bytes())
