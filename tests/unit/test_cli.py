@@ -159,7 +159,7 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
             2,
             "Invalid value for '--out' / '--outdir': it is empty; give a name",
         ),
-        ("curves --out=", 2, "Invalid value for '--out': it is empty"),
+        ("curves --row 0 --out=", 2, "Invalid value for '--out': it is empty"),
         ("ref --images run.txt --features fashion-features --out=", 2, "Invalid value for '--out': it is empty"),
         ("fly", 2, "No such command 'fly'"),
     ],
