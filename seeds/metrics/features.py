@@ -119,7 +119,7 @@ class Extractor:
             raise MetricError(
                 f"The extractor {self.recipe.name} gave {type(rows).__name__}, not a tensor or an array of real numbers (B, d). Return features alone."
             )
-        return tensor.detach()
+        return tensor
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
