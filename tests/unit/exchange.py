@@ -1,6 +1,8 @@
 """What each process of a group sees; a line of JSON. Started by test_distributed."""
 
 import json
+import os
+import sys
 
 import numpy as np
 
@@ -18,4 +20,5 @@ with joined() as group:
         group.once(lambda: str(1 / 0))
     except (ZeroDivisionError, LeaderError) as error:
         failed = f"{group.rank}: {str(error).removeprefix('division ')}"
-    print(json.dumps([group.rank, group.count("six"), said, most, total, [[k, len(v)] for k, v in rows.items()], failed]), flush=True)
+    line = json.dumps([group.rank, group.count("six"), said, most, total, [[k, len(v)] for k, v in rows.items()], failed])
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())  # in one piece: print may write the line's end after another process' line
