@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 import seeds
 from seeds import report, runs
@@ -198,7 +197,7 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
         raise ValueError(f"`baseline` must be NAME=IMAGES, but is {baselines!r}.")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"`baseline` = {baselines!r} give one name to two sets of images. Give each its own.")
-    extractor = extractor_of(features, sha256, session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu"))
+    extractor = extractor_of(session, features, sha256, device)
     sets = {name: open_images(images) for name, _, images in pairs}
     return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)
 

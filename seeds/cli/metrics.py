@@ -84,7 +84,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of images."""
-    extractor, source = _extractor(session, features, sha256, device), _Source.files(images, num, batch)
+    extractor, source = extractor_of(session, features, sha256, device), _Source.files(images, num, batch)
     if source.count < 2:
         raise MetricError(
             f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
@@ -118,7 +118,7 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
-    extractor = _extractor(session, features, sha256, device)
+    extractor = extractor_of(session, features, sha256, device)
     statistics, facts = _loaded(reference, extractor)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_units(units, source.count, 2)
@@ -140,7 +140,7 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
-    extractor = _extractor(session, features, sha256, device)
+    extractor = extractor_of(session, features, sha256, device)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_splits(splits, source.count)
     probabilities = collected(source.over(extractor.probabilities, session.group), session.group)
@@ -162,7 +162,7 @@ def kid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
     """
-    extractor = _extractor(session, features, sha256, device)
+    extractor = extractor_of(session, features, sha256, device)
     statistics, facts = _loaded(reference, extractor)
     if statistics.features is None:
         raise MetricError(
@@ -277,15 +277,11 @@ def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray
     return features
 
 
-def _extractor(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
-    """`extractor_of`, on this process' device."""
+def extractor_of(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
+    """On this process' device: a TorchScript detector by its path (`.pt`, or a file that begins as one), else a classifier from a weight
+    file or a bundled name."""
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     models.check_device(device)
-    return extractor_of(features, sha256, device)
-
-
-def extractor_of(features: str, sha256: str | None, device: str) -> Extractor:
-    """A TorchScript detector by its path (`.pt`, or a file that begins as one), else a classifier from a weight file or a bundled name."""
     path = Path(features)
     if path.suffix == ".pt" or _is_zip(path):
         return from_torchscript(path, sha256, device=device)

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import torch
 
 from seeds.metrics.checks import MetricError, as_gaussian, check_units
 from seeds.metrics.estimate import Estimate, jackknife
@@ -73,8 +74,12 @@ def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _root(sigma: np.ndarray, name: str) -> np.ndarray:
-    """R (d, rank) with R R^T = sigma; eigenvalues within rounding of zero are zero."""
-    values, vectors = np.linalg.eigh(sigma)
+    """R (d, rank) with R R^T = sigma; eigenvalues within rounding of zero are zero.
+
+    The algebra, here and below, is torch's: its last digits depend on torch's threads, which a run records and `--threads` sets, and not on
+    those of numpy's BLAS, which it does not.
+    """
+    values, vectors = (array.numpy() for array in torch.linalg.eigh(torch.tensor(sigma)))
     if values[0] < -1e-6 * abs(values[-1]):
         raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
@@ -82,7 +87,7 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
 
 
 def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:
-    overlap = np.linalg.svd(root1.T @ root2, compute_uv=False).sum()
+    overlap = float(torch.linalg.svdvals(torch.tensor(root1).T @ torch.tensor(root2)).sum())
     return max(0.0, float(np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.sum(root2**2) - 2 * overlap))
 
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -42,6 +45,27 @@ def test_partly_overlapping_subspaces_lose_no_digits():
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))[0]
     first, second = basis[:, :40], basis[:, 20:60]
     assert quietly(np.zeros(64), first @ first.T, np.zeros(64), second @ second.T) == pytest.approx(40.0, abs=1e-10)
+
+
+def test_the_threads_of_numpy_do_not_matter():
+    """Only torch's threads, which a run records, reach the last digits: a study made under torchrun, with one of numpy's, is repeated without."""
+    code = """
+import sys, numpy as np, torch
+from seeds.metrics.frechet import frechet_distance
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+for dim in (64, 200, 300):
+    x, y = (torch.tensor(rng.standard_normal((1000, dim))) @ torch.tensor(rng.standard_normal((dim, dim))) for _ in range(2))
+    print(frechet_distance(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()).hex())
+"""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"OPENBLAS_NUM_THREADS": threads}, capture_output=True, check=True
+        ).stdout
+        for threads in "12"
+    ]
+    assert said[0] == said[1]
+    assert len(said[0].split()) == 3
 
 
 def test_small_eigenvalues_keep_their_digits():
