@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shlex
 import sys
@@ -19,7 +20,7 @@ from PIL import Image
 
 import seeds
 from seeds.cli import commands, main
-from seeds.cli.curves import line_options, steps_for
+from seeds.cli.curves import apart, line_options, steps_for
 from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
@@ -162,14 +163,28 @@ def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, c
 
 def test_other_numbers_are_said_with_the_other_versions(own, capsys):
     path = Path("my study/curves.json")
+    own["rows"][0]["frechet"]["parts"][1] *= 1 + 1e-12
+    path.write_text(json.dumps(own))
+    code, err = repeated(capsys, own)
+    assert code == 0 and "The same numbers but for rounding, apart by up to 1e-12 of their size" in err
     own["rows"][0]["frechet"]["value"] *= 1.001
     path.write_text(json.dumps(own))
     code, err = repeated(capsys, own)
-    assert code == 1 and "Other numbers than the study has" in err and "Versions, platform and device are the same." in err
+    assert code == 1 and "Other numbers than the study has, apart by up to 1e-03 of their size" in err
+    assert "Versions, platform and device are the same." in err
     own["environment"]["torch"] = own["study"]["torch"] = "1.0"
     path.write_text(json.dumps(own))
     code, err = repeated(capsys, own)
     assert code == 1 and "It was made with torch '1.0', now '" in err
+
+
+def test_how_far_two_estimates_are_apart():
+    estimate = {"metric": "kid", "value": 2.0, "parts": [1.0, -4.0], "error": None}
+    assert apart(estimate, estimate) == 0 == apart({}, {}) == apart([], [])
+    assert apart(estimate, estimate | {"value": 2.5, "parts": [1.0, -4.1]}) == pytest.approx(0.2)
+    assert apart(estimate, estimate | {"parts": [1.0, 4.0]}) == 2
+    for other in ({"metric": "fid"}, {"error": 0.1}, {"parts": [1.0]}, {"more": 1.0}):
+        assert apart(estimate, estimate | other) == math.inf
 
 
 def test_records_that_miss_something_are_named(own, capsys):
