@@ -186,7 +186,7 @@ def joined() -> Iterator[Group]:
     except (OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
         raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error
-    if not earlier:  # nor was there a store that remembers, if there was one before
+    if not _agents_store():  # nothing remembers
         again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     try:
         yield Group(rank, world, int(os.environ.get("LOCAL_RANK", 0)), again, dist.PrefixStore("seeds", store))
@@ -196,9 +196,14 @@ def joined() -> Iterator[Group]:
 
 def _met() -> tuple[Any, int, int]:
     """The store that the processes share, this one's rank, and how many there are."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # it was there first: if it is not there now, it will not be
+    if _agents_store():  # it was there first: if it is not there now, it will not be
         socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
     return next(iter(rendezvous("env://")))
+
+
+def _agents_store() -> bool:
+    """Whether the store is the elastic agent's, which outlives the processes."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _attempt(store: Any, rank: int, world: int) -> int:

@@ -129,6 +129,20 @@ def test_processes_started_anew_do_not_go_on_with_a_run_that_was_refused(tmp_pat
     assert process.returncode and err.count("holds a run (done)") == 2 and len(images(out)) == 19
 
 
+@pytest.mark.parametrize("rank", "01")
+def test_processes_started_anew_before_they_met_do_not_go_on_with_a_run_either(tmp_path, whole, rank):
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "000003.png").unlink()
+    dies = tmp_path / "dies.py"
+    dies.write_text(
+        f"import os, runpy\nif (os.environ['RANK'], os.environ['TORCHELASTIC_RESTART_COUNT']) == ({rank!r}, '0'):\n    os.kill(os.getpid(), 9)\n"
+        "runpy.run_module('seeds', run_name='__main__', alter_sys=True)\n"
+    )
+    process = torchrun(dies, *RUN, "--out", out, restarts=1)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode and err.count("holds a run (done)") == 1 and len(images(out)) == 19
+
+
 def test_an_agent_killed_in_mid_run_takes_its_workers_along_and_the_run_is_completed(tmp_path, whole):
     out = tmp_path / "out"
     words = ("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out)
