@@ -1,5 +1,6 @@
 """What is written to disk, wherever in the package: files that are whole or absent, tensors in them, and the hash of a set of tensors."""
 
+import errno
 import hashlib
 import json
 import os
@@ -17,17 +18,22 @@ T = TypeVar("T")
 
 
 @contextmanager
-def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False, over: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place at the end of the block: whatever happens, `path` is the old file, the new one or absent.
 
     Args:
         shared: several processes may write `path` at once, on several machines too, so the temporary name is this writer's own; what those leave
             that are killed, `sweep` removes. Else it depends on `path` only: at most one is left, and the next write takes it over.
+        over: False leaves a file that is there at the end as it is. Of several processes that then make one, one does.
+    Raises: FileExistsError if there is one that is to stay.
     """
     part = _beside(path, shared)
     try:
         yield part
-        os.replace(part, path)
+        if over:
+            os.replace(part, path)
+        else:
+            _take(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
@@ -75,23 +81,27 @@ def create(path: Path, data: bytes) -> bool:
     """Writes a file as `atomic` does, if there is none; of several processes that do so at once, one is told True."""
 
     def write() -> bool:
-        part = _beside(path, shared=True)
         try:
-            part.write_bytes(data)
-            try:
-                os.link(part, path)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without links
-                if path.exists():
-                    return False
-                os.replace(part, path)
-            return True
-        finally:
-            with suppress(OSError):
-                part.unlink()
+            with replacing(path, shared=True, over=False) as part:
+                part.write_bytes(data)
+        except FileExistsError:
+            return False
+        return True
 
     return _through_sweeps(path, write)
+
+
+def _take(part: Path, path: Path) -> None:
+    """Renames `part` to `path`, if there is none."""
+    try:
+        os.link(part, path)
+        part.unlink(missing_ok=True)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(part, path)
 
 
 def _through_sweeps(path: Path, write: Callable[[], T]) -> T:

@@ -98,7 +98,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
     moments = merged(rows, 2, session.group).total()
 
     def write() -> str:
-        save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept))
+        save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept), over=session.group.again)
         return ""
 
     session.group.once(write)  # all wait: what they do next may read it

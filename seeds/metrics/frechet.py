@@ -79,7 +79,7 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     The algebra, here and below, is torch's: its last digits depend on torch's threads, which a run records and `--threads` sets, and not on
     those of numpy's BLAS, which it does not.
     """
-    values, vectors = (array.numpy() for array in torch.linalg.eigh(torch.tensor(sigma)))
+    values, vectors = (array.numpy() for array in torch.linalg.eigh(_on_cpu(sigma)))
     if values[0] < -1e-6 * abs(values[-1]):
         raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
@@ -87,8 +87,13 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
 
 
 def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:
-    overlap = float(torch.linalg.svdvals(torch.tensor(root1).T @ torch.tensor(root2)).sum())
+    overlap = float(torch.linalg.svdvals(_on_cpu(root1).T @ _on_cpu(root2)).sum())
     return max(0.0, float(np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.sum(root2**2) - 2 * overlap))
+
+
+def _on_cpu(array: np.ndarray) -> torch.Tensor:
+    """The same, whatever torch's default device."""
+    return torch.tensor(array, device="cpu")
 
 
 def _warn_rank(which: str, root: np.ndarray) -> None:

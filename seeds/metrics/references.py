@@ -53,17 +53,21 @@ def bundled_statistics() -> dict[str, Path]:
     return {path.stem.replace("_", "-"): path for path in sorted(DATA.glob("*.npz"))}
 
 
-def save_statistics(path: str | Path, statistics: Statistics) -> None:
+def save_statistics(path: str | Path, statistics: Statistics, *, over: bool = True) -> None:
     """Write an npz of `mu`, `sigma`, `n`, `dtype`, `source`, `name`, `sha256`, `resize`, `channels` and `format`; all or nothing appears.
 
-    EDM's and ADM's tools read its `mu` and `sigma`. Raises: MetricError without a recipe, or if the file cannot be written.
+    EDM's and ADM's tools read its `mu` and `sigma`.
+
+    Args:
+        over: replace a file that is there already.
+    Raises: MetricError without a recipe, or if the file cannot be written, or is there and not to be replaced.
     """
     if statistics.recipe is None:
         raise MetricError("`statistics` has no recipe: features must be stored with the name and hash of what made them.")
     fields = {key: value for key, value in vars(statistics).items() if key != "recipe" and value is not None}
     path = Path(path)
     try:
-        with replacing(path, shared=True) as part, part.open("wb") as file:
+        with replacing(path, shared=True, over=over) as part, part.open("wb") as file:
             np.savez(file, format=_FORMAT, **fields, **vars(statistics.recipe))
     except OSError as error:
         left = "What was there before still is" if path.exists() else "Nothing was left there"

@@ -237,6 +237,8 @@ def test_statistics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: File exists. What was there before still is\."):
+        save_statistics(tmp_path / "ref.npz", statistics, over=False)
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: No space left on device. What was there before still is\."):
         save_statistics(tmp_path / "ref.npz", statistics)

@@ -24,6 +24,24 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path, shared):
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_came_meanwhile_stays_where_asked(tmp_path):
+    path = tmp_path / "file"
+    for _ in range(2):
+        with pytest.raises(FileExistsError), replacing(path, shared=True, over=False) as part:
+            part.write_text("new")
+            path.write_text("other")
+        assert path.read_text() == "other" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_links_keeps_what_is_there_too(tmp_path, monkeypatch):
+    def none(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    test_of_two_that_create_a_file_one_does(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize(("write", "step"), [(atomic, "replace"), (create, "link")])
 def test_a_writer_whose_temporary_file_is_swept_away_writes_again(tmp_path, monkeypatch, write, step):
     usual, swept = getattr(os, step), []
