@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,15 +171,21 @@ def repeat(session: Session, out: Path, number: int) -> None:
         click.get_current_context().exit(0 if largest < ROUNDING else 1)
 
 
-def apart(new: Any, old: Any) -> float:
-    """The largest relative difference between the numbers of two estimates; infinite if anything else differs."""
-    if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
-        return max((apart(new[key], old[key]) for key in new), default=0.0)
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        return max(map(apart, new, old), default=0.0)
+def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:
+    """The largest difference between the numbers of two estimates (value, interval, parts), beside the largest of them; infinite if anything else
+    differs."""
     if new == old:
         return 0.0
-    return abs(new - old) / max(abs(new), abs(old)) if isinstance(new, float) and isinstance(old, float) else math.inf
+    pairs = list(itertools.zip_longest(_leaves(new), _leaves(old)))
+    numbers = [(a, b) for a, b in pairs if isinstance(a, float) and isinstance(b, float)]
+    if any(pair not in numbers and pair[0] != pair[1] for pair in pairs):
+        return math.inf
+    return max(abs(a - b) for a, b in numbers) / max(max(abs(a), abs(b)) for a, b in numbers)
+
+
+def _leaves(estimate: dict[str, Any] | None) -> Iterator[Any]:
+    for name, value in sorted((estimate or {}).items()):
+        yield from (name, *value) if isinstance(value, list) else (name, value)
 
 
 def _study(session: Session, given: dict[str, Any]) -> studies.Study:

@@ -45,11 +45,13 @@ class ImageSet:
         path: where they are.
         count: how many there are.
         read: starts a pass; yields (name, a function that gives the uint8 array (H, W, C)).
+        files: of a folder, the images' paths from there.
     """
 
     path: Path
     count: int
     read: Callable[[], Records]
+    files: Sequence[str] = ()
 
     def batches(self, size: int = 64, num: int | None = None) -> Iterator[np.ndarray]:
         """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only, if given. Raises: as `pieces`."""
@@ -128,7 +130,7 @@ def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
         with _reading(path / name), (path / name).open("rb") as file:
             return _decode(file)
 
-    return _some(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names)))
+    return _some(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names))
 
 
 def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:

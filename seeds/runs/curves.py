@@ -3,12 +3,13 @@
 import json
 import math
 import shlex
-import shutil
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,6 +163,9 @@ def run_study(
         before = files.record(path, path.read_bytes(), "study") if path.exists() else None
         if before is not None and not resume:
             raise ValueError(f"{out} holds a study ({before['status']}). Complete it with --resume, or choose another folder.")
+        foreign = next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None)
+        if before is None and foreign is not None:
+            raise ValueError(f"{foreign} is there already, and is of no study ({path} is missing). Choose another folder.")
         chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
         facts = study.facts(version, chosen)
         rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
@@ -170,8 +174,6 @@ def run_study(
             _check_baselines(before, study, out)
         group.begin()
         if before is None:
-            for number in range(len(rows)):
-                Cache(out, number).clear()  # of a study whose record is gone
             record = {
                 "format": FORMAT,
                 "status": "running",
@@ -203,7 +205,7 @@ def run_study(
         for name in missing:
             images = study.baselines[name]
             found = _measured(study, ((piece.first, *_judged(study, piece)) for piece in images.pieces(1000, owns=group.owns)), group)
-            sha256 = files.fingerprint(images.path) if group.first else ""
+            sha256 = files.fingerprint(images) if group.first else ""
             record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **found})
             group.once(keep)
         work = {k: sum(map(len, group.share(study.rows[k].job.units))) * study.rows[k].job.plan.nfe for k in todo}
@@ -356,7 +358,10 @@ class Cache:
 
     def clear(self) -> None:
         """The row is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            for path in self.folder.glob("[0-9]*.npz"):
+                path.unlink()
+            self.folder.rmdir()
 
 
 def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
@@ -374,11 +379,11 @@ def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[s
 
 def _check_baselines(before: dict[str, Any], study: Study, out: Path) -> None:
     for found in before["baselines"]:
-        path = study.baselines[found["name"]].path
-        if found.get("sha256", now := files.fingerprint(path)) != now:
+        images = study.baselines[found["name"]]
+        if found.get("sha256", now := files.fingerprint(images)) != now:
             raise ValueError(
-                f"{out} holds another study: {path} had other files when it was measured as the baseline {found['name']!r}. Bring them back, or choose "
-                "another folder."
+                f"{out} holds another study: {images.path} had other files when it was measured as the baseline {found['name']!r}. Bring them back, or "
+                "choose another folder."
             )
 
 

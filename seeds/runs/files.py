@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seeds.metrics.images import ImageSet
+
 GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
 
@@ -66,12 +68,15 @@ def digest(folder: Path, names: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file; of a folder, `digest` over the files below it, but hidden ones."""
-    if not path.is_dir():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return digest(path, names)
+def fingerprint(images: ImageSet) -> str:
+    """SHA-256 of the file that holds a set of images; of a folder, `digest` over its images."""
+    if images.path.is_dir():
+        return digest(images.path, images.files)
+    total = hashlib.sha256()
+    with images.path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            total.update(block)
+    return total.hexdigest()
 
 
 def json_bytes(record: dict[str, Any]) -> bytes:

@@ -163,14 +163,14 @@ def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, c
 
 def test_other_numbers_are_said_with_the_other_versions(own, capsys):
     path = Path("my study/curves.json")
-    own["rows"][0]["frechet"]["parts"][1] *= 1 + 1e-12
+    own["rows"][0]["frechet"]["parts"][1] *= 1 + 4e-12
     path.write_text(json.dumps(own))
     code, err = repeated(capsys, own)
-    assert code == 0 and "The same numbers but for rounding, apart by up to 1e-12 of their size" in err
+    assert code == 0 and "The same numbers but for rounding, apart by up to" in err
     own["rows"][0]["frechet"]["value"] *= 1.001
     path.write_text(json.dumps(own))
     code, err = repeated(capsys, own)
-    assert code == 1 and "Other numbers than the study has, apart by up to 1e-03 of their size" in err
+    assert code == 1 and "Other numbers than the study has, apart by up to" in err and "e-04 of their size" in err
     assert "Versions, platform and device are the same." in err
     own["environment"]["torch"] = own["study"]["torch"] = "1.0"
     path.write_text(json.dumps(own))
@@ -179,12 +179,13 @@ def test_other_numbers_are_said_with_the_other_versions(own, capsys):
 
 
 def test_how_far_two_estimates_are_apart():
-    estimate = {"metric": "kid", "value": 2.0, "parts": [1.0, -4.0], "error": None}
-    assert apart(estimate, estimate) == 0 == apart({}, {}) == apart([], [])
-    assert apart(estimate, estimate | {"value": 2.5, "parts": [1.0, -4.1]}) == pytest.approx(0.2)
-    assert apart(estimate, estimate | {"parts": [1.0, 4.0]}) == 2
-    for other in ({"metric": "fid"}, {"error": 0.1}, {"parts": [1.0]}, {"more": 1.0}):
-        assert apart(estimate, estimate | other) == math.inf
+    estimate = {"metric": "kid", "value": 2.0, "low": 1e-9, "parts": [1.0, -4.0], "error": None}
+    assert apart(estimate, estimate) == 0 == apart(None, None)
+    assert apart(estimate, estimate | {"value": 2.5, "parts": [1.0, -4.1]}) == pytest.approx(0.5 / 4.1)
+    assert apart(estimate, estimate | {"low": -1e-9}) == pytest.approx(2e-9 / 4)  # a difference of large numbers has their rounding
+    for other in ({"metric": "fid"}, {"error": 0.1}, {"parts": [1.0]}, {"parts": [1.0, -4.0, 2.0]}, {"more": 1.0}):
+        assert apart(estimate, estimate | other) == apart(estimate | other, estimate) == math.inf
+    assert apart(estimate, None) == apart(None, estimate) == math.inf
 
 
 def test_records_that_miss_something_are_named(own, capsys):
@@ -321,11 +322,25 @@ def test_a_damaged_unit_of_a_stopped_study_is_drawn_again(whole, measuring, tmp_
     assert counted.calls == 3 * sum(row["nfe"] for row in record["rows"]) + again + 3
 
 
-def test_a_study_begun_anew_takes_nothing_of_one_whose_record_is_gone(whole, measuring, tmp_path, counted):
-    stopped(tmp_path, measuring, counted, 8, lines=("--line", "erk-2", *ONE[4:]))
+def test_a_study_is_not_begun_over_the_files_of_another_whose_record_is_gone_or_of_somebody(measuring, tmp_path, counted, capsys):
+    stopped(tmp_path, measuring, counted, 8)
     (tmp_path / "curves.json").unlink()
-    code, record = study(tmp_path, measuring, lines=ONE)
-    assert code == 0 and numbers(record) == wanted(whole)
+    for name in ("rows", "index.html", "curves.csv", "frechet.png", "cat.png"):
+        foreign = tmp_path / f"with {name}" / name
+        foreign.parent.mkdir()
+        (tmp_path / "rows").rename(foreign) if name == "rows" else foreign.write_text("precious")
+        before = {path: path.is_dir() or path.read_bytes() for path in foreign.parent.rglob("*")}
+        with pytest.raises(FileNotFoundError, match=r"curves\.json"):
+            study(foreign.parent, measuring, lines=ONE)
+        assert f"{name} is there already, and is of no study" in capsys.readouterr().err
+        assert before == {path: path.is_dir() or path.read_bytes() for path in foreign.parent.rglob("*")}
+
+
+def test_what_somebody_put_beside_the_units_of_a_study_stays(whole, measuring, tmp_path, counted):
+    stopped(tmp_path, measuring, counted, 8)
+    (notes := tmp_path / "rows" / "000" / "notes.txt").write_text("precious")
+    code, record = study(tmp_path, measuring, "--resume", lines=ONE)
+    assert code == 0 and numbers(record) == wanted(whole) and list(notes.parent.iterdir()) == [notes]
 
 
 def test_processes_started_anew_go_on_with_the_study_that_they_had_begun(whole, measuring, tmp_path, counted):
@@ -377,15 +392,19 @@ def test_baselines_are_measured_once_and_must_stay_what_they_were(measuring, tmp
     sets[0].mkdir()
     for number in range(20):
         Image.fromarray(RNG.integers(0, 256, (4, 4, 3), np.uint8)).save(sets[0] / f"{number}.png")
+    (tmp_path / "elsewhere").mkdir()
+    linked = (sets[0] / "19.png").rename(tmp_path / "elsewhere" / "19.png")
+    (sets[0] / "linked").symlink_to(linked.parent)
     more = ("--baseline", f"a={sets[0]}", "--baseline", f"b={sets[1]}")
     out = tmp_path / "out"
     stopped(out, measuring, counted, 8, *more)
-    for path, named in ((sets[0] / "7.png", sets[0]), (sets[1], sets[1])):
+    for path, named in ((sets[0] / "7.png", sets[0]), (linked, sets[0]), (sets[1], sets[1])):
         before = path.read_bytes()
         path.write_bytes(before + b" ")
         assert study(out, measuring, *more, "--resume", lines=ONE)[0] == 2
         assert f"{named} had other files when it was measured" in capsys.readouterr().err
         path.write_bytes(before)
+    (sets[0] / "notes.txt").write_text("no image")
     usual = ImageSet.pieces
     looked = []
     monkeypatch.setattr(ImageSet, "pieces", lambda *given, **more: looked.append(given[1]) or usual(*given, **more))
