@@ -21,6 +21,8 @@ from seeds.storage import atomic, create, sweep
 
 RECORD = "run.json"
 GRID = "grid.png"
+SEEN = 60
+"""Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a minute."""
 DONE = "done"
 IN_GRID = 64
 
@@ -79,7 +81,7 @@ def run(
         if resume:
             sweep(folder.root)
             sweep(out.parent, out.name)
-        if made:
+        if made and (folder.read() or {}).get("job") == facts:  # who packed it was killed before this
             folder.remove()
         if before is not None and before["status"] == DONE and (made or not folder.missing(folder.job.units, checked=True)):
             return json.dumps(before)
@@ -106,7 +108,7 @@ def run(
 
     def close() -> str:
         ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
-        left = 0 if packed and out.exists() else sum(map(len, folder.missing(job.units)))
+        left = 0 if packed and out.exists() else sum(map(len, folder.awaited(job.units, SEEN if parts == 1 < group.world else 0)))
         if left and parts == 1:
             raise OSError(
                 f"{folder.root} misses {left} of {len(job.seeds)} images at the end of the run: the processes do not see one folder, or somebody took "
@@ -148,10 +150,21 @@ class Folder:
         good = files.whole if checked else Path.exists
         return [unit for unit in units if not all(good(self.path(seed)) for seed in unit)]
 
+    def awaited(self, units: Sequence[Sequence[int]], seconds: float) -> list[Sequence[int]]:
+        """Those of which a file is missing, and still is after so many seconds."""
+        until = time.monotonic() + seconds
+        while (missing := self.missing(units)) and time.monotonic() < until:
+            time.sleep(0.5)
+        return missing
+
     def read(self) -> dict[str, Any] | None:
         """What run.json says; None if there is none."""
         path = self.root / RECORD
-        return files.record(path, path.read_bytes()) if path.exists() else None
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return files.record(path, data)
 
     def begin(self, record: dict[str, Any]) -> bool:
         """Writes run.json where there is none; False if another process did so first."""

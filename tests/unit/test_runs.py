@@ -16,6 +16,7 @@ from PIL import Image
 from toy import Toy
 
 import seeds
+from seeds.distributed import Group
 from seeds.metrics.images import to_uint8
 from seeds.noise import uniform_labels
 from seeds.plan import Plan
@@ -212,6 +213,23 @@ def test_files_that_are_gone_at_the_end_are_missed(tmp_path):
     assert draw(tmp_path, resume=True)["drawn"] == 2 and record(tmp_path)["status"] == "done"
 
 
+def test_files_that_other_machines_wrote_are_waited_for(tmp_path, monkeypatch):
+    draw(tmp_path / "whole")
+    usual, looked = Folder.missing, []
+
+    def late(folder, units, checked=False):
+        if len(units) == 3:  # all of them, at the end
+            looked.append(units)
+            if len(looked) == 3:
+                draw(tmp_path / "out", shard=(2, 2))
+        return usual(folder, units, checked)
+
+    monkeypatch.setattr(Folder, "missing", late)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert draw(tmp_path / "out", group=Group(0, 2))["status"] == "done" and len(looked) == 4  # the third look, and what it sets off
+    assert images(tmp_path / "out") == images(tmp_path / "whole")
+
+
 def cut(data, size):
     return data[:size]
 
@@ -348,17 +366,17 @@ def test_shards_take_the_threads_of_the_first(tmp_path):
     assert set(seen) == {other}
 
 
-@pytest.mark.parametrize("where", ["check", "missing"])
+@pytest.mark.parametrize("where", ["check", "missing", "read"])
 def test_a_shard_that_comes_when_the_others_are_closing_leaves_nothing(tmp_path, monkeypatch, where):
     """A scheduler may start a shard again that was done, and the others close the archive just then."""
     out, usual, others = tmp_path / "a.npz", getattr(Folder, where), [(2, 2)]
     draw(out, shard=(1, 2))
 
     def late(folder, *given, **more):
-        found = usual(folder, *given, **more)
+        found = None if where == "read" else usual(folder, *given, **more)
         if others:
             assert draw(out, shard=others.pop())["status"] == "done"
-        return found
+        return usual(folder, *given, **more) if where == "read" else found
 
     monkeypatch.setattr(Folder, where, late)
     model = Toy()
@@ -366,6 +384,30 @@ def test_a_shard_that_comes_when_the_others_are_closing_leaves_nothing(tmp_path,
     assert found["status"] == "done" and model.calls == 0 and list(tmp_path.iterdir()) == [out]
     draw(tmp_path / "folder")
     assert found["files"] == record(tmp_path / "folder")["files"]
+
+
+def test_a_record_that_is_taken_away_while_it_is_read_is_none(tmp_path, monkeypatch):
+    draw(tmp_path)
+    usual = Path.read_bytes
+
+    def late(path):
+        path.unlink()
+        return usual(path)
+
+    monkeypatch.setattr(Path, "read_bytes", late)
+    assert Folder(tmp_path, job(), False).read() is None
+
+
+def test_a_finished_archive_s_run_takes_away_its_own_files_only(tmp_path, monkeypatch):
+    parts = tmp_path / "a.zip.parts"
+    monkeypatch.setattr(Folder, "remove", lambda folder: None)
+    draw(tmp_path / "a.zip")
+    assert parts.exists()  # as if it had been killed before it could remove them
+    monkeypatch.undo()
+    assert draw(tmp_path / "a.zip", resume=True)["status"] == "done" and not parts.exists()
+    parts.mkdir()
+    (parts / "000003.png").write_text("precious")
+    assert draw(tmp_path / "a.zip", resume=True)["status"] == "done" and (parts / "000003.png").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.npz"])
