@@ -174,8 +174,8 @@ def test_precision_and_recall_of_copies_subsets_and_strangers():
     assert stranger.precision.value == stranger.recall.value == 0.0
 
 
-def shares_of_integers(x, y, k):
-    """Precision and recall in integers, where equal distances are equal."""
+def shares_by_differences(x, y, k):
+    """Precision and recall of all differences; of integers exact, so that equal distances are equal."""
 
     def inside(points, centres):
         radii = np.sort(((centres[:, None] - centres) ** 2).sum(2), axis=1)[:, k]  # column 0 is the point itself
@@ -191,10 +191,21 @@ def test_points_on_the_edge_of_a_ball_are_inside_in_any_order_of_columns_and_blo
     monkeypatch.setattr(module, "_ROWS", rows)
     rng = np.random.default_rng(0)
     for x, y in (rng.integers(0, 2, (2, 100, 12)), rng.poisson(3, (2, 150, 3))):
-        exact = shares_of_integers(x, y, k)
+        exact = shares_by_differences(x, y, k)
         for columns in (slice(None), slice(None, None, -1)):
             found = precision_recall(x[:, columns] + offset, y[:, columns] + offset, k=k)
             assert (found.precision.value, found.recall.value) == exact
+
+
+@pytest.mark.parametrize("shift", [0, 1e-6, 2e-6, 3e-6, 1e-5])
+@pytest.mark.parametrize("rows", [13, 1024])
+def test_distances_far_below_the_lengths_are_told_apart(monkeypatch, shift, rows):
+    monkeypatch.setattr(module, "_ROWS", rows)
+    rng = np.random.default_rng(1)
+    x, y = (np.where(np.arange(200) < 100, 1, -1)[:, None] + 1e-7 * rng.standard_normal((200, 4)) for _ in range(2))
+    x[:100, 0] += shift
+    found = precision_recall(x, y)
+    assert (found.precision.value, found.recall.value) == shares_by_differences(x, y, 3)
 
 
 def test_the_interval_of_a_precision_holds_the_truth_of_the_given_manifold():
