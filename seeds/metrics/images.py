@@ -276,12 +276,17 @@ def _decode(file) -> np.ndarray:
     with opened as image:
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
-        if any(";16" in str(tile[3]) for tile in image.tile):  # whose lower bytes Pillow would leave out
-            raise ValueError("its pixels have 16 bits a channel, only 8 are taken as they are; convert it first")
+        if any(_cut(tile[0], tile[3]) for tile in image.tile):
+            raise ValueError("its pixels have more than 8 bits a channel, only 8 are taken as they are; convert it first")
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise ValueError(f"it holds {frames} frames, but one image is wanted of each file; split it first")
         array = np.asarray(image)
     return array.reshape(*array.shape[:2], -1)
+
+
+def _cut(codec: str, args) -> bool:
+    """Whether Pillow would make pixels of more than 8 bits a channel into ones of 8."""
+    return ";16" in str(args) or codec == "SGI16" or (codec.startswith("ppm") and args[-1] > 255)
 
 
 def _image_names(names: Iterable[str]) -> list[str]:

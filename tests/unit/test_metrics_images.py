@@ -301,10 +301,36 @@ def png16():
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def pnm(kind, most, images=RGB[0]):
+    """A PPM or a PGM whose numbers reach to `most`."""
+    numbers = images.astype(int) * most // 255
+    plain = " ".join(map(str, numbers.ravel())).encode()
+    return b"%s 5 6 %d\n" % (kind, most) + (
+        plain if kind in (b"P2", b"P3") else numbers.astype(">u2" if most > 255 else np.uint8).tobytes()
+    )
+
+
+def sgi16():
+    file = io.BytesIO()
+    Image.fromarray(RGB[0]).save(file, "SGI", bpc=2)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_images_that_would_be_cut_are_refused(tmp_path, kind):
-    write_named(tmp_path / kind, {"0.png": png16()}, kind)
-    refused(tmp_path / kind, "0.png cannot be read: its pixels have 16 bits a channel, only 8 are taken as they are")
+    cut = {
+        "0.png": png16(),
+        "0.sgi": sgi16(),
+        **{f"{most}-{p.decode()}.ppm": pnm(p, most) for p in (b"P3", b"P6") for most in (1023, 65535)},
+    }
+    for name, data in cut.items():
+        write_named(tmp_path / name, {name: data}, kind)
+        refused(tmp_path / name, f"{name} cannot be read: its pixels have more than 8 bits a channel, only 8 are taken as they are")
+    for p in (b"P2", b"P5"):
+        write_named(tmp_path / p.decode(), {"a.pgm": pnm(p, 65535, GREY[0])}, kind)
+        refused(tmp_path / p.decode(), "a.pgm cannot be read: its mode is I, only L")
+    write_named(tmp_path / "whole", {"a.ppm": pnm(b"P6", 255), "b.ppm": pnm(b"P3", 255)}, kind)
+    assert np.array_equal(np.concatenate(list(open_images(tmp_path / "whole").batches())), RGB[[0, 0]])
     for ending in ("tiff", "png"):
         file = io.BytesIO()
         Image.fromarray(GREY[0]).save(file, ending, save_all=True, append_images=[*map(Image.fromarray, GREY[1:3])])
