@@ -134,15 +134,18 @@ def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
 
 
 def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """The files in a folder and below, but for hidden folders; links are followed, but not into a folder that they lie in (`above`)."""
+    """The files in a folder and below, none of them hidden; links are followed, but not into a folder that they lie in (`above`)."""
     with _reading(folder):
-        entries, status = list(os.scandir(folder)), folder.stat()
+        entries, status = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")], folder.stat()
     here = (status.st_dev, status.st_ino)
     for entry in entries if here not in above else ():
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from _files(folder / entry.name, (*above, here))
-        elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is an image that is missing
-            yield folder / entry.name
+        path = folder / entry.name
+        with _reading(path):
+            deeper, file = entry.is_dir(), entry.is_file() or entry.is_symlink()  # a link that leads nowhere is an image that is missing
+        if deeper:
+            yield from _files(path, (*above, here))
+        elif file:
+            yield path
 
 
 def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:

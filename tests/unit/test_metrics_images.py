@@ -159,6 +159,14 @@ def test_links_to_folders_are_followed_and_loops_are_not(tmp_path):
     refused(path, "images/c.png does not exist")
 
 
+def test_a_link_to_itself_is_named(tmp_path):
+    path = write_folder(tmp_path / "images", RGB)
+    (path / ".hidden").symlink_to(".hidden")
+    assert open_images(path).count == 7
+    (path / "self").symlink_to("self")
+    refused(path, r"images/self cannot be read: .*symbolic links.*Replace it or take it away")
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     path, scandir = write_folder(tmp_path / "images", RGB), os.scandir
 
