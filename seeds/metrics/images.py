@@ -130,7 +130,7 @@ def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
         with _reading(path / name), (path / name).open("rb") as file:
             return _decode(file)
 
-    return _some(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names))
+    return _filled(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names))
 
 
 def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
@@ -164,7 +164,7 @@ def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
             for name in names:
                 yield f"{path}/{name}", partial(load, archive, name)
 
-    return _some(ImageSet(path, len(names), read))
+    return _filled(ImageSet(path, len(names), read))
 
 
 def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list[str]:
@@ -215,7 +215,7 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
                     yield record
                     place = next(wanted, None)
 
-    return _some(ImageSet(path, len(places), read))
+    return _filled(ImageSet(path, len(places), read))
 
 
 def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) -> list[int]:
@@ -250,7 +250,7 @@ def _idx(path: Path) -> ImageSet:
                 file.read(16)
             yield from _records(path, file, count, shape)
 
-    return _some(ImageSet(path, count, read))
+    return _filled(ImageSet(path, count, read))
 
 
 def _records(path: Path, file, count: int, shape: list[int]) -> Records:
@@ -294,13 +294,14 @@ def _cut(codec: str, args) -> bool:
 
 def _image_names(names: Iterable[str]) -> list[str]:
     """The images among the files of a folder or a zip, named by their path in it, in order; none hidden, nor the grid of a run."""
-    known, files = Image.registered_extensions(), set(names)
+    known, paths = Image.registered_extensions(), {name: PurePosixPath(name) for name in names}  # ./a.png is a.png
+    files = set(paths.values())
 
     def wanted(path: PurePosixPath) -> bool:
-        grid = path.name == "grid.png" and str(path.with_name("run.json")) in files
+        grid = path.name == "grid.png" and path.with_name("run.json") in files
         return path.suffix.lower() in known and not any(part.startswith(".") for part in path.parts) and not grid
 
-    return sorted((name for name in files if wanted(PurePosixPath(name))), key=_order)
+    return sorted((name for name, path in paths.items() if wanted(path)), key=lambda name: _order(str(paths[name])))
 
 
 def _order(name: str) -> tuple[str, str]:
@@ -308,7 +309,7 @@ def _order(name: str) -> tuple[str, str]:
     return re.sub(r"(?<![^/])\d+(?=[./])", lambda number: number[0].zfill(20), name), name
 
 
-def _some(images: ImageSet) -> ImageSet:
+def _filled(images: ImageSet) -> ImageSet:
     if not images.count:
         raise MetricError(f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty.")
     return images

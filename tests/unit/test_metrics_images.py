@@ -115,6 +115,12 @@ def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_p
     refused(made(), r"run/000004\.png cannot be read: it is damaged, or no image that Pillow knows\. Replace")
 
 
+def test_members_of_a_zip_may_be_named_from_its_own_folder(tmp_path):
+    files = {"./10.png": png(RGB[1]), "./2.png": png(RGB[0]), "a.png": png(RGB[2]), "./grid.png": png(GREY[0]), "./run.json": b"{}"}
+    write_named(tmp_path / "a.zip", files, "zip")
+    assert np.array_equal(np.concatenate(list(open_images(tmp_path / "a.zip").batches())), RGB[:3])
+
+
 NAMES = (
     "2.png",
     "10.png",
