@@ -18,15 +18,16 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
     """
     if isinstance(features, torch.Tensor):
         features = features.detach().cpu()
-        features = (features.float() if features.dtype == torch.bfloat16 else features).numpy()  # NumPy has no bfloat16
+        features = features.float() if features.dtype == torch.bfloat16 else features  # NumPy has no bfloat16
     try:
         found = np.asarray(features)
         if isinstance(features, np.ma.MaskedArray) or found.dtype.kind == "c":
             raise TypeError
         array = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):
-        kind = f"{type(features).__name__} of {features.dtype}" if isinstance(features, np.ndarray) else type(features).__name__
-        raise MetricError(f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind}.") from None
+        raise MetricError(
+            f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind_of(features)}."
+        ) from None
     if array.ndim != 2 or array.shape[1] == 0:
         raise MetricError(f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it first.")
     if len(array) < least:
@@ -38,6 +39,13 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
             "Look at that image, or at a network running in half precision; no metric can be trusted after it."
         )
     return array
+
+
+def kind_of(given) -> str:
+    """What it is, for a sentence: its type, and the dtype of an array or a tensor, or the layout of a tensor that is not dense."""
+    sparse = isinstance(given, torch.Tensor) and given.layout != torch.strided
+    of = given.layout if sparse else getattr(given, "dtype", None)
+    return type(given).__name__ + (f" of {of}" if of is not None else "")
 
 
 def some(names: Sequence[str], most: int = 4) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seeds.metrics.checks import MetricError
+from seeds.metrics.checks import MetricError, kind_of
 from seeds.storage import hash_tensors
 
 CHANNELS = {"as-is": {}, "grey": {1: 1}, "rgb": {1: 3, 3: 3}}  # rule: channels that come in -> channels the network sees
@@ -113,13 +113,17 @@ class Extractor:
         return [rows.to("cpu", torch.float32).numpy() for rows in out]
 
     def _tensor(self, rows) -> torch.Tensor:
-        fit = isinstance(rows, (torch.Tensor, np.ndarray)) and not isinstance(rows, np.ma.MaskedArray)
-        tensor = torch.as_tensor(rows) if fit else None
-        if tensor is None or tensor.is_complex():
+        given = rows
+        try:
+            if isinstance(rows, np.ndarray) and not isinstance(rows, np.ma.MaskedArray):
+                rows = torch.from_numpy(np.asarray(rows, rows.dtype.newbyteorder("="), order="C"))  # the only ones that torch takes
+        except TypeError:  # its dtype is none of torch's
+            pass
+        if not isinstance(rows, torch.Tensor) or rows.is_complex() or rows.layout != torch.strided:
             raise MetricError(
-                f"The extractor {self.recipe.name} gave {type(rows).__name__}, not a tensor or an array of real numbers (B, d). Return features alone."
+                f"The extractor {self.recipe.name} gave {kind_of(given)}, not a tensor or an array of real numbers (B, d). Return features alone."
             )
-        return tensor
+        return rows
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:

@@ -161,14 +161,24 @@ def test_features_must_be_a_matrix():
         (lambda rows: None, "NoneType"),
         (lambda rows: {"features": rows}, "dict"),
         (lambda rows: (rows, rows), "tuple"),
-        (lambda rows: rows + 1j, "Tensor"),
-        (lambda rows: np.ma.masked_array(rows.numpy(), rows.numpy() > 1), "MaskedArray"),
+        (lambda rows: rows + 1j, "Tensor of torch.complex64"),
+        (lambda rows: rows.to_sparse(), "Tensor of torch.sparse_coo"),
+        (lambda rows: np.ma.masked_array(rows.numpy(), rows.numpy() > 1), "MaskedArray of float32"),
+        (lambda rows: rows.numpy().astype(str), "ndarray of <U32"),
+        (lambda rows: rows.numpy().astype(object), "ndarray of object"),
+        (lambda rows: "features", "str"),
     ],
 )
 def test_what_an_extractor_gives_that_is_no_features(give, kind):
     extractor = from_callable(lambda x: give(x.flatten(1).float()), "pixels", HASH)
     with pytest.raises(MetricError, match=rf"pixels gave {kind}, not a tensor or an array of real numbers \(B, d\). Return features alone"):
         extractor(IMAGES)
+
+
+def test_an_extractor_s_arrays_are_taken_whatever_their_strides_and_byte_order():
+    rows = IMAGES.reshape(60, -1).astype(np.float32)
+    for given in (rows[::-1], rows.astype(">f4"), rows.astype("<f8")[:, ::-1][:, ::-1]):
+        assert np.array_equal(from_callable(lambda x, given=given: given, "pixels", HASH)(IMAGES), given)
 
 
 def test_an_extractor_s_gradients_are_left_behind():

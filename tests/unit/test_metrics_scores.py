@@ -279,7 +279,9 @@ def test_features_are_real_numbers():
     rows = RNG.standard_normal((30, 3))
     for wrong, words in (
         (rows + 1j, "ndarray of complex128"),
-        (torch.from_numpy(rows + 1j), "ndarray of complex128"),
+        (torch.from_numpy(rows + 1j), "Tensor of torch.complex128"),
+        (torch.from_numpy(rows).to(torch.float8_e5m2), "Tensor of torch.float8_e5m2"),
+        (torch.from_numpy(rows).to_sparse(), "Tensor of torch.sparse_coo"),
         (np.ma.masked_array(rows, rows > 1), "MaskedArray of float64"),
         ([[1, 2], [3]], "list"),
         ({"features": rows}, "dict"),
