@@ -199,7 +199,9 @@ class UnitMoments:
         """All rows together, unit by unit, exactly. Raises: MetricError if dimensions or numbers of units differ."""
         if any(len(other.parts) != len(self.parts) for other in others):
             raise MetricError(f"`units` differ: {[len(stream.parts) for stream in (self, *others)]}. Merge streams of one number.")
-        return self._of([part.merge(*(other.parts[i] for other in others)) for i, part in enumerate(self.parts)])
+        new = UnitMoments(self.parts[0].dim, len(self.parts))
+        new.parts = [part.merge(*(other.parts[i] for other in others)) for i, part in enumerate(self.parts)]
+        return new
 
     def total(self) -> Moments:
         """The moments of all rows."""
@@ -209,23 +211,6 @@ class UnitMoments:
     def digits(self) -> int:
         """How many digits the features needed so far, in any unit."""
         return max(part.digits for part in self.parts)
-
-    def state(self, digits: int | None = None) -> dict[str, np.ndarray]:
-        """The states of all units, keys prefixed by "0/", "1/", ..., for `from_state`."""
-        return {f"{i}/{key}": array for i, part in enumerate(self.parts) for key, array in part.state(digits).items()}
-
-    @classmethod
-    def from_state(cls, state) -> "UnitMoments":
-        """The UnitMoments that `state` (a mapping, or an open npz) describes. Raises: as `Moments.from_state`."""
-        units = 1 + max(int(key.partition("/")[0]) for key in state)
-        keys = ("n", "sums", "grams")
-        return cls._of([Moments.from_state({key: state[f"{i}/{key}"] for key in keys}) for i in range(units)])
-
-    @classmethod
-    def _of(cls, parts: list[Moments]) -> "UnitMoments":
-        new = cls(parts[0].dim, len(parts))
-        new.parts = parts
-        return new
 
 
 def _digits(rows: np.ndarray) -> list[np.ndarray]:

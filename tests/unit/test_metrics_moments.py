@@ -117,7 +117,6 @@ def test_units_are_rows_by_number_whatever_the_ranks_and_batches():
     for work, first in enumerate(range(0, 1500, 77)):
         ranks[work % 3].update(ROWS[first : first + 77], first=first)
     merged = ranks[2].merge(ranks[0], ranks[1])
-    merged = UnitMoments.from_state(merged.state())
     assert all(same_bits(a, b) for a, b in zip(merged.parts, whole.parts, strict=True)) and same_bits(merged.total(), stream(ROWS))
     assert same_bits(merged.parts[1], stream(ROWS[units_of(range(1500), 4) == 1]))
     with pytest.raises(MetricError, match="NaN or an infinity, first in row 901"):
