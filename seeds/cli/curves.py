@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import seeds
 from seeds import report, runs
@@ -103,6 +104,15 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
     is drawn, judged and forgotten; the first few are kept to be looked at. Options of solver and grid are for all lines that do not give their own.
     """
     if row is not None:
+        context = click.get_current_context()
+        said = [
+            name
+            for name in context.params
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in ("out", "row")
+        ]
+        if said:
+            options = ", ".join(option.opts[0] for option in curves.params if option.name in said)
+            raise click.UsageError(f"`--row` repeats a row by the arguments of its study, but is given with {options}. Leave them out.")
         return repeat(session, out, row)
     study = _study(session, given)
     if importlib.util.find_spec("matplotlib") is None:
@@ -161,7 +171,10 @@ def repeat(session: Session, out: Path, number: int) -> None:
     with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, len(row.job.seeds) * row.job.plan.nfe) as bar:
         new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
     session.say(json.dumps({**study.row_facts(number), **new}, indent=2))
-    if session.group.first and old["status"] == "done":
+    if session.group.first and old["status"] != "done":
+        session.say(f"Row {number} of the study is not done, so there is nothing to compare with. Complete it with --resume.", err=True)
+        click.get_current_context().exit(1)
+    if session.group.first:
         largest = max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
         others = "; ".join(studies.elsewhere(study, record, seeds.__version__))
         others = f"It was made with {others}" if others else "Versions, platform and device are the same"
@@ -215,9 +228,9 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     said = {"name": str(reference), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "n": statistics.n}
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
-        raise ValueError(f"`baseline` must be NAME=IMAGES, but is {baselines!r}.")
+        raise ValueError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")
     if len({name for name, _, _ in pairs}) < len(pairs):
-        raise ValueError(f"`baseline` = {baselines!r} give one name to two sets of images. Give each its own.")
+        raise ValueError(f"`baseline` = {', '.join(baselines)} give one name to two sets of images. Give each its own.")
     extractor = extractor_of(session, features, sha256, device)
     sets = {name: open_images(images) for name, _, images in pairs}
     return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)

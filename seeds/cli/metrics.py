@@ -282,6 +282,8 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     file or a bundled name."""
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     models.check_device(device)
+    if not features:
+        raise MetricError("`--features` is empty. Give a detector's or classifier's file, or fashion-features.")
     path = Path(features)
     if path.suffix == ".pt" or _is_zip(path):
         return from_torchscript(path, sha256, device=device)
@@ -312,7 +314,9 @@ def _is_zip(path: Path) -> bool:
 
 
 def named(reference: str) -> Path:
-    """The file of reference statistics: bundled ones go by their name."""
+    """The file of reference statistics: bundled ones go by their name. Raises: MetricError for an empty name."""
+    if not reference:
+        raise MetricError("`--ref` is empty. Give the statistics' file, or the name of bundled ones: fashion-mnist.")
     return bundled_statistics().get(reference, Path(reference))
 
 

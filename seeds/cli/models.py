@@ -37,6 +37,8 @@ def load_model(source: str, device: str | None = None) -> Model:
         device: "cpu", "cuda", ...; None is a GPU if there is one and the model can be moved, else where the model is.
     Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a ValueError) as `checkpoints.load`.
     """
+    if not source:
+        raise ValueError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
         denoiser, file = _made(source)
     else:

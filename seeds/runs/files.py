@@ -100,5 +100,7 @@ def record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
     lists = ("rows", "arguments") if kind == "study" else ()
     wanted = {kind: dict, "status": str, **dict.fromkeys(lists, list)}
     if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
-        raise ValueError(f"{path} is not the record of a {'run' if kind == 'job' else kind}. Choose another folder, or delete it.")
+        raise ValueError(
+            f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."
+        )
     return found

@@ -69,6 +69,8 @@ def run(
     folder = Folder(out.with_name(out.name + ".parts") if packed else out, job, subdirs)
 
     def prepare() -> str:
+        if folder.root.is_file():
+            raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(archive.KINDS)}.")
         made = packed and out.exists()
         before = archive.record(out) if made else folder.read()
         if made and not resume:
@@ -84,6 +86,11 @@ def run(
         if made and (folder.read() or {}).get("job") == facts:  # who packed it was killed before this
             folder.remove()
         if before is not None and before["status"] == DONE and (made or not folder.missing(folder.job.units, checked=True)):
+            if not made and before.get("files", now := folder.digest()) != now:
+                raise ValueError(
+                    f"{folder.root} holds other images than its record says, so somebody has changed them. Take away those that are not of the run, and "
+                    "--resume draws them; or draw into another folder."
+                )
             return json.dumps(before)
         record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
         record["plan"] = job.plan.to_json()
@@ -100,7 +107,7 @@ def run(
 
     record = json.loads(group.once(prepare))
     if record["status"] == DONE:
-        return record
+        return record | {"drawn": 0, "seconds": 0.0}
     started = time.perf_counter()
     todo = folder.missing(group.share(job.units[part - 1 :: parts]), checked=resume)
     with limited(record["job"]["threads"]):

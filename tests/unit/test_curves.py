@@ -107,6 +107,15 @@ def test_a_row_is_repeated_by_its_command(whole, capsys):
     (out / "curves.json").write_text(json.dumps(record))
     assert main(["curves", "--out", str(out), "--row", "10"]) == 2
     assert "rows 0 to 9" in capsys.readouterr().err
+    for words in (("--line", "seeds-1"), ("--threads", "2"), ("--resume",)):
+        assert main(["curves", "--out", str(out), "--row", "3", *words]) == 2
+        assert f"by the arguments of its study, but is given with {words[0]}. Leave them out" in capsys.readouterr().err
+    (out / "curves.json").write_text(
+        json.dumps(record | {"rows": [*record["rows"][:3], record["rows"][3] | {"status": "waiting"}, *record["rows"][4:]]})
+    )
+    assert main(["curves", "--out", str(out), "--row", "3"]) == 1
+    assert "Row 3 of the study is not done, so there is nothing to compare with" in capsys.readouterr().err
+    (out / "curves.json").write_text(json.dumps(record))
 
 
 SMALL = ("--line", "seeds-2", "--nfe", "3", "--seeds", "0-19")
@@ -192,7 +201,7 @@ def test_records_that_miss_something_are_named(own, capsys):
     for key in ("rows", "arguments", "status"):
         Path("my study/curves.json").write_text(json.dumps({name: value for name, value in own.items() if name != key}))
         code, err = repeated(capsys, own)
-        assert code == 2 and "my study/curves.json is not the record of a study. Choose another folder, or delete it." in err
+        assert code == 2 and "my study/curves.json is not the record of a study. Bring the record back, or choose another folder." in err
 
 
 def test_lines_are_drawn_for_each_model(measuring, tmp_path, capsys):
@@ -467,6 +476,11 @@ def test_mistakes_are_named(measuring, tmp_path, capsys):
         assert main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more]) == 2
         assert words in capsys.readouterr().err
     assert main(["curves", "--out", str(tmp_path / "out"), "--row", "1"]) == 2
+    for name in ("model", "features", "ref"):
+        asked = {"model": "toy:colour", "features": measuring[0][1], "ref": measuring[0][-1], name: ""}
+        words = [word for key, value in asked.items() for word in (f"--{key}", value)]
+        assert main(["curves", "--out", str(tmp_path / "out"), *LINES[:4], *words, "--sha256", measuring[0][3], "--seeds", "0-19"]) != 0
+        assert f"{name}` is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

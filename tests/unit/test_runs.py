@@ -160,7 +160,23 @@ def test_a_unit_with_a_missing_file_is_drawn_whole_and_a_finished_run_not_at_all
     assert images(tmp_path) == before and asked == [2] * PLAN.nfe
     model = Toy()
     done = record(tmp_path)
-    assert draw(tmp_path, model, resume=True) == done and model.calls == 0
+    assert draw(tmp_path, model, resume=True) == done | {"drawn": 0, "seconds": 0.0} and model.calls == 0 and record(tmp_path) == done
+
+
+def test_a_finished_run_with_an_image_of_another_is_not_called_complete(tmp_path):
+    draw(tmp_path)
+    (tmp_path / "000003.png").write_bytes((tmp_path / "000008.png").read_bytes())
+    with pytest.raises(ValueError, match="holds other images than its record says"):
+        draw(tmp_path, resume=True)
+    (tmp_path / "000003.png").unlink()
+    before = record(tmp_path)["files"]
+    assert draw(tmp_path, resume=True)["files"] == before
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ValueError, match=r"`out` = .*file is a file\. Give a folder, or a name that ends in \.zip or \.npz"):
+        draw(tmp_path / "file")
 
 
 def test_a_folder_with_a_run_is_not_written_to_unasked(tmp_path):
