@@ -95,13 +95,15 @@ def _take(part: Path, path: Path) -> None:
     """Renames `part` to `path`, if there is none."""
     try:
         os.link(part, path)
-        part.unlink(missing_ok=True)
     except FileExistsError:
         raise
     except OSError:  # a file system without links
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.replace(part, path)
+    else:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _through_sweeps(path: Path, write: Callable[[], T]) -> T:

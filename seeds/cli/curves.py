@@ -1,6 +1,5 @@
 """`seeds curves`: quality against model calls, for many solvers, as a table, pictures and a page."""
 
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 import seeds
 from seeds import report, runs
 from seeds.cli import jobs, models, options
-from seeds.cli.metrics import MetricCommand, extractor_of, named
+from seeds.cli.metrics import MetricCommand, extractor_of, statistics_of
 from seeds.cli.session import Session, pass_session
 from seeds.metrics.images import open_images
-from seeds.metrics.references import load_statistics
 from seeds.runs import curves as studies
 from seeds.runs import files
 from seeds.runs.folder import limited
@@ -104,15 +101,10 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
     is drawn, judged and forgotten; the first few are kept to be looked at. Options of solver and grid are for all lines that do not give their own.
     """
     if row is not None:
-        context = click.get_current_context()
-        said = [
-            name
-            for name in context.params
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in ("out", "row")
-        ]
-        if said:
-            options = ", ".join(option.opts[0] for option in curves.params if option.name in said)
-            raise click.UsageError(f"`--row` repeats a row by the arguments of its study, but is given with {options}. Leave them out.")
+        if alien := options.typed({option.name for option in curves.params} - {"out", "row"}):
+            raise click.UsageError(
+                f"`--row` repeats a row by the arguments of its study, but is given with {', '.join(alien)}. Leave them out."
+            )
         return repeat(session, out, row)
     study = _study(session, given)
     if importlib.util.find_spec("matplotlib") is None:
@@ -171,17 +163,18 @@ def repeat(session: Session, out: Path, number: int) -> None:
     with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, len(row.job.seeds) * row.job.plan.nfe) as bar:
         new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
     session.say(json.dumps({**study.row_facts(number), **new}, indent=2))
-    if session.group.first and old["status"] != "done":
+    if not session.group.first:
+        return
+    if old["status"] != "done":
         session.say(f"Row {number} of the study is not done, so there is nothing to compare with. Complete it with --resume.", err=True)
         click.get_current_context().exit(1)
-    if session.group.first:
-        largest = max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
-        others = "; ".join(studies.elsewhere(study, record, seeds.__version__))
-        others = f"It was made with {others}" if others else "Versions, platform and device are the same"
-        verdict = "The same numbers but for rounding" if largest < ROUNDING else "Other numbers than the study has"
-        size = f"{verdict}, apart by up to {largest:.0e} of their size: frechet {old['frechet']['value']} there. {others}."
-        session.say("The same numbers." if largest == 0 else size, err=True)
-        click.get_current_context().exit(0 if largest < ROUNDING else 1)
+    largest = max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
+    others = "; ".join(studies.elsewhere(study, record, seeds.__version__))
+    others = f"It was made with {others}" if others else "Versions, platform and device are the same"
+    verdict = "The same numbers but for rounding" if largest < ROUNDING else "Other numbers than the study has"
+    size = f"{verdict}, apart by up to {largest:.0e} of their size: frechet {old['frechet']['value']} there. {others}."
+    session.say("The same numbers." if largest == 0 else size, err=True)
+    click.get_current_context().exit(0 if largest < ROUNDING else 1)
 
 
 def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:
@@ -223,9 +216,8 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
                 if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype")
             }
             rows += [studies.Row(name, kept, steps, calls, jobs.job(model, part, batch, asked)) for part in parts]
-    path = named(reference)
-    statistics = load_statistics(path)
-    said = {"name": str(reference), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "n": statistics.n}
+    statistics, reference_sha256 = statistics_of(reference)
+    said = {"name": str(reference), "sha256": reference_sha256, "n": statistics.n}
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
         raise ValueError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")

@@ -14,7 +14,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from click.core import ParameterSource
 
 from seeds import __version__
 from seeds.cli import jobs, models, options
@@ -228,10 +227,8 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
         raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
     seeds = parse_seeds(seed_text) if seed_text is not None else None
     if model is None:
-        context = click.get_current_context()
-        for option in context.command.params:
-            if option.name in given and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"`{option.opts[0]}` is for images that a model draws: give --model instead of IMAGES.")
+        if alien := options.typed(given):
+            raise click.UsageError(f"`{alien[0]}` is for images that a model draws: give --model instead of IMAGES.")
         return _Source.files(images, num, batch, seeds)
     if seeds is None and num is None:
         raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
@@ -246,10 +243,8 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
 
 def _loaded(reference: str, extractor: Extractor) -> tuple[Statistics, dict[str, Any]]:
     """The statistics, once they are found to be of these features, and what to report of them."""
-    path = named(reference)
-    statistics = load_statistics(path)
+    statistics, sha256 = statistics_of(reference)
     check_comparable(extractor.recipe, len(statistics.mu), statistics)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return statistics, {"reference": reference, "reference_sha256": sha256, "reference_n": statistics.n}
 
 
@@ -318,6 +313,12 @@ def named(reference: str) -> Path:
     if not reference:
         raise MetricError("`--ref` is empty. Give the statistics' file, or the name of bundled ones: fashion-mnist.")
     return bundled_statistics().get(reference, Path(reference))
+
+
+def statistics_of(reference: str) -> tuple[Statistics, str]:
+    """The statistics of that name, and the SHA-256 of their file."""
+    path = named(reference)
+    return load_statistics(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _report(estimate: Estimate, extractor: Extractor, source: _Source, as_json: bool, **facts) -> None:

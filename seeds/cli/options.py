@@ -1,11 +1,12 @@
 """Options that commands share, those of a plan in both spellings, and what they mean to the library."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from seeds import GRIDS, PREDICTIONS, SOLVERS
 from seeds.cli import authors
@@ -73,6 +74,16 @@ class Place(click.Path):
         if value == "":
             self.fail("it is empty; give a name.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def typed(names: Container[str]) -> list[str]:
+    """The options of these parameters that the user gave to the command that runs, as they are typed."""
+    context = click.get_current_context()
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    ]
 
 
 def _hidden(*names: str, **settings: Any) -> Callable:

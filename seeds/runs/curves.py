@@ -163,9 +163,8 @@ def run_study(
         before = files.record(path, path.read_bytes(), "study") if path.exists() else None
         if before is not None and not resume:
             raise ValueError(f"{out} holds a study ({before['status']}). Complete it with --resume, or choose another folder.")
-        foreign = next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None)
-        if before is None and foreign is not None:
-            raise ValueError(f"{foreign} is there already, and is of no study ({path} is missing). Choose another folder.")
+        if before is None and (foreign := list(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))))):
+            raise ValueError(f"{foreign[0]} is there already, and is of no study ({path} is missing). Choose another folder.")
         chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
         facts = study.facts(version, chosen)
         rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]

@@ -85,13 +85,13 @@ def run(
             sweep(out.parent, out.name)
         if made and (folder.read() or {}).get("job") == facts:  # who packed it was killed before this
             folder.remove()
-        if before is not None and before["status"] == DONE and (made or not folder.missing(folder.job.units, checked=True)):
-            if not made and before.get("files", now := folder.digest()) != now:
-                raise ValueError(
-                    f"{folder.root} holds other images than its record says, so somebody has changed them. Take away those that are not of the run, and "
-                    "--resume draws them; or draw into another folder."
-                )
+        if before is not None and before["status"] == DONE and (made or folder.holds(before.get("files"))):
             return json.dumps(before)
+        if before is not None and before["status"] == DONE and not folder.missing(job.units, checked=True):
+            raise ValueError(
+                f"{folder.root} holds other images than its record says, so somebody has changed them. Take away those that are not of the run, and "
+                "--resume draws them; or draw into another folder."
+            )
         record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
         record["plan"] = job.plan.to_json()
         if before is not None:
@@ -186,6 +186,10 @@ class Folder:
     def digest(self) -> dict[str, Any]:
         names = [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
         return {"count": len(names), "sha256": files.digest(self.root, names)}
+
+    def holds(self, recorded: dict[str, Any] | None) -> bool:
+        """Whether all files are there, and are those of which `digest` was recorded."""
+        return not self.missing(self.job.units) and self.digest() == recorded
 
     def remove(self) -> None:
         """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away stays."""
