@@ -1,6 +1,7 @@
 """The exactness laws that `seeds plan` prints: rounding for every exponential solver, and far from it for a plan that is wrong."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,19 @@ def test_tables_of_eta_ends_and_many_steps():
     assert max(errors(seeds.plan("seeds-3", steps=9, schedule="vp", eta=table, final="none"), eta=table)) < 1e-12
     assert max(errors(seeds.plan("seeds-4", steps=300, schedule="edm"))) < 1e-11
     assert max(errors(seeds.plan("seeds-2", steps=9, schedule="edm", start=3, stop=("nsr", 0.4), r=0.3, variant="2b"))) < 1e-12
+
+
+def test_the_memory_of_the_laws_is_linear_in_the_steps():
+    def peak(steps):
+        plan = seeds.plan("seeds-3", steps=steps, schedule="edm")
+        tracemalloc.start()
+        try:
+            assert max(errors(plan)) < 1e-10
+            return tracemalloc.get_traced_memory()[1] / len(plan.rows)
+        finally:
+            tracemalloc.stop()
+
+    assert peak(1600) < 1.2 * peak(800)
 
 
 def scaled(plan, part, call, index, factor):
