@@ -10,7 +10,7 @@ import torch
 
 from seeds import checkpoints
 from seeds.exact import GaussianMixture
-from seeds.plan import Point
+from seeds.plans import Point
 
 
 def load() -> GaussianMixture:

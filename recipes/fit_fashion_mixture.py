@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from recipes import fashion
 from seeds.exact import GaussianMixture
-from seeds.plan import CLEAN
+from seeds.plans import CLEAN
 from seeds.storage import pack
 
 PIXELS = 28 * 28

@@ -3,7 +3,7 @@
 from seeds.denoisers import Denoiser, check_model, guide, threshold, wrap
 from seeds.grids import GRIDS
 from seeds.integrals import Eta
-from seeds.plan import Plan, Point, Row
+from seeds.plans import Plan, Point, Row
 from seeds.predictions import PREDICTIONS
 from seeds.sampling import Call, iterate, plan, sample
 from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule

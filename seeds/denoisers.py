@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seeds.noise import gaussian
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.predictions import PREDICTIONS
 from seeds.predictions import output as output_map
 from seeds.schedules import EDM, VP, Cosine, Discrete, Flow, Schedule

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seeds.noise import LABELS, gaussian
-from seeds.plan import CLEAN, Point
+from seeds.plans import CLEAN, Point
 from seeds.schedules import EDM, Schedule
 
 LOG_2PI = math.log(2 * math.pi)

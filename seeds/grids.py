@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seeds.schedules import VP, Schedule, lookup
+from seeds.names import lookup
+from seeds.schedules import VP, Schedule
 
 Times = npt.NDArray[np.float64]
 Spacing = Callable[[float, float, Any], Any]  # (noisiest nsr, cleanest nsr, fraction of the way) -> nsr

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds import schedules
-from seeds.plan import Point
+from seeds.plans import Point
 
 
 class Coefficients(NamedTuple):

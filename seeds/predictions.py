@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seeds.plan import Point
+from seeds.plans import Point
 
 Curve = Callable[[np.ndarray], np.ndarray]
 

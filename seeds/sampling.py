@@ -15,9 +15,10 @@ from seeds import grids, schedules
 from seeds import noise as noises
 from seeds.denoisers import Denoiser, ask
 from seeds.integrals import Eta, EtaLike
-from seeds.plan import Before, Plan, Point
+from seeds.names import lookup, resolve
+from seeds.plans import Before, Plan, Point
 from seeds.predictions import PREDICTIONS
-from seeds.schedules import Schedule, lookup
+from seeds.schedules import Schedule
 from seeds.solvers import Solver, Writer, find_solver
 from seeds.solvers.levels import Place, Round, lay_out
 from seeds.stepper import Stepper
@@ -68,6 +69,7 @@ def plan(
     Raises: ValueError naming the argument, its value and the rule it broke.
     """
     method, path = find_solver(solver), schedules.schedule(schedule)
+    prediction = resolve("prediction", prediction, PREDICTIONS)
     stochastic = Eta(method.eta if eta is None else eta)
     _check(method, stochastic, prediction, sd, s_noise, final)
     shaping, options = _split(grid if sigmas is None else None, method, options)
@@ -97,7 +99,7 @@ def plan(
         }
         earlier = plan(solver, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
-    write = Writer(solver, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
+    write = Writer(method.name, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
@@ -123,7 +125,6 @@ def _check(method: Solver, eta: Eta, prediction: str, sd: float | None, s_noise:
     if method.eta == 0 and not eta.is_zero:
         way = f"Use seeds-{method.name[-1]}" if method.interpolates else "Ask for churn with S_churn=40, as EDM does, or use seeds-2"
         raise ValueError(f"`eta` = {eta.value} makes noise, but {method.name} solves the ODE, eta = 0. {way}.")
-    lookup("prediction", prediction, PREDICTIONS)
     if prediction != "data" and not method.interpolates:
         raise ValueError(
             f"`prediction` = {prediction!r} means nothing to {method.name}, which steps y itself. Leave it out, or use an exponential solver."

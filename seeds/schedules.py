@@ -7,14 +7,14 @@ Each quantity has its own formula, so none inherits another's cancellation; t ->
 nsr = inf) is a point like any other where a schedule reaches it: Cosine and Flow at t = 1, Discrete with a last `alphas_cumprod` of 0.
 """
 
-import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from seeds.names import lookup
 
 Values = Any  # a float or an array; what comes back has its shape, in float64
 
@@ -396,15 +396,6 @@ def schedule(which: "str | Schedule") -> Schedule:
         why = "is a class: call it" if isinstance(which, type) else f"has no {', '.join(missing)}"
         raise TypeError(f"`schedule` = {which!r} {why}. Pass an instance such as VP(), or a name: {', '.join(SCHEDULES)}.")
     return which
-
-
-def lookup(kind: str, name: str, registry: Mapping[str, Any]) -> Any:
-    """registry[name]; an unknown name raises ValueError with the names that are near, or all of them."""
-    if name in registry:
-        return registry[name]
-    near = difflib.get_close_matches(str(name).lower().replace("-", "_"), list(registry), n=3)
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"There is no {kind} {name!r}. {hint}Known: {', '.join(registry)}.")
 
 
 def _check_ends(of: Schedule, top: float = np.inf) -> None:

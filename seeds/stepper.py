@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seeds.plan import Plan, Point, Terms
+from seeds.plans import Plan, Point, Terms
 from seeds.storage import replacing
 
 Noise = Callable[[int], Tensor]

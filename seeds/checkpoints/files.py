@@ -24,6 +24,7 @@ from seeds.checkpoints import edm
 from seeds.checkpoints.errors import CheckpointError, reason
 from seeds.checkpoints.fetch import fetch
 from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
+from seeds.names import lookup
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
 from seeds.storage import hash_tensors, pack, replacing
@@ -118,7 +119,7 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     """The denoiser that `save` wrote, in the channels-last layout, which convolutions like best."""
     config = Config(metadata["class_name"], _unjson(metadata["kwargs"]), _unjson(metadata["attributes"]))
     facts = _unjson(metadata["schedule"])
-    schedule = schedules.lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
+    schedule = lookup("schedule", facts.pop("name"), schedules.SCHEDULES)(**facts)
     denoiser = _assemble(config, tensors, schedule=schedule, name=metadata["name"])
     return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 

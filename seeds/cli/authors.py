@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from seeds import EDM, VE, VP, Schedule
 from seeds.grids import vp_betas
-from seeds.schedules import Rescaled, lookup
+from seeds.names import lookup
+from seeds.schedules import Rescaled
 
 SOLVERS = {"etd-serk": "seeds", "etd-erk": "erk", "rk": "rk"}
 PREDICTION = {True: "noise", False: "data"}

@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
-from seeds import EDM, SOLVERS, Plan
+from seeds import EDM, Plan
 from seeds.cli import models, options
 from seeds.integrals import Eta
+from seeds.names import lookup
 from seeds.predictions import PREDICTIONS
 from seeds.sampling import plan_for
+from seeds.solvers import find_solver
 from seeds.solvers.checks import constant_error, path_error
 
 
@@ -36,12 +38,12 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
 
 def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     """What is known of the solver, and its exactness laws tested on this plan."""
-    solver = SOLVERS[given["solver"]]
+    solver = find_solver(given["solver"])
     orders = solver.orders(**{name: given[name] for name in ("variant", "r") if name in given})
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
     if not solver.interpolates:
         return
-    form, eta = PREDICTIONS[given["prediction"]](), Eta(given.get("eta", solver.eta))
+    form, eta = lookup("prediction", given["prediction"], PREDICTIONS)(), Eta(given.get("eta", solver.eta))
     yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
     if given.get("s_noise", 1) == 1:
         yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."

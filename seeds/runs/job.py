@@ -12,7 +12,7 @@ from torch import Tensor
 from seeds.denoisers import Changed, ask, guide
 from seeds.metrics.images import Piece, to_uint8
 from seeds.noise import seed_list, uniform_labels
-from seeds.plan import Plan, Point
+from seeds.plans import Plan, Point
 from seeds.runs.seed_text import check_distinct, show_seeds
 from seeds.sampling import sample
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seeds.integrals import Eta
+from seeds.names import lookup
 from seeds.predictions import Prediction
-from seeds.schedules import lookup
 from seeds.solvers.classic import euler_maruyama, runge_kutta
 from seeds.solvers.levels import Levels
 from seeds.solvers.singlestep import singlestep

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from seeds.integrals import Eta, Integrals
-from seeds.plan import Plan, Point, terms
+from seeds.plans import Plan, Point, terms
 from seeds.predictions import Prediction
 
 Name = tuple[str, int]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seeds.integrals import Eta
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.schedules import Discrete
 from seeds.solvers.levels import SAME, Levels
 from seeds.solvers.writer import Writer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.schedules import Schedule
 
 Round = Callable[[np.ndarray], np.ndarray]

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from seeds.integrals import Eta, Integrals
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.predictions import Prediction
 from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer

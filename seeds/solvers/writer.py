@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from seeds.integrals import Eta
-from seeds.plan import CLEAN, Draw, Opening, Plan, Point, Row, Terms, terms
+from seeds.plans import CLEAN, Draw, Opening, Plan, Point, Row, Terms, terms
 from seeds.solvers.levels import Levels
 
 

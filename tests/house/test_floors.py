@@ -9,7 +9,8 @@ import seeds
 
 ROOT = Path(seeds.__file__).parent
 FLOOR = {
-    "integrals": 0, "schedules": 0, "tableaus": 0, "plan": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
+    "names": -1,
+    "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
     "grids": 1, "predictions": 1, "stepper": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
@@ -17,7 +18,7 @@ FLOOR = {
     "runs": 5, "integrations": 5, "report": 5,
     "__init__": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
-HOST = {"integrals", "schedules", "tableaus", "plan", "grids", "predictions", "solvers"}
+HOST = {"integrals", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -71,7 +72,7 @@ def test_nothing_unsafe_and_no_global_randomness(file):
 
 
 def test_the_floor_test_looks_at_files_and_finds_faults(tmp_path):
-    assert len(FILES) > 12 and {"plan", "stepper", "sampling"} <= {room(file) for file in FILES}
-    bad = tmp_path / "plan.py"
+    assert len(FILES) > 12 and {"plans", "stepper", "sampling"} <= {room(file) for file in FILES}
+    bad = tmp_path / "plans.py"
     bad.write_text("from seeds import sampling\nimport torch\n")
     assert [name for _, name in imports(bad)] == ["seeds.sampling", "torch"]

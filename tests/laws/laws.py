@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 
 import seeds
 from seeds.integrals import Eta, Integrals
-from seeds.plan import Plan, Point
+from seeds.plans import Plan, Point
 from seeds.predictions import PREDICTIONS, Prediction
 from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper

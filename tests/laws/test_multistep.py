@@ -13,7 +13,7 @@ from laws import ENDS, STARTS, mixture_denoiser, slope, states
 
 import seeds
 from seeds.integrals import Eta, Integrals
-from seeds.plan import Plan
+from seeds.plans import Plan
 from seeds.predictions import PREDICTIONS
 from seeds.solvers.levels import lay_out
 from seeds.solvers.writer import Writer

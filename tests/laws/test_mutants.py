@@ -20,7 +20,7 @@ from laws import (
 
 import seeds
 from seeds import tableaus
-from seeds.plan import Plan
+from seeds.plans import Plan
 from seeds.solvers import SOLVERS, tableau_solver
 from seeds.tableaus import Tableau
 

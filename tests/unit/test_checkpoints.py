@@ -30,7 +30,7 @@ from seeds.cli.info import info as info_command
 from seeds.cli.models import load_model
 from seeds.exact import GaussianMixture
 from seeds.networks.classifier import ConvClassifier
-from seeds.plan import Point
+from seeds.plans import Point
 
 BAD = sorted((ROOT / "bad").glob("bad_*.pkl"))
 GOOD = sorted((ROOT / "bad").glob("[!b]*.pkl"))

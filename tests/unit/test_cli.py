@@ -16,7 +16,7 @@ import seeds
 from seeds.checkpoints import bundled, load
 from seeds.cli import commands, main
 from seeds.cli.options import arguments
-from seeds.plan import Plan
+from seeds.plans import Plan
 from seeds.runs import Job, parse_seeds, run
 from seeds.sampling import plan_for
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seeds
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.predictions import PREDICTIONS
 from seeds.schedules import EDM, VP, Cosine, Discrete, Flow
 

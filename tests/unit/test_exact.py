@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from seeds.exact import Empirical, Gaussian, GaussianMixture
-from seeds.plan import CLEAN, Point
+from seeds.plans import CLEAN, Point
 from seeds.schedules import EDM, VP
 
 BUNDLED = Path(__file__).parents[2] / "seeds" / "data" / "fashion_mixture.safetensors"

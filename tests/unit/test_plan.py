@@ -7,7 +7,7 @@ import math
 import pytest
 
 import seeds
-from seeds.plan import CLEAN, Draw, Opening, Plan, Point, Row, terms
+from seeds.plans import CLEAN, Draw, Opening, Plan, Point, Row, terms
 
 HERE = Point(0.5, 0.8, 0.6)
 

@@ -10,7 +10,7 @@ from edm_data import ROOT
 
 from seeds import preconditioners as pre
 from seeds import schedules
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.preconditioners import Preconditioned
 
 with np.load(ROOT / "precond_tables.npz") as arrays:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from seeds.plan import Point
+from seeds.plans import Point
 from seeds.predictions import PREDICTIONS, Affine, edm_raw, output
 
 SD = 0.6

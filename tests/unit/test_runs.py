@@ -19,7 +19,7 @@ import seeds
 from seeds.distributed import Group
 from seeds.metrics.images import to_uint8
 from seeds.noise import uniform_labels
-from seeds.plan import Plan
+from seeds.plans import Plan
 from seeds.runs import Job, archive, files, parse_seeds, run, show_seeds
 from seeds.runs.folder import Folder
 

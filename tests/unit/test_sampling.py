@@ -423,7 +423,7 @@ WRONG = [
     ({"grid": "karas"}, "Did you mean 'karras'"),
     ({"schedule": "edn"}, "Did you mean 'edm'"),
     ({"schedule": None}, "`schedule` is missing, and the denoiser has none"),
-    ({"prediction": "eps"}, "There is no prediction 'eps'"),
+    ({"prediction": "velocity"}, "There is no prediction 'velocity'"),
     ({"final": "stop"}, "`final` must be 'denoise' or 'none'"),
     ({"grid": np.array([0.1, 0.5]), "steps": None}, r"`grid` must fall.*grid\[0\] = 0.1 is followed by grid\[1\] = 0.5.*pass grid\[::-1\]"),
     ({"sigmas": [1.0, 2.0], "steps": None}, r"sigmas\[0\] = 1 is followed by sigmas\[1\] = 2"),

@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
-from seeds.plan import Plan, Point, Row
+from seeds.plans import Plan, Point, Row
 from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper, combine, combine_in_tiles, run
 
