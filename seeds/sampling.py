@@ -236,6 +236,8 @@ def sample(
         noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape with the batch; draw -1 is
             the initial one, -2 - k is for `project` after model call k. A run that begins at `start` numbers its draws and calls as the whole
             run does, so that two parts of a run use the noise of the whole.
+        noise_device: where noise of those names is drawn, which changes no bit of it: "auto" is the state's device if that is CUDA, else the CPU,
+            ahead of need; "cpu", or that device by name.
         project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard normal tensor like x.
             For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
         dtype, device: of the state; default float32 and the denoiser's own device.
@@ -289,6 +291,7 @@ class _Run:
         data: Tensor | None = None,
         labels: Any = None,
         noise: NoiseLike = "gaussian",
+        noise_device: str = "auto",
         project: Callable[[Tensor, Point, Tensor], Tensor] | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
@@ -317,6 +320,7 @@ class _Run:
         self.labels = self._labels(labels)
         self.noise = noises.noise(noise)
         self.given_noise = callable(noise)
+        self.maker = noises.maker(noise_device, self.device)
 
     def _rows(self, name: str, value: Tensor | None) -> Tensor | None:
         if value is None:
@@ -363,16 +367,16 @@ class _Run:
             return stepper.x
 
     def _noise(self, seeds: Sequence[int], shape: tuple[int, ...]) -> "noises.Ahead":
-        """Draws of one batch, made ahead of need; those of a caller's own function are made when they are needed, in the caller's thread."""
+        """Draws of one batch, made ahead of need; those of a caller's own function, and of a device, are made when needed, in the caller's thread."""
         plan = self.plan
 
         def own(j: int) -> Tensor:
             if j < -1:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
-                return noises.gaussian(seeds, -1 - j + plan.before.calls, shape[1:], noises.INITIAL)
+                return noises.gaussian(seeds, -1 - j + plan.before.calls, shape[1:], noises.INITIAL, device=self.maker)
             if j == -1:
-                return self.noise(seeds, -1, shape[1:])
+                return self.noise(seeds, -1, shape[1:], device=self.maker)
             stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
-            return self.noise(seeds, j + plan.before.draws, shape[1:], stream)
+            return self.noise(seeds, j + plan.before.draws, shape[1:], stream, device=self.maker)
 
         def given(j: int) -> Tensor:
             if j >= 0:
@@ -386,7 +390,7 @@ class _Run:
                 raise ValueError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
             return made
 
-        order = [] if self.given_noise else self._order()
+        order = [] if self.given_noise or self.maker else self._order()
         return noises.Ahead(given if self.given_noise else own, order, device=self.device, dtype=self.dtype)
 
     def _order(self) -> list[int]:

@@ -22,23 +22,31 @@ def namespaces() -> bool:
         return False
 
 
+def gpu(kind: str) -> bool:
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+
+
 NEEDS = {
-    "gpu": (lambda: torch.cuda.is_available() or torch.backends.mps.is_available(), "no CUDA or MPS device"),
+    "gpu": (gpu, "no CUDA or MPS device"),
     "browser": (
         lambda: bool(shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")),
         "no Chromium, or no chromedriver or selenium",
     ),
     "netns": (namespaces, "no right to make network namespaces, or no iproute2"),
 }
-"""What a marked test needs: whether it is here, and what to say where it is not."""
+"""What a marked test needs: whether it is here, asked with the mark's arguments, and what to say where it is not."""
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked `gpu`, `browser` or `netns` are left out where what they need is missing; the end of the run says how many."""
-    wanting = {need: [item for item in items if item.get_closest_marker(need)] for need in NEEDS}
-    gone = {need: held for need, held in wanting.items() if held and not NEEDS[need][0]()}
+    marked = [(item, need, mark.args) for item in items for need in NEEDS if (mark := item.get_closest_marker(need))]
+    here = {asked: NEEDS[asked[0]][0](*asked[1]) for asked in {(need, args) for _, need, args in marked}}
+    gone: dict[str, list[pytest.Item]] = {}
+    for item, need, args in marked:
+        if not here[need, args]:
+            gone.setdefault(need, []).append(item)
     config.stash[LEFT_OUT] = {need: len(held) for need, held in gone.items()}
     if gone:
         away = list(dict.fromkeys(item for held in gone.values() for item in held))

@@ -1,6 +1,20 @@
-"""The only part of the package that makes random numbers: portable, stateless draws, and a thread that makes them ahead of need."""
+"""The only part of the package that makes random numbers: portable, stateless draws, made ahead of need in a thread, or on the device."""
 
 from seeds.noise.ahead import Ahead
+from seeds.noise.device import maker
 from seeds.noise.draws import CHURN, INITIAL, LABELS, NOISES, PATH, gaussian, noise, rademacher, seed_list, uniform_labels
 
-__all__ = ["CHURN", "INITIAL", "LABELS", "NOISES", "PATH", "Ahead", "gaussian", "noise", "rademacher", "seed_list", "uniform_labels"]
+__all__ = [
+    "CHURN",
+    "INITIAL",
+    "LABELS",
+    "NOISES",
+    "PATH",
+    "Ahead",
+    "gaussian",
+    "maker",
+    "noise",
+    "rademacher",
+    "seed_list",
+    "uniform_labels",
+]

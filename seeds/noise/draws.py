@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seeds.noise.device import fill
 from seeds.noise.inverse import normal
 
 INITIAL, PATH, CHURN, LABELS = range(4)  # streams
@@ -26,20 +27,22 @@ Seeds = int | Iterable[int]
 Draw = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
 
 
-def gaussian(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH) -> torch.Tensor:
+def gaussian(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, *, device: torch.device | None = None) -> torch.Tensor:
     """Standard normals (len(seed), *shape), float32, on the CPU.
 
     `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values widened or rounded, so
     that it sees the same noise. Each value is the inverse normal of 32 bits, see `seeds.noise.inverse`.
-    Args: seed: one or several integers in [0, 2^64).
+    Args:
+        seed: one or several integers in [0, 2^64).
+        device: where to make the same values, and leave them; see `seeds.noise.device` for what it must know. None: on the CPU, by NumPy.
     Raises: ValueError if a seed, the draw or the stream is out of range, TypeError if one is not an integer.
     """
-    return _fill(seed, draw, shape, stream, normal)
+    return _fill(seed, draw, shape, stream, device, signs=False)
 
 
-def rademacher(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH) -> torch.Tensor:
+def rademacher(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, *, device: torch.device | None = None) -> torch.Tensor:
     """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a step."""
-    return _fill(seed, draw, shape, stream, normal if draw == -1 else _signs)
+    return _fill(seed, draw, shape, stream, device, signs=draw != -1)
 
 
 def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
@@ -65,10 +68,14 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
     return NOISES[which]
 
 
-def _fill(seed: Seeds, draw: int, shape: Sequence[int], stream: int, turn: Callable[..., npt.NDArray[np.float32]]) -> torch.Tensor:
+def _fill(seed: Seeds, draw: int, shape: Sequence[int], stream: int, device: torch.device | None, *, signs: bool) -> torch.Tensor:
     seeds, key, count = seed_list(seed), _key(draw, stream), math.prod(shape)
+    if device is not None:
+        keys = np.array([(word, key) for word in seeds], np.uint64).reshape(-1, 2)
+        return fill(keys, count, device, signs=signs).reshape(len(seeds), *shape)
     words = _words(seeds, key, (count + 1) // 2)
     halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)  # low half first, also on a big-endian machine
+    turn = _signs if signs else normal
     return torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count].reshape(len(seeds), *shape).contiguous()
 
 

@@ -1,0 +1,5 @@
+"""The fixtures of this folder."""
+
+from devices import pretended
+
+__all__ = ["pretended"]

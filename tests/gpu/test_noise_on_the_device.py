@@ -1,0 +1,145 @@
+"""Noise made on the device: the bits of the CPU, in bounded memory, and the host waits for none of it."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from devices import CUDA, Watch, everywhere, on_gpus
+
+import seeds
+from seeds.noise import CHURN, INITIAL, NOISES, PATH, draws, gaussian, maker, rademacher
+from seeds.noise import device as drawing
+
+with_float64 = pytest.mark.parametrize("device", ["cpu", CUDA])
+SEEDS = [0, 1, 2**63 + 1, 2**64 - 1]
+
+
+def half(x, at):
+    return x * (0.5 * at.alpha)
+
+
+@with_float64
+def test_golden_values(device):
+    """Those of tests/unit/test_noise.py: whoever changes a bit of these changes everybody's images."""
+    where = torch.device(device)
+    block = gaussian(SEEDS, 5, (3, 7, 9), device=where)
+    assert block.device.type == device and block.dtype == torch.float32
+    assert hashlib.sha256(block.cpu().numpy().tobytes()).hexdigest() == "2224d7f82bcdc36827f74d09acb572e5c2d817aae9a4636726e318c6b6caa553"
+    assert [v.hex()[:11] for v in gaussian(7, 0, (4,), device=where)[0].tolist()] == [
+        "-0x1.562f3c",
+        "-0x1.2ffa08",
+        "0x1.fede500",
+        "0x1.566d540",
+    ]
+    assert rademacher(7, 0, (9,), device=where)[0].tolist() == [-1, -1, 1, 1, 1, -1, -1, 1, 1]
+
+
+@with_float64
+@pytest.mark.parametrize("chunk", [8, 24, 1000, drawing.CHUNK])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 0), (8,), (3, 7, 9), (300,)])
+def test_the_bits_are_those_of_the_cpu_in_any_chunks(device, chunk, shape, monkeypatch):
+    monkeypatch.setattr(drawing, "CHUNK", chunk)
+    for make in NOISES.values():
+        for draw, stream in ((-1, INITIAL), (0, PATH), (3, CHURN), (2**62 - 1, PATH)):
+            made = make(SEEDS, draw, shape, stream, device=torch.device(device))
+            assert made.shape == (4, *shape) and torch.equal(made.cpu(), make(SEEDS, draw, shape, stream))
+    assert gaussian([], 0, shape, device=torch.device(device)).shape == (0, *shape)
+
+
+@with_float64
+def test_a_million_values_are_those_of_the_cpu(device):
+    """All octaves of the table but the last few, and products of every size."""
+    assert torch.equal(gaussian(range(3, 11), 2, (1 << 17,), device=torch.device(device)).cpu(), gaussian(range(3, 11), 2, (1 << 17,)))
+
+
+@with_float64
+def test_every_segment_of_the_table_is_read_as_on_the_cpu(device):
+    starts = np.ldexp(1 + np.arange(128) / 128, np.arange(-1, 31)[:, None]).reshape(-1)
+    sizes = np.unique(np.clip(np.floor(starts)[:, None] + np.arange(-2, 3), 0, 2**31 - 1).astype(np.int64))
+    sizes = sizes[: len(sizes) // 8 * 8]
+    halves = np.concatenate([-1 - sizes, sizes]).astype(np.int32)
+    words = torch.from_numpy(halves.view("<i8").reshape(1, -1, 4).astype(np.int64)).to(device)
+    found = drawing._normal(words).flatten().to(torch.float32).cpu().numpy()
+    assert found.tobytes() == draws.normal(halves.copy()).tobytes()
+
+
+@with_float64
+def test_the_scratch_is_bounded(device):
+    keys = np.array([(seed, 21) for seed in range(8)], np.uint64)
+    drawing.fill(keys, 8, device)  # the tables
+    for rows, count in ((8, drawing.CHUNK // 5), (1, drawing.CHUNK + 9)):
+        with Watch(device) as watch:
+            made = drawing.fill(keys[:rows], count, device)
+        assert watch.dtypes[torch.float64] <= drawing.CHUNK and watch.peak - made.nbytes < 64 << 20
+
+
+def test_the_host_waits_for_nothing_on_a_pretended_device(pretended):
+    gaussian(7, 5, (3,), device=pretended)  # the tables
+    with Watch(pretended) as watch:
+        assert gaussian(SEEDS, 5, (3, 7, 9), device=pretended).device == pretended
+    assert set(watch.dtypes) == {torch.float32, torch.float64}
+
+
+@pytest.mark.gpu("cuda")
+def test_the_host_waits_for_nothing():
+    gaussian(SEEDS, 5, (3, 7, 9), device=torch.device("cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gaussian(SEEDS, 6, (3, 7, 9), device=torch.device("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_no_graph_takes_it_in():
+    """A compiler may contract a product and a sum, and another bit comes out."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def noted(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def noisy(x):
+        return x + 1 + gaussian([3, 4], 2, (9,), device=torch.device("cpu"))
+
+    assert torch.equal(torch.compile(noisy, backend=noted)(torch.zeros(2, 9)), noisy(torch.zeros(2, 9)))
+    assert graphs and not any("take" in str(node.target) for graph in graphs for node in graph.graph.nodes)
+
+
+@everywhere
+@pytest.mark.parametrize("noise", NOISES)
+def test_samples_do_not_know_where_their_noise_was_made(device, noise, monkeypatch):
+    monkeypatch.setattr(drawing, "ABLE", ("cpu", "cuda"))
+    given = {
+        "seed": SEEDS, "solver": "seeds-2", "steps": 3, "schedule": "vp", "noise": noise, "device": device,
+        "project": lambda x, at, draw: 0.9 * x + 0.1 * at.sigma * draw,
+    }  # fmt: skip
+    auto, ahead = (seeds.sample(half, (2, 3, 5), noise_device=where, **given) for where in ("auto", "cpu"))
+    assert torch.equal(auto, ahead) and auto.device.type == device
+    assert torch.equal(seeds.sample(half, (2, 3, 5), batch=3, **given), auto)
+
+
+def test_an_able_device_draws_its_own_in_the_callers_thread(monkeypatch):
+    monkeypatch.setattr(drawing, "ABLE", ("cpu",))
+    monkeypatch.setattr(draws, "_words", None)  # the CPU's way
+    assert seeds.sample(half, (4,), seed=1, steps=2, schedule="vp").shape == (1, 4)
+
+
+def test_where_noise_is_made():
+    cpu, cuda, mps = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
+    assert maker("auto", cpu) is maker("auto", mps) is maker("cpu", cuda) is maker("cpu", mps) is None
+    assert maker("auto", cuda) == maker("cuda", cuda) == maker("cuda:0", cuda) == cuda
+    with pytest.raises(
+        ValueError, match=r"`noise_device` = 'cuda', but the state is on 'cpu': there it is drawn ahead on the 'cpu'. 'auto' takes"
+    ):
+        seeds.sample(half, (4,), seed=1, steps=2, schedule="vp", noise_device="cuda")
+    with pytest.raises(ValueError, match=r"`noise_device` = 'mps', but the state is on 'mps'"):
+        maker("mps", mps)
+    with pytest.raises(ValueError, match=r"`noise_device` = 'cuda:1', but the state is on 'cuda:0': there it is drawn on 'cuda:0' or"):
+        maker("cuda:1", cuda)
+
+
+@on_gpus
+def test_auto_is_the_device_where_it_can_be(device):
+    assert maker("auto", torch.device(device)) == (torch.device("cuda") if device == "cuda" else None)
