@@ -91,6 +91,10 @@ def terms(weights: Iterable[tuple[int, float]]) -> Terms:
     return tuple((j, total[j]) for j in sorted(total) if total[j] != 0.0)
 
 
+SAME = 1e-12
+"""Levels whose nsr differ by less than this fraction are one level."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A sampling run as numbers: a frozen value that any number of threads may share.
@@ -151,6 +155,19 @@ class Plan:
                     found.setdefault((part, j), []).append(i)
         return found
 
+    def step_starts(self) -> list[int]:
+        """For each row the state that its step starts from."""
+        starts, start = [], 0
+        for i, row in enumerate(self.rows):
+            starts.append(start)
+            start = i + 1 if row.completes else start
+        return starts
+
+    @property
+    def remembers(self) -> bool:
+        """Some step reads a state or an answer of an earlier one: cut in two, such a run is not the same run."""
+        return any(j < start for row, start in zip(self.rows, self.step_starts(), strict=True) for j, _ in (*row.x, *row.d))
+
     @property
     def memory(self) -> int:
         """State-sized tensors alive at the peak of a run: states, answers and draws that a row still reads, and the state being made."""
@@ -164,6 +181,33 @@ class Plan:
     def points(self) -> list[Point]:
         """The level of each state: of the one row 0 asks about, and so on; the last is `end`."""
         return [*(row.at for row in self.rows), self.end]
+
+    def then(self, other: "Plan") -> "Plan":
+        """This plan and then the other, as one, from where this one ends: RePaint's jumps, restarts, another solver for the low levels.
+
+        Where `other` starts at a noisier level, the state is moved up to it with fresh noise, x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z.
+        The draws of the two are numbered one after the other, so no noise is used twice.
+
+        Raises: ValueError if `other` starts at a cleaner level than this one ends at, or at SNR 0.
+        """
+        here, to = self.end, other.start
+        if not (here.nsr <= to.nsr * (1 + SAME) and to.nsr < math.inf):
+            raise ValueError(
+                f"The first plan ends at nsr = {here.nsr:.6g}, but the second starts at nsr = {to.nsr:.6g}: it must start there, or at a noisier, "
+                "finite level. Plan it with start=('nsr', ...)."
+            )
+        scale, lift, draws = to.alpha / here.alpha, [], self.draws
+        if to.nsr > here.nsr * (1 + SAME):
+            lift = [(len(draws), to.alpha * math.sqrt(to.nsr**2 - here.nsr**2))]
+            draws = (*draws, Draw(to.lam, here.lam, "churn"))
+        kept, (*rows, last) = other.opening.scale, self.rows
+        x, d, z = (_times(kept * scale, pairs) for pairs in (last.x, last.d, last.z))
+        rows.append(Row(last.at, x, d, (*z, *_times(kept, lift), *_moved(other.opening.z, len(draws))), last.completes))
+        for row in other.rows:
+            x, d, z = _moved(row.x, self.nfe), _moved(row.d, self.nfe), _moved(row.z, len(draws))
+            rows.append(Row(row.at, x, d, z, row.completes))
+        solver = self.solver if self.solver == other.solver else f"{self.solver}, {other.solver}"
+        return Plan(solver, self.start, tuple(rows), other.end, (*draws, *other.draws), self.opening, self.before)
 
     @property
     def digest(self) -> str:
@@ -207,31 +251,79 @@ class Plan:
         Raises: ValueError if the text is not a plan.
         """
         try:
-            it: dict[str, Any] = json.loads(text)
+            it = _keys(json.loads(text, parse_constant=_no_number), "the plan", _PLAN)
             parts: dict[str, Any] = {
-                "solver": str(it["solver"]),
+                "solver": _is(str, it["solver"]),
                 "start": _point(it["start"]),
-                "opening": Opening(float(it["opening"][0]), _pairs(it["opening"][1])),
-                "rows": tuple(
-                    Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), bool(row["completes"]))
-                    for row in it["rows"]
-                ),
+                "opening": Opening(_number(it["opening"][0]), _pairs(it["opening"][1])),
+                "rows": tuple(_row(_keys(row, f"row {i}", Row._fields)) for i, row in enumerate(it["rows"])),
                 "end": _point(it["end"]),
-                "draws": tuple(Draw(float(lam0), float(lam1), str(stream)) for lam0, lam1, stream in it["draws"]),
-                "before": Before(*(int(number) for number in it["before"])),
+                "draws": tuple(Draw(_lam(lam0), _lam(lam1), _is(str, stream)) for lam0, lam1, stream in it["draws"]),
+                "before": _before(*it["before"]),
             }
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"`text` is not a plan written by Plan.to_json: {error!r}.") from error
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError, RecursionError) as error:
+            what = str(error) if type(error) is ValueError else repr(error)
+            raise ValueError(f"`text` is not a plan written by Plan.to_json: {what}") from error
         return cls(**parts)
+
+
+def _times(factor: float, pairs: Iterable[tuple[int, float]]) -> Terms:
+    return tuple((j, factor * value) for j, value in pairs)
+
+
+def _moved(pairs: Terms, by: int) -> Terms:
+    return tuple((j + by, value) for j, value in pairs)
 
 
 def _finite(lam: float) -> float | str:
     return lam if math.isfinite(lam) else str(lam)
 
 
-def _point(values: Iterable[float]) -> Point:
-    return Point(*(float(value) for value in values))
+_PLAN = ("solver", "start", "opening", "rows", "end", "before", "draws")
 
 
-def _pairs(values: Iterable[tuple[int, float]]) -> Terms:
-    return tuple((int(j), float(value)) for j, value in values)
+def _no_number(word: str) -> float:
+    raise ValueError(f"it holds {word}, which is no number.")
+
+
+def _keys(it: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
+    """The record, once it is found to have these keys and no others."""
+    unknown, missing = sorted(set(_is(dict, it)) - set(known)), sorted(set(known) - set(it))
+    if unknown or missing:
+        have = f"an unknown key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
+        raise ValueError(f"{where} has {have}; its keys are {', '.join(known)}.")
+    return it
+
+
+def _is(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} should be {'a whole number' if kind is int else f'a {kind.__name__}'}.")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} should be a finite number.")
+    return float(value)
+
+
+def _lam(value: Any) -> float:
+    return float(value) if value in ("inf", "-inf") else _number(value)
+
+
+def _row(row: dict[str, Any]) -> Row:
+    return Row(_point(row["at"]), _pairs(row["x"]), _pairs(row["d"]), _pairs(row["z"]), _is(bool, row["completes"]))
+
+
+def _before(draws: Any, calls: Any) -> Before:
+    if min(_is(int, draws), _is(int, calls)) < 0:
+        raise ValueError(f"`before` = {draws, calls} should count from 0.")
+    return Before(draws, calls)
+
+
+def _point(values: Iterable[Any]) -> Point:
+    return Point(*(_number(value) for value in values))
+
+
+def _pairs(values: Iterable[tuple[Any, Any]]) -> Terms:
+    return tuple((_is(int, j), _number(value)) for j, value in values)

@@ -2,7 +2,20 @@
 
 from seeds.noise.ahead import Ahead
 from seeds.noise.device import maker
-from seeds.noise.draws import CHURN, INITIAL, LABELS, NOISES, PATH, gaussian, noise, rademacher, seed_list, uniform_labels
+from seeds.noise.draws import (
+    CHURN,
+    INITIAL,
+    LABELS,
+    NOISES,
+    PATH,
+    gaussian,
+    noise,
+    part_list,
+    part_of,
+    rademacher,
+    seed_list,
+    uniform_labels,
+)
 
 __all__ = [
     "CHURN",
@@ -14,6 +27,8 @@ __all__ = [
     "gaussian",
     "maker",
     "noise",
+    "part_list",
+    "part_of",
     "rademacher",
     "seed_list",
     "uniform_labels",

@@ -1,14 +1,18 @@
-"""Random numbers as pure functions of (seed, draw, stream, shape): nothing is stored or advanced, and no global state is read or changed.
+"""Random numbers as pure functions of (seed, draw, stream, part, shape): nothing is stored or advanced, and no global state is read or changed.
 
-Entry b of a draw depends on seed[b], the draw's index, the stream and the number of values only: image 4711 has the same noise in any
-batch, in any order, on any machine, with any NumPy. The bits are Philox4x64-10's (Salmon et al. 2011, "Parallel random numbers: as easy
+Entry b of a draw depends on seed[b], the draw's index, the stream, part[b] and the number of values only: image 4711 has the same noise in
+any batch, in any order, on any machine, with any NumPy. The bits are Philox4x64-10's (Salmon et al. 2011, "Parallel random numbers: as easy
 as 1, 2, 3"), keyed by the two 64-bit words
 
-    (seed, 4 * draw + stream)
+    (seed, 2^32 * part + 4 * draw + stream)
 
-so that different seeds, draws and streams cannot collide. Two consecutive values share one 64-bit output word, low half first.
+so that different seeds, draws, streams and parts cannot collide. Two consecutive values share one 64-bit output word, low half first.
+
+A part is a run among several that follow each other under one seed, each beginning with the state that another has made: part 0 is the run
+that begins with noise, and `part_of` numbers the others by what they are given.
 """
 
+import hashlib
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -23,26 +27,34 @@ from seeds.noise.inverse import normal
 
 INITIAL, PATH, CHURN, LABELS = range(4)  # streams
 
+DRAWS = 1 << 30
+PARTS = 1 << 32
+
 Seeds = int | Iterable[int]
 Draw = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
 
 
-def gaussian(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, *, device: torch.device | None = None) -> torch.Tensor:
+def gaussian(
+    seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, part: Seeds = 0, *, device: torch.device | None = None
+) -> torch.Tensor:
     """Standard normals (len(seed), *shape), float32, on the CPU.
 
     `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values widened or rounded, so
     that it sees the same noise. Each value is the inverse normal of 32 bits, see `seeds.noise.inverse`.
     Args:
         seed: one or several integers in [0, 2^64).
+        part: one integer in [0, 2^32) for all seeds, or one for each.
         device: where to make the same values, and leave them; see `seeds.noise.device` for what it must know. None: on the CPU, by NumPy.
-    Raises: ValueError if a seed, the draw or the stream is out of range, TypeError if one is not an integer.
+    Raises: ValueError if a seed, the draw, the stream or a part is out of range, TypeError if one is not an integer.
     """
-    return _fill(seed, draw, shape, stream, device, signs=False)
+    return _fill(seed, draw, shape, stream, part, device, signs=False)
 
 
-def rademacher(seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, *, device: torch.device | None = None) -> torch.Tensor:
+def rademacher(
+    seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, part: Seeds = 0, *, device: torch.device | None = None
+) -> torch.Tensor:
     """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a step."""
-    return _fill(seed, draw, shape, stream, device, signs=draw != -1)
+    return _fill(seed, draw, shape, stream, part, device, signs=draw != -1)
 
 
 def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
@@ -52,7 +64,8 @@ def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
     """
     if _whole("classes", classes) < 1:
         raise ValueError(f"`classes` = {classes} must be at least 1: an unconditional model takes no labels.")
-    words = _words(seed_list(seed), _key(0, LABELS), 1)
+    seeds = seed_list(seed)
+    words = _words(seeds, [_key(0, LABELS)] * len(seeds), 1)
     return torch.tensor([int(word) * classes >> 64 for word in words[:, 0]], dtype=torch.int64)
 
 
@@ -68,12 +81,40 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
     return NOISES[which]
 
 
-def _fill(seed: Seeds, draw: int, shape: Sequence[int], stream: int, device: torch.device | None, *, signs: bool) -> torch.Tensor:
-    seeds, key, count = seed_list(seed), _key(draw, stream), math.prod(shape)
+def part_of(state: torch.Tensor) -> list[int]:
+    """The part that a run begun with `state` (B, *shape) draws from: for each image a number from 1 to 2^32 - 1, a hash of its own values.
+
+    1 + (h mod (2^32 - 1)), h the first 8 bytes, low byte first, of the BLAKE2b hash of the image's values as float32, low byte first. Another
+    last bit of one value is another part; the dtype and the device that the state is moved to afterwards are not asked. Two states of one
+    seed share a part with odds of 2^-32.
+    """
+    rows = state.detach().to("cpu", torch.float32).reshape(len(state), -1).numpy().astype("<f4", copy=False)
+    hashes = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return [1 + int.from_bytes(found, "little") % (PARTS - 1) for found in hashes]
+
+
+def part_list(part: Seeds, count: int) -> list[int]:
+    """The parts as a list, one for each of `count` seeds.
+
+    Raises: ValueError if one is out of range or there are not as many as seeds, TypeError if one is not an integer.
+    """
+    parts = _whole_numbers("part", part, PARTS, "2^32")
+    if not isinstance(part, Iterable) or getattr(part, "ndim", 1) == 0:
+        return parts * count
+    if len(parts) != count:
+        raise ValueError(f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all.")
+    return parts
+
+
+def _fill(
+    seed: Seeds, draw: int, shape: Sequence[int], stream: int, part: Seeds, device: torch.device | None, *, signs: bool
+) -> torch.Tensor:
+    seeds, count = seed_list(seed), math.prod(shape)
+    keys = [_key(draw, stream, number) for number in part_list(part, len(seeds))] if seeds else []
     if device is not None:
-        keys = np.array([(word, key) for word in seeds], np.uint64).reshape(-1, 2)
-        return fill(keys, count, device, signs=signs).reshape(len(seeds), *shape)
-    words = _words(seeds, key, (count + 1) // 2)
+        words = np.array(list(zip(seeds, keys, strict=True)), np.uint64).reshape(-1, 2)
+        return fill(words, count, device, signs=signs).reshape(len(seeds), *shape)
+    words = _words(seeds, keys, (count + 1) // 2)
     halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)  # low half first, also on a big-endian machine
     turn = _signs if signs else normal
     return torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count].reshape(len(seeds), *shape).contiguous()
@@ -86,12 +127,12 @@ def _signs(words: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     return words.view(np.float32)
 
 
-def _words(seeds: list[int], key: int, count: int) -> npt.NDArray[np.uint64]:
+def _words(seeds: list[int], keys: list[int], count: int) -> npt.NDArray[np.uint64]:
     """The first `count` words of each seed's own stream, (len(seeds), count)."""
     philox = np.random.Philox(key=0)
     state: Any = philox.state  # at the start of a stream; setting it with another key is eight times cheaper than a new Philox
     words = np.empty((len(seeds), count), np.uint64)
-    for row, seed in zip(words, seeds, strict=True):
+    for row, seed, key in zip(words, seeds, keys, strict=True):
         state["state"]["key"][:] = seed, key
         philox.state = state
         row[:] = philox.random_raw(count)
@@ -103,21 +144,26 @@ def seed_list(seed: Seeds) -> list[int]:
 
     Raises: ValueError if one is out of range, TypeError if one is not an integer.
     """
-    single = not isinstance(seed, Iterable) or getattr(seed, "ndim", 1) == 0  # an int, or an array or a tensor that holds one
-    seeds = [_whole("seed", s) for s in ([seed] if single else seed)]  # type: ignore[union-attr]
-    for s in seeds:
-        if not 0 <= s < 1 << 64:
-            raise ValueError(f"`seed` = {s} must be at least 0 and below 2^64.")
-    return seeds
+    return _whole_numbers("seed", seed, 1 << 64, "2^64")
 
 
-def _key(draw: int, stream: int) -> int:
+def _whole_numbers(name: str, given: Seeds, end: int, words: str) -> list[int]:
+    single = not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0  # an int, or an array or a tensor that holds one
+    numbers = [_whole(name, number) for number in ([given] if single else given)]  # type: ignore[union-attr]
+    for number in numbers:
+        if not 0 <= number < end:
+            raise ValueError(f"`{name}` = {number} must be at least 0 and below {words}.")
+    return numbers
+
+
+def _key(draw: int, stream: int, part: int = 0) -> int:
+    """The second word of the key: the part in its high half, the draw and the stream in its low one."""
     draw = _whole("draw", draw)
-    if not -1 <= draw < 1 << 62:
-        raise ValueError(f"`draw` = {draw} must be -1 (the initial draw) or count from 0, below 2^62.")
+    if not -1 <= draw < DRAWS:
+        raise ValueError(f"`draw` = {draw} must be -1 (the initial draw) or count from 0, below 2^30.")
     if stream not in (INITIAL, PATH, CHURN, LABELS):
         raise ValueError(f"`stream` = {stream} must be INITIAL, PATH, CHURN or LABELS.")
-    return INITIAL if draw == -1 else 4 * draw + stream
+    return PARTS * part + (INITIAL if draw == -1 else 4 * draw + stream)
 
 
 def _whole(name: str, value: Any) -> int:

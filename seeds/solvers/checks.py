@@ -20,7 +20,7 @@ CHUNK = 1024
 
 def constant_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
     """F = 1, no noise: every step and stage from y = 0 at its start, against the weight of section 4. Largest relative error."""
-    levels, starts = plan.points(), _step_starts(plan)
+    levels, starts = plan.points(), plan.step_starts()
     rows = [i for i, row in enumerate(plan.rows) if _inside(levels[starts[i]]) and _inside(levels[i + 1])]
     lam = np.array([point.lam for point in levels])
     lam0, lam1 = lam[[starts[i] for i in rows]], lam[[i + 1 for i in rows]]
@@ -42,7 +42,7 @@ def path_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
     Every state, stages included, is held against itself and against those as near as the states of one step; no other covariance is made, so time and
     memory are linear in the rows.
     """
-    levels, starts = plan.points(), _step_starts(plan)
+    levels, starts = plan.points(), plan.step_starts()
     kept = [i for i, level in enumerate(levels) if _inside(level)]
     reach = min(max(i + 1 - start for i, start in enumerate(starts)), len(kept) - 1)
     band = _band(plan, _form(prediction, levels)[0], reach)[:, kept]
@@ -61,15 +61,6 @@ def path_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
 
 def _inside(level: Point) -> bool:
     return level.alpha > 0 and level.sigma > 0
-
-
-def _step_starts(plan: Plan) -> list[int]:
-    """For each row the state that its step starts from."""
-    starts, start = [], 0
-    for i, row in enumerate(plan.rows):
-        starts.append(start)
-        start = i + 1 if row.completes else start
-    return starts
 
 
 def _form(prediction: Prediction, levels: list[Point]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from seeds.integrals import Eta
-from seeds.plans import Point
+from seeds.plans import SAME, Point
 from seeds.schedules import Discrete
-from seeds.solvers.levels import SAME, Levels
+from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer
 
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seeds.plans import Point
+from seeds.plans import SAME, Point
 from seeds.schedules import Schedule
 
 Round = Callable[[np.ndarray], np.ndarray]
 Place = int | tuple[str, float] | None
 """A grid index, or a level ("nsr", v) or ("lam", v)."""
-
-SAME = 1e-12
-"""Levels whose nsr differ by less than this fraction are one level."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from seeds.noise import CHURN, INITIAL, LABELS, NOISES, PATH, gaussian, noise, rademacher, uniform_labels
+from seeds.noise import CHURN, INITIAL, LABELS, NOISES, PATH, gaussian, noise, part_of, rademacher, uniform_labels
 from seeds.noise.inverse import CHUNK, CUTS, FIRST, SHIFT, cubics, normal
 
 BIG = 2**63
@@ -34,12 +34,34 @@ def philox(key, blocks):
 
 @pytest.mark.parametrize("seed", [0, 7, BIG, BIG + 1, 2**64 - 1])
 @pytest.mark.parametrize(
-    "draw, stream, key", [(-1, PATH, 0), (-1, CHURN, 0), (0, PATH, 1), (3, PATH, 13), (3, CHURN, 14), (2**62 - 1, PATH, 2**64 - 3)]
+    "draw, stream, key", [(-1, PATH, 0), (-1, CHURN, 0), (0, PATH, 1), (3, PATH, 13), (3, CHURN, 14), (2**30 - 1, PATH, 2**32 - 3)]
 )
 def test_the_bits_are_philox_keyed_by_seed_and_draw(seed, draw, stream, key):
     words = np.array(philox((seed, key), 3), np.uint64)
     halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).astype(np.uint32).reshape(-1).view(np.int32)
     assert gaussian(seed, draw, (24,), stream)[0].tolist() == normal(halves.copy()).tolist()
+
+
+@pytest.mark.parametrize("part", [1, 77, 2**32 - 1])
+def test_the_part_is_the_high_half_of_the_key(part):
+    words = np.array(philox((7, (part << 32) + 4 * 3 + PATH), 3), np.uint64)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).astype(np.uint32).reshape(-1).view(np.int32)
+    assert gaussian(7, 3, (24,), part=part)[0].tolist() == normal(halves.copy()).tolist()
+    both = gaussian([7, 8, 9], 3, (24,), part=[part, 0, 5])
+    assert torch.equal(both[1], gaussian(8, 3, (24,))[0]) and torch.equal(both[2], gaussian(9, 3, (24,), part=5)[0])
+    assert torch.equal(rademacher(7, 3, (9,), part=part), gaussian(7, 3, (9,), part=part).sign())
+
+
+def test_the_part_of_a_state_is_its_own_bits():
+    """Whoever changes these changes everybody's image-to-image."""
+    states = torch.tensor([[0.5, -1.25], [0.5, 1.25], [0.0, 0.0]])
+    assert part_of(states) == [536159676, 73671542, 1958105749]
+    assert part_of(states.double()) == part_of(states) and part_of(states[1:2]) == part_of(states)[1:2]
+    assert part_of(states.T.contiguous().T) == part_of(states), "its values, not how they lie in memory"
+    assert part_of(torch.nextafter(states, torch.tensor(9.0)))[0] != part_of(states)[0]
+    assert part_of(torch.tensor([1.0, 2.0])) == part_of(torch.tensor([[1.0], [2.0]]))
+    many = part_of(torch.arange(20_000.0))
+    assert len(set(many)) > 19_998 and min(many) > 0 and max(many) < 2**32 and stats.kstest(np.array(many) / 2**32, "uniform").pvalue > 0.01
 
 
 def test_golden_values():
@@ -180,7 +202,10 @@ def test_lookup():
         (lambda: gaussian([1.5], 0, (1,)), TypeError, r"`seed` = 1.5 must be a whole number"),
         (lambda: gaussian("7", 0, (1,)), TypeError, r"`seed` = '7' must be a whole number"),
         (lambda: gaussian(1, -2, (1,)), ValueError, r"`draw` = -2 must be -1 \(the initial draw\) or count from 0"),
-        (lambda: gaussian(1, 2**62, (1,)), ValueError, r"below 2\^62"),
+        (lambda: gaussian(1, 2**30, (1,)), ValueError, r"below 2\^30"),
+        (lambda: gaussian([1, 2], 0, (1,), part=2**32), ValueError, r"`part` = 4294967296 must be at least 0 and below 2\^32"),
+        (lambda: gaussian([1, 2], 0, (1,), part=[1, 2, 3]), ValueError, "`part` has 3 numbers for 2 seeds: give one for each"),
+        (lambda: gaussian(1, 0, (1,), part=0.5), TypeError, "`part` = 0.5 must be a whole number"),
         (lambda: gaussian(1, None, (1,)), TypeError, r"`draw` = None must be a whole number"),
         (lambda: gaussian(1, 0, (1,), stream=4), ValueError, r"`stream` = 4 must be INITIAL, PATH, CHURN or LABELS"),
         (lambda: uniform_labels(1, 0), ValueError, r"`classes` = 0 must be at least 1"),
@@ -191,3 +216,9 @@ def test_lookup():
 def test_errors_say_what_to_do(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
+
+
+def test_a_device_draws_the_parts_too():
+    parts, here = [0, 1, 2**32 - 1], torch.device("cpu")
+    for make in (gaussian, rademacher):
+        assert torch.equal(make([7, 7, 9], 5, (3, 5), part=parts, device=here), make([7, 7, 9], 5, (3, 5), part=parts))

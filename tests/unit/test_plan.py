@@ -112,9 +112,82 @@ def test_a_plan_with_wrong_contents_is_refused_when_read():
     with pytest.raises(ValueError, match=r"Row 0 .* reads d\[1\]"):
         Plan.from_json(json.dumps(it))
     it["rows"][0]["d"] = [[0, math.nan]]
-    with pytest.raises(ValueError, match=r"has d\[0\] = nan"):
+    with pytest.raises(ValueError, match=r"`text` is not a plan written by Plan\.to_json: it holds NaN, which is no number"):
         Plan.from_json(json.dumps(it))
     for wrong in ("many", [1], [[1, 2, 3]]):
         it["rows"][0]["d"] = wrong
         with pytest.raises(ValueError, match="`text` is not a plan"):
             Plan.from_json(json.dumps(it))
+
+
+def _set(at, value):
+    """The text of THREE with one entry changed, removed (None) or added."""
+    it = json.loads(THREE.to_json())
+    *path, last = at
+    inside = it
+    for step in path:
+        inside = inside[step]
+    if value is None:
+        del inside[last]
+    else:
+        inside[last] = value
+    return json.dumps(it)
+
+
+@pytest.mark.parametrize(("at", "value", "words"), [
+    (("rows", 0, "x", 0, 0), 0.5, "0.5 should be a whole number"),
+    (("rows", 0, "x", 0, 0), True, "True should be a whole number"),
+    (("rows", 0, "x", 0, 1), "0.5", "'0.5' should be a finite number"),
+    (("rows", 0, "completes"), 1, "1 should be a bool"),
+    (("rows", 0, "completes"), None, r"row 0 has no 'completes'; its keys are at, x, d, z, completes"),
+    (("rows", 1, "told"), 2.0, "row 1 has an unknown key 'told'; its keys are at, x, d, z, completes"),
+    (("version",), 2, "the plan has an unknown key 'version'; its keys are solver, start"),
+    (("before",), [0.5, 1], "0.5 should be a whole number"),
+    (("before",), [-1, 1], "should count from 0"),
+    (("start", 2), -math.inf, "it holds -Infinity, which is no number"),
+    (("start", 2), 1e400, "it holds Infinity"),
+    (("draws", 0, 0), "nan", "'nan' should be a finite number"),
+    (("solver",), 3, "3 should be a str"),
+    (("rows",), 3, "not iterable"),
+])  # fmt: skip
+def test_numbers_that_a_plan_never_wrote_are_refused(at, value, words):
+    with pytest.raises(ValueError, match=rf"`text` is not a plan written by Plan\.to_json: .*{words}"):
+        Plan.from_json(_set(at, value))
+
+
+def test_two_plans_one_after_the_other():
+    """The second's rows, states, answers and draws follow the first's; a noisier start is reached with a draw of its own."""
+    up = Point(0.7, 0.6, 0.8)
+    second = Plan("other", up, (Row(up, x=((0, 0.5),), z=((0, 2.0),)),), CLEAN, (Draw(0.0, 1.0),), Opening(0.5, ((0, 3.0),)))
+    first = Plan("mine", HERE, THREE.rows[:2], Point(0.25, 0.9, 0.3), THREE.draws)
+    both = first.then(second)
+    lift = 0.6 * math.sqrt((0.8 / 0.6) ** 2 - (0.3 / 0.9) ** 2)
+    assert (both.solver, both.start, both.end, both.nfe, len(both.draws)) == ("mine, other", HERE, CLEAN, 3, 4)
+    assert both.rows[0] == first.rows[0] and both.rows[2] == Row(up, x=((2, 0.5),), z=((3, 2.0),))
+    assert both.draws[2] == Draw(up.lam, first.end.lam, "churn") and both.points()[2] == up
+    folded = [(j, 0.5 * 0.6 / 0.9 * w) for j, w in first.rows[1].z]
+    assert both.rows[1].z == (*folded, (2, 0.5 * lift), (3, 3.0)) and both.rows[1].x == ((0, 0.5 * 0.6 / 0.9 * 1.5),)
+    with pytest.raises(ValueError, match=r"ends at nsr = 1\.33333, but the second starts at nsr = 0\.75"):
+        Plan("mine", HERE, (Row(HERE),), up).then(THREE)
+    with pytest.raises(ValueError, match="a noisier, finite level"):
+        first.then(seeds.plan("seeds-1", steps=2, schedule="flow"))
+
+
+@pytest.mark.parametrize("solver", seeds.SOLVERS)
+def test_two_parts_joined_are_the_whole(solver):
+    options = {"steps": 5, "schedule": "vp", **(seeds.SOLVERS[solver].churn or {})}
+    whole = seeds.plan(solver, **options)
+    both = seeds.plan(solver, stop=2, **options).then(seeds.plan(solver, start=2, **options))
+    assert both.points() == whole.points() and both.draws == whole.draws and both.before == whole.before
+    for a, b in zip(both.rows, whole.rows, strict=True):
+        for part in "xdz":
+            assert [j for j, _ in getattr(a, part)] == [j for j, _ in getattr(b, part)]
+            assert [w for _, w in getattr(a, part)] == pytest.approx([w for _, w in getattr(b, part)], rel=1e-12)
+
+
+def test_a_step_that_reads_an_earlier_one_is_known():
+    assert not any(seeds.plan(name, steps=3, schedule="vp", **(it.churn or {})).remembers for name, it in seeds.SOLVERS.items())
+    middle, last = Point(0.25, 0.9, 0.3), Point(0.125, 1.0, 0.1)
+    assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, d=((0, -0.5), (1, 1.5)))).remembers, "a two-step method"
+    assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, x=((0, 1.0),)), Row(last, d=((2, 1.0),))).remembers, "of a state too"
+    assert not THREE.remembers, "stages are of the same step"
