@@ -1,265 +1,32 @@
-r"""Trains `fashion-unet`: a class-conditional DDPM++ on 2 x 2 patches of Fashion-MNIST, with EDM preconditioning and loss.
+"""Trains `fashion-unet`: a class-conditional DDPM++ on 2 x 2 patches of Fashion-MNIST. `recipes.training` has the equations.
 
-    python -m recipes.train_fashion_unet --run runs/fashion-unet          # start, or go on where it stopped
-    python -m recipes.train_fashion_unet --run runs/fashion-unet --export seeds/data/fashion_unet.safetensors
-
-With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table 1):
-
-    D(y, nsr) = c_skip y + c_out F(c_in y, ln(nsr) / 4, labels),      loss = E[(nsr^2 + sd^2) / (nsr sd)^2 |D - data|^2]
-
-which is E |F - (data - c_skip y) / c_out|^2. Labels are zeroed with probability `label_dropout`, for classifier-free guidance.
-
-Every random number is a function of (seed, images seen), so a run that was stopped and resumed is the unbroken run (bit for bit on one
-thread with `--float32`). The learning rate rises over `warmup` images, stays, and falls linearly to zero over the last `cooldown` of
-`images`: both may be changed on resume, so a cool-down can start from any checkpoint; the state keeps the history of the settings. Ctrl-C or
-SIGTERM saves before it stops. Without the state file (raw weights, averages, moments: 33 MB), `--from` goes on from an exported file:
-its averaged weights, its place in the data, and a fresh optimiser.
+python -m recipes.train_fashion_unet --run runs/fashion-unet          # start, or go on where it stopped
+python -m recipes.train_fashion_unet --run runs/fashion-unet --export seeds/data/fashion_unet.safetensors
 """
 
-import argparse
-import csv
-import json
-import math
-import os
-import signal
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from tqdm import tqdm
-
 from recipes import fashion
-from seeds import checkpoints
-from seeds.networks import Patched, SongUNet
+from recipes.training import Data, Settings, Subject, command
 
-NETWORK = {
-    "img_resolution": 14, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 40, "channel_mult": [1, 2], "num_blocks": 2,
-    "attn_resolutions": [], "dropout": 0.0,
-}  # fmt: skip
-PATCH = 2
-NSR_RANGE = (0.005, 40.0)  # p_mean -+ 3.7 p_std
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the weights, with the data and the network's arguments. Lengths are in images seen."""
-
-    seed: int = 0
-    images: int = 220_000
-    batch: int = 64
-    lr: float = 1.5e-3
-    warmup: int = 8_000
-    cooldown: int = 170_000
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float = 1.0  # largest norm of the gradient
-    p_mean: float = -0.9
-    p_std: float = 1.2
-    sd: float = 0.7  # of the pixels of the training set, rounded
-    label_dropout: float = 0.1
-    ema: tuple[float, ...] = (10_000, 30_000)  # half-lives; shorter at first: at most `ema_ramp` of the images seen
-    ema_ramp: float = 0.05
-
-    def rate(self, seen: int) -> float:
-        """Learning rate after `seen` images."""
-        return self.lr * min(1.0, (seen + self.batch) / self.warmup, max(self.images - seen, 0) / self.cooldown)
+SUBJECT = Subject(
+    name="fashion-unet",
+    network={
+        "img_resolution": 14, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 40,
+        "channel_mult": [1, 2], "num_blocks": 2, "attn_resolutions": [], "dropout": 0.0,
+    },
+    patch=2,
+    nsr_range=(0.005, 40.0),  # p_mean -+ 3.7 p_std
+    source="Fashion-MNIST training set (Xiao et al. 2017), MIT licence",
+    recipe="recipes/train_fashion_unet.py",
+)  # fmt: skip
+SETTINGS = Settings()
 
 
-def batch_at(data: np.ndarray, labels: np.ndarray, seen: int, s: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen` images."""
-    positions = np.arange(seen, seen + s.batch)
-    rows = np.empty(s.batch, np.int64)
-    for epoch in np.unique(positions // len(data)):
-        inside = positions // len(data) == epoch
-        rows[inside] = _stream(s.seed, 2 * int(epoch) + 1).permutation(len(data))[positions[inside] % len(data)]
-    draw = _stream(s.seed, 2 * seen)
-    nsr = np.exp(s.p_mean + s.p_std * draw.standard_normal((s.batch, 1, 1, 1), np.float32))
-    noise = draw.standard_normal((s.batch, *data.shape[1:]), np.float32)
-    kept = draw.random(s.batch) >= s.label_dropout
-    one_hot = np.eye(NETWORK["label_dim"], dtype=np.float32)[labels[rows]] * kept[:, None]
-    clean = data[rows].astype(np.float32) / 127.5 - 1
-    return torch.from_numpy(clean), torch.from_numpy(nsr), torch.from_numpy(noise), torch.from_numpy(one_hot.astype(np.float32))
-
-
-def _stream(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
-
-
-def loss_of(network: nn.Module, sd: float, dtype: torch.dtype) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """The EDM loss of a batch as a function (clean, nsr, noise, labels) -> scalar; the network works in `dtype`."""
-
-    def loss(clean: Tensor, nsr: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        noisy, norm = clean + nsr * noise, (nsr.square() + sd**2).sqrt()
-        target = (clean - sd**2 / norm.square() * noisy) / (nsr * sd / norm)
-        out = network((noisy / norm).to(dtype), nsr.flatten().log() / 4, labels)
-        return (out.float() - target).square().mean()
-
-    return loss
-
-
-class Trainer:
-    """Network, optimiser, moving averages and the count of images seen; all of it in one safetensors file."""
-
-    def __init__(self, settings: Settings, network_args: dict = NETWORK):
-        self.settings, self.network_args, self.seen, self.seconds = settings, network_args, 0, 0.0
-        self.history = [dict(seen=0, **asdict(settings))]  # settings, and from how many images on
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            self.network = Patched(SongUNet(**network_args), PATCH).to(memory_format=torch.channels_last)
-        self.params = dict(self.network.named_parameters())
-        self.adam = torch.optim.Adam(self.network.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2), fused=True)
-        self.ema = [{name: p.detach().clone() for name, p in self.params.items()} for _ in settings.ema]
-        for p in self.params.values():  # the state that Adam would make at its first step, so that saving and loading need no cases
-            self.adam.state[p] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-
-    def step(self, loss: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> float:
-        """One update; returns the loss."""
-        self.adam.param_groups[0]["lr"] = self.settings.rate(self.seen)
-        self.adam.zero_grad()
-        value = loss(*batch)
-        value.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip, error_if_nonfinite=True)
-        self.adam.step()
-        self.seen += self.settings.batch
-        for half_life, ema in zip(self.settings.ema, self.ema, strict=True):
-            keep = 0.5 ** (self.settings.batch / min(half_life, self.settings.ema_ramp * self.seen))
-            torch._foreach_lerp_(list(ema.values()), [p.detach() for p in self.params.values()], 1 - keep)
-        return value.item()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, not copied."""
-        state = {f"raw.{name}": p.detach() for name, p in self.params.items()}
-        for name, p in self.params.items():
-            state |= {f"adam.{key}.{name}": value for key, value in self.adam.state[p].items()}
-        return state | {f"ema{i}.{name}": value for i, ema in enumerate(self.ema) for name, value in ema.items()}
-
-    def save(self, path: Path) -> None:
-        """Writes the state; a reader never sees half a file."""
-        about = {"history": self.history, "network": self.network_args, "seen": self.seen, "seconds": self.seconds}
-        part = path.with_suffix(".part")
-        save_file({name: t.contiguous() for name, t in self.tensors().items()}, part, {"state": json.dumps(about)})
-        os.replace(part, path)
-
-    def load(self, path: Path) -> None:
-        """Takes over the state of `path`; settings of this Trainer stay. Raises ValueError for another network or other averages."""
-        with safe_open(path, "pt") as file:
-            about, mine = json.loads(file.metadata()["state"]), self.tensors()
-            if about["network"] != self.network_args or set(file.keys()) != set(mine):
-                raise ValueError(f"{path} holds the network {about['network']}, not {self.network_args}; take another --run folder.")
-            for name, tensor in mine.items():
-                tensor.copy_(file.get_tensor(name))
-        self._take_place(about)
-
-    def start_from(self, path: Path) -> None:
-        """Takes over the weights of an exported file and its place in the data; the optimiser is new. Same errors as `load`."""
-        model = checkpoints.load(path)
-        if model.config.kwargs != self.config().kwargs:
-            raise ValueError(f"{path} holds the network {model.config.kwargs}, not {self.config().kwargs}.")
-        for name, tensor in model.model.named_parameters():
-            for mine in (self.params[name].detach(), *(ema[name] for ema in self.ema)):
-                mine.copy_(tensor)
-        self._take_place(json.loads(safe_open(path, "pt").metadata()["about"]))
-
-    def _take_place(self, about: dict) -> None:
-        self.seen, self.seconds, self.history = about["seen"], about["seconds"], about["history"]
-        if (now := json.loads(json.dumps(asdict(self.settings)))) != {
-            key: value for key, value in self.history[-1].items() if key != "seen"
-        }:
-            self.history.append(dict(seen=self.seen, **now))
-
-    def config(self) -> checkpoints.Config:
-        """The network and its preconditioner as weight files record them."""
-        own = {key: value for key, value in self.network_args.items() if key not in ("img_resolution", "in_channels", "out_channels")}
-        image = {
-            "img_resolution": PATCH * self.network_args["img_resolution"],
-            "img_channels": self.network_args["in_channels"] // PATCH**2,
-        }
-        levels = {"sigma_min": NSR_RANGE[0], "sigma_max": NSR_RANGE[1], "sigma_data": self.settings.sd}
-        return checkpoints.Config("EDMPrecond", dict(model_type="SongUNet", patch=PATCH, **image, **levels, **own))
-
-    def export(self, path: Path, which: int) -> None:
-        """Writes average number `which` as a model of the package, float16."""
-        denoiser = checkpoints.build(self.config(), name="fashion-unet")
-        denoiser.model.load_state_dict(self.ema[which], strict=False)  # buffers (the resampling filter) are constants
-        used = [settings for settings in self.history if settings["seen"] < self.seen]
-        about = {
-            "source": "Fashion-MNIST training set (Xiao et al. 2017), MIT licence", "recipe": "recipes/train_fashion_unet.py", "seen": self.seen,
-            "seconds": round(self.seconds), "ema_half_life": self.settings.ema[which], "history": used,
-        }  # fmt: skip
-        checkpoints.save(denoiser, path, dtype=torch.float16, about=about)
-
-
-def train(trainer: Trainer, data: np.ndarray, labels: np.ndarray, run: Path, *, save_every: float = 240.0, compiled: bool = False,
-          dtype: torch.dtype = torch.float32, minutes: float = math.inf) -> None:  # fmt: skip
-    """Trains until `images` are seen, `minutes` are over or a signal comes; keeps run/state.safetensors and run/loss.csv."""
-    loss = loss_of(trainer.network, trainer.settings.sd, dtype)
-    loss = torch.compile(loss) if compiled else loss
-    stop: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: stop.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
-    rows = [row for row in _read_rows(run / "loss.csv") if int(row[0]) <= trainer.seen]
-    values: list[float] = []
-    begun = saved = time.monotonic()
-    earlier = trainer.seconds
-    with tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar:
-        while trainer.seen < trainer.settings.images and not stop and time.monotonic() - begun < 60 * minutes:
-            values.append(trainer.step(loss, batch_at(data, labels, trainer.seen, trainer.settings)))
-            trainer.seconds = earlier + time.monotonic() - begun
-            bar.update(trainer.settings.batch)
-            if len(values) == 50:
-                rate = trainer.settings.rate(trainer.seen)
-                rows.append([str(trainer.seen), f"{trainer.seconds:.0f}", f"{rate:.3g}", f"{np.mean(values):.5f}"])
-                bar.set_postfix(loss=rows[-1][-1])
-                values = []
-            if time.monotonic() - saved > save_every:
-                saved = _save(trainer, run, rows)
-    _save(trainer, run, rows)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def _save(trainer: Trainer, run: Path, rows: list[list[str]]) -> float:
-    trainer.save(run / "state.safetensors")
-    with (run / "loss.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["images", "seconds", "lr", "loss"], *rows])
-    return time.monotonic()
-
-
-def _read_rows(path: Path) -> list[list[str]]:
-    return list(csv.reader(path.read_text().splitlines()))[1:] if path.exists() else []
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the checkpoint and the loss curve")
-    parser.add_argument("--data", type=Path, default=fashion.ROOT, help="folder of the four IDX files")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this time")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 inside the network, no compilation")
-    parser.add_argument("--channels", type=int, default=NETWORK["model_channels"], help="model_channels")
-    parser.add_argument("--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state")
-    parser.add_argument("--export", type=Path, help="write the averaged weights of --run to this file instead of training")
-    parser.add_argument("--average", type=int, default=0, help="which average to export")
-    for name in ("seed", "images", "batch", "lr", "warmup", "cooldown", "p_mean", "p_std"):
-        default = getattr(Settings, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    args = parser.parse_args()
-    chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
-    trainer = Trainer(replace(Settings(), **chosen), NETWORK | {"model_channels": args.channels})
-    args.run.mkdir(parents=True, exist_ok=True)
-    if (args.run / "state.safetensors").exists():
-        trainer.load(args.run / "state.safetensors")
-    elif args.start:
-        trainer.start_from(args.start)
-    if args.export:
-        return trainer.export(args.export, args.average)
-    dtype = torch.float32 if args.float32 else torch.bfloat16
-    train(trainer, *fashion.load("train", args.data), args.run, compiled=not args.float32, dtype=dtype, minutes=args.minutes)
+def read(root: Path) -> Data:
+    """The training set in the folder of the four IDX files."""
+    return Data(*fashion.load("train", root))
 
 
 if __name__ == "__main__":
-    main()
+    command(SUBJECT, SETTINGS, read, fashion.ROOT, __doc__)

@@ -71,18 +71,23 @@ def test_labels_tell_the_denoiser_something(sample):
 
 @pytest.fixture
 def trainer_of():
-    from recipes import train_fashion_unet as recipe
+    from dataclasses import replace
 
-    def make(**changes):
-        return recipe.Trainer(recipe.Settings(**{"images": 80, "batch": 8, "warmup": 16, "cooldown": 40, "seed": 3} | changes), TINY)
+    from recipes import train_fashion_unet, training
+
+    def make(network=TINY, **changes):
+        settings = training.Settings(**{"images": 80, "batch": 8, "warmup": 16, "cooldown": 40, "seed": 3} | changes)
+        return training.Trainer(replace(train_fashion_unet.SUBJECT, network=network), settings)
 
     return make
 
 
 @pytest.fixture
 def made_up():
+    from recipes.training import Data
+
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (30, 1, 8, 8), dtype=np.uint8), rng.integers(0, 10, 30)
+    return Data(rng.integers(0, 256, (30, 1, 8, 8), dtype=np.uint8), rng.integers(0, 10, 30))
 
 
 @pytest.fixture
@@ -94,15 +99,15 @@ def one_thread():
 
 
 def test_a_resumed_training_is_the_unbroken_one(trainer_of, made_up, tmp_path, one_thread):
-    from recipes.train_fashion_unet import loss_of, train
+    from recipes.training import loss_of, train
 
     whole, first, second = (trainer_of() for _ in range(3))
-    train(whole, *made_up, tmp_path)
+    train(whole, made_up, tmp_path)
     loss = loss_of(first.network, first.settings.sd, torch.float32)
     half(first, loss, made_up)
     first.save(tmp_path / "half.safetensors")
     second.load(tmp_path / "half.safetensors")
-    train(second, *made_up, tmp_path)
+    train(second, made_up, tmp_path)
     assert whole.seen == second.seen == 80
     assert len(whole.history) == len(second.history) == 1
     mine, theirs = whole.tensors(), second.tensors()
@@ -111,19 +116,18 @@ def test_a_resumed_training_is_the_unbroken_one(trainer_of, made_up, tmp_path, o
 
 
 def half(trainer, loss, made_up):
-    from recipes.train_fashion_unet import batch_at
+    from recipes.training import batch_at
 
     for _ in range(5):
-        trainer.step(loss, batch_at(*made_up, trainer.seen, trainer.settings))
+        trainer.step(loss, batch_at(made_up, 10, trainer.seen, trainer.settings))
 
 
 def test_an_epoch_shows_every_image_once(made_up):
-    from recipes.train_fashion_unet import Settings, batch_at
+    from recipes.training import Settings, batch_at
 
-    data, labels = made_up
-    seen = [batch_at(data, labels, at, Settings(batch=10))[0] for at in (30, 40, 50)]  # the second epoch
+    seen = [batch_at(made_up, 10, at, Settings(batch=10))[0] for at in (30, 40, 50)]  # the second epoch
     shown = ((torch.cat(seen) + 1) * 127.5).round().to(torch.uint8).numpy()
-    assert sorted(map(bytes, shown)) == sorted(map(bytes, data))
+    assert sorted(map(bytes, shown)) == sorted(map(bytes, made_up.images))
 
 
 def test_training_goes_on_from_an_exported_file(trainer_of, tmp_path):
@@ -139,14 +143,13 @@ def test_training_goes_on_from_an_exported_file(trainer_of, tmp_path):
     for name, tensor in old.ema[0].items():
         assert torch.equal(new.params[name], tensor.half().float())
     with pytest.raises(ValueError, match="holds the network"):
-        other = type(new)(new.settings, TINY | {"model_channels": 12})
-        other.start_from(tmp_path / "it.safetensors")
+        trainer_of(TINY | {"model_channels": 12}).start_from(tmp_path / "it.safetensors")
 
 
 def test_the_loss_falls_and_its_curve_is_kept(trainer_of, made_up, tmp_path):
-    from recipes.train_fashion_unet import train
+    from recipes.training import train
 
-    train(trainer_of(images=800, lr=5e-3, cooldown=400), *made_up, tmp_path)
+    train(trainer_of(images=800, lr=5e-3, cooldown=400), made_up, tmp_path)
     rows = list(csv.DictReader((tmp_path / "loss.csv").read_text().splitlines()))
     assert [int(row["images"]) for row in rows] == [400, 800]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])

@@ -1,0 +1,37 @@
+"""Trains `emoji-unet`: a class-conditional DDPM++ on 2 x 2 patches of emoji drawings. `recipes.training` has the equations.
+
+    python -m recipes.train_emoji_unet --run runs/emoji-unet              # start, or go on where it stopped
+    python -m recipes.train_emoji_unet --run runs/emoji-unet --export seeds/data/emoji_unet.safetensors
+
+The tenth of the subjects that `recipes.emoji` holds out is not seen. Half of the drawings are mirrored, symbols and flags apart.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from recipes import emoji
+from recipes.training import Data, Settings, Subject, command
+
+SUBJECT = Subject(
+    name="emoji-unet",
+    network={
+        "img_resolution": 16, "in_channels": 12, "out_channels": 12, "label_dim": 9, "model_channels": 40,
+        "channel_mult": [1, 2, 2], "num_blocks": 2, "attn_resolutions": [], "dropout": 0.0,
+    },
+    patch=2,
+    nsr_range=(0.005, 60.0),
+    source="emoji drawings of five npm packages, MIT and Apache-2.0 (recipes/emoji.py)",
+    recipe="recipes/train_emoji_unet.py",
+)  # fmt: skip
+SETTINGS = Settings(images=1_000_000, warmup=10_000, cooldown=400_000, p_mean=-0.8, p_std=1.3, sd=0.6)
+
+
+def read(path: Path) -> Data:
+    """The training set in the file of `recipes.emoji`."""
+    images, labels = emoji.load("train", path)
+    return Data(images, labels, ~np.isin(labels, [emoji.CLASSES.index(name) for name in emoji.UNFLIPPED]))
+
+
+if __name__ == "__main__":
+    command(SUBJECT, SETTINGS, read, emoji.ROOT, __doc__)

@@ -1,0 +1,59 @@
+"""The recipes of emoji-unet and emoji-features, and their data."""
+
+import numpy as np
+import pytest
+import torch
+
+from recipes import emoji
+from recipes.training import Data, Settings, batch_at
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {split: emoji.load(split) for split in ("train", "held")}
+
+
+def test_every_group_is_trained_on_and_held_out(splits):
+    for images, labels in splits.values():
+        assert images.shape == (len(labels), 3, 32, 32) and images.dtype == np.uint8
+        assert (np.bincount(labels, minlength=9) >= 30).all()
+    shown = {split: set(map(bytes, images)) for split, (images, _) in splits.items()}
+    assert len(shown["train"]) == len(splits["train"][0]) and not shown["train"] & shown["held"]
+
+
+def test_all_drawings_of_a_subject_are_on_one_side():
+    names = ("man cook", "woman cook", "cook", "people holding hands", "women holding hands")
+    assert [emoji.subject_of(name) for name in names] == ["cook"] * 3 + ["holdinghands"] * 2
+    assert 0.08 < np.mean([emoji.held_out(str(it)) for it in range(2000)]) < 0.13
+
+
+def test_a_changed_data_file_is_refused(tmp_path):
+    with np.load(emoji.ROOT) as file:
+        data = {name: file[name][:9] for name in file}
+    np.savez(tmp_path / "it.npz", **data)
+    with pytest.raises(ValueError, match="does not hold the images"):
+        emoji.load("train", tmp_path / "it.npz")
+
+
+def test_icons_are_found_by_code_by_name_and_by_a_flags_letters():
+    named = {"redapple": (0x1F34E,)}
+    icons = {"prefix": "noto", "icons": {"apple": {}, "red-apple": {}}, "aliases": {"fruit": {"parent": "apple"}}}
+    assert emoji.icons_by_code(icons, {"1f34e-fe0f": "fruit"}, named) == {(0x1F34E,): "apple"}
+    assert emoji.icons_by_code(icons, {}, named) == {(0x1F34E,): "red-apple"}
+    assert emoji.icons_by_code({"prefix": "flag", "icons": {"de-4x3": {}, "de-1x1": {}}}, {}, {}) == {(0x1F1E9, 0x1F1EA): "de-4x3"}
+
+
+def test_a_wide_icon_is_framed_in_the_middle():
+    icons = {"icons": {"flag": {"body": "<g/>", "width": 32, "height": 24}}}
+    assert 'x="0" y="8" width="64" height="48" viewBox="0 0 32 24"' in emoji.framed(icons, "flag")
+
+
+def test_half_of_what_may_be_mirrored_is():
+    rng = np.random.default_rng(0)
+    plain = Data(rng.integers(0, 256, (400, 3, 4, 4), dtype=np.uint8), np.zeros(400, np.int64))
+    settings = Settings(batch=400)
+    before = batch_at(plain, 9, 0, settings)
+    after = batch_at(plain._replace(flips=np.arange(400) < 200), 9, 0, settings)
+    same, mirrored = ((after[0] == it).flatten(1).all(1) for it in (before[0], before[0].flip(3)))
+    assert (same ^ mirrored).all() and 60 < mirrored.sum() < 140
+    assert all(torch.equal(a, b) for a, b in zip(before[1:], after[1:], strict=True))
