@@ -4,13 +4,17 @@ At noise level sigma (our `nsr` = sigma / alpha) and rescaled state y = x / alph
 
     D = c_skip y + c_out F(c_in y, c_noise)
 
-Coefficients are evaluated in the dtype of sigma, operation by operation in the order written here. In float32 that reproduces the rounding
-that the published networks were trained and judged with; `Preconditioned` does so on the host, once a call, from a Python float.
+Coefficients are evaluated in the dtype of sigma, operation by operation in the order written here: in float32 that reproduces the rounding
+that the published networks were trained and judged with. Each formula is written once and has two arithmetics (`arithmetic`):
+
+- of NumPy arrays, on the host, for one level a call: + - * / sqrt as IEEE 754 rounds them, log, exp and sin in float64 rounded once. Every
+  processor tells the network the same number. Sampling uses this one.
+- of torch tensors, on any device, for a level per image (`Preconditioned.denoise`, training): torch's own, whose last bits depend on the processor.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,25 +23,58 @@ from torch import Tensor, nn
 from seeds import schedules
 from seeds.plans import Point
 
+Levels = TypeVar("Levels", np.ndarray, Tensor)
+"""Noise levels as an array of at least one dimension (NumPy's scalars take other paths), or as a tensor of any shape; float32 or float64."""
+
+
+class Host:
+    """NumPy's arithmetic for arrays, the same on every processor: IEEE's operations as they are, the others in float64, rounded once."""
+
+    ones_like, sqrt, abs = staticmethod(np.ones_like), staticmethod(np.sqrt), staticmethod(np.abs)
+
+    @staticmethod
+    def log(x: np.ndarray) -> np.ndarray:
+        return np.log(x, dtype=np.float64).astype(x.dtype)
+
+    @staticmethod
+    def exp(x: np.ndarray) -> np.ndarray:
+        return np.exp(x, dtype=np.float64).astype(x.dtype)
+
+    @staticmethod
+    def sin(x: np.ndarray) -> np.ndarray:
+        return np.sin(x, dtype=np.float64).astype(x.dtype)
+
+
+def arithmetic(values: Any) -> Any:
+    """`Host` for NumPy arrays, torch for tensors."""
+    return torch if isinstance(values, Tensor) else Host
+
 
 class Coefficients(NamedTuple):
-    """D = c_skip y + c_out F(c_in y, c_noise); each has the shape of sigma."""
+    """D = c_skip y + c_out F(c_in y, c_noise); each has the shape and the type of sigma."""
 
-    c_skip: Tensor
-    c_out: Tensor
-    c_in: Tensor
-    c_noise: Tensor
+    c_skip: Any
+    c_out: Any
+    c_in: Any
+    c_noise: Any
 
 
 class Preconditioner(Protocol):
-    """Noise levels and scalings of one family; sigma is positive, of any shape, float32 or float64."""
+    """Noise levels and scalings of one family; sigma is positive."""
 
     @property
     def sigma_min(self) -> float: ...
     @property
     def sigma_max(self) -> float: ...
-    def coefficients(self, sigma: Tensor) -> Coefficients: ...
-    def round_sigma(self, sigma: Tensor) -> Tensor: ...
+    def coefficients(self, sigma: Levels) -> Coefficients: ...
+    def round_sigma(self, sigma: Levels) -> Levels: ...
+
+
+def coefficients_of(preconditioner: Preconditioner, sigma: float, dtype: torch.dtype) -> tuple[float, float, float, float]:
+    """(c_skip, c_out, c_in, c_noise) of one level, in float32 or float64 arithmetic on the host: the same numbers on every machine."""
+    level = np.array([sigma], np.float64 if dtype == torch.float64 else np.float32)
+    c_skip, c_out, c_in, c_noise = (float(value[0]) for value in preconditioner.coefficients(level))
+    return c_skip, c_out, c_in, c_noise
 
 
 @dataclass(frozen=True)
@@ -52,23 +89,26 @@ class VP:
     @property
     def sigma_min(self) -> float:
         """sigma(epsilon_t) in float32: 2^-10 for the defaults, where 0.0010000 is exact. The published range has this rounding."""
-        return float(self.sigma(torch.tensor(self.epsilon_t, dtype=torch.float32, device="cpu")))
+        return float(self.sigma(np.array([self.epsilon_t], np.float32))[0])
 
     @property
     def sigma_max(self) -> float:
-        return float(self.sigma(torch.tensor(1.0, dtype=torch.float32, device="cpu")))
+        return float(self.sigma(np.ones(1, np.float32))[0])
 
-    def sigma(self, t: Tensor) -> Tensor:
-        return ((0.5 * self.beta_d * (t**2) + self.beta_min * t).exp() - 1).sqrt()
+    def sigma(self, t: Levels) -> Levels:
+        m = arithmetic(t)
+        return m.sqrt(m.exp(0.5 * self.beta_d * (t * t) + self.beta_min * t) - 1)
 
-    def sigma_inv(self, sigma: Tensor) -> Tensor:
+    def sigma_inv(self, sigma: Levels) -> Levels:
         """t of sigma. Uses log(1 + sigma^2), not log1p: the networks saw its float32 rounding (1.3 % at sigma = 0.002)."""
-        return ((self.beta_min**2 + 2 * self.beta_d * (1 + sigma**2).log()).sqrt() - self.beta_min) / self.beta_d
+        m = arithmetic(sigma)
+        return (m.sqrt(self.beta_min**2 + 2 * self.beta_d * m.log(1 + sigma * sigma)) - self.beta_min) / self.beta_d
 
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        return Coefficients(torch.ones_like(sigma), -sigma, 1 / (sigma**2 + 1).sqrt(), (self.M - 1) * self.sigma_inv(sigma))
+    def coefficients(self, sigma: Levels) -> Coefficients:
+        m = arithmetic(sigma)
+        return Coefficients(m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), (self.M - 1) * self.sigma_inv(sigma))
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
+    def round_sigma(self, sigma: Levels) -> Levels:
         return sigma
 
 
@@ -79,10 +119,11 @@ class VE:
     sigma_min: float = 0.02
     sigma_max: float = 100.0
 
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        return Coefficients(torch.ones_like(sigma), sigma, torch.ones_like(sigma), (0.5 * sigma).log())
+    def coefficients(self, sigma: Levels) -> Coefficients:
+        m = arithmetic(sigma)
+        return Coefficients(m.ones_like(sigma), sigma, m.ones_like(sigma), m.log(0.5 * sigma))
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
+    def round_sigma(self, sigma: Levels) -> Levels:
         return sigma
 
 
@@ -93,7 +134,7 @@ class iDDPM:
         u_{j-1} = sqrt((u_j^2 + 1) / max(abar(j-1) / abar(j), C_1) - 1),  abar(j) = sin(pi j / (2 M (C_2 + 1)))^2
 
     A sigma between two levels is told as the nearest one; c_skip, c_out and c_in are those of sigma itself.
-    `u` (float32, CPU) is computed in float32 unless a checkpoint's own table is given.
+    `u` (float32, CPU) is computed in float32, on every processor alike, unless a checkpoint's own table is given.
     """
 
     C_1: float = 0.001
@@ -108,12 +149,14 @@ class iDDPM:
             raise ValueError(f"`u` has shape {tuple(self.u.shape)}; a table for M = {self.M} has M + 1 = {self.M + 1} levels.")
 
     def _levels(self) -> Tensor:
-        j = torch.arange(self.M + 1, dtype=torch.float32, device="cpu")
-        abar = (0.5 * np.pi * j / self.M / (self.C_2 + 1)).sin() ** 2
-        u = torch.zeros(self.M + 1, dtype=torch.float32, device="cpu")
+        j = np.arange(self.M + 1, dtype=np.float32)
+        sine = Host.sin(0.5 * np.pi * j / self.M / (self.C_2 + 1))
+        abar = sine * sine
+        ratio = np.maximum(abar[:-1] / abar[1:], np.float32(self.C_1))
+        u = np.zeros(self.M + 1, np.float32)
         for i in range(self.M, 0, -1):
-            u[i - 1] = ((u[i] ** 2 + 1) / (abar[i - 1] / abar[i]).clip(min=self.C_1) - 1).sqrt()
-        return u
+            u[i - 1 : i] = np.sqrt((u[i : i + 1] * u[i : i + 1] + 1) / ratio[i - 1] - 1)
+        return torch.from_numpy(u)
 
     @property
     def sigma_min(self) -> float:
@@ -123,17 +166,21 @@ class iDDPM:
     def sigma_max(self) -> float:
         return float(self.u[0])
 
-    def index(self, sigma: Tensor) -> Tensor:
+    def index(self, sigma: Levels) -> Levels:
         """Position of the level nearest to sigma, u_M = 0 included; distances in float32."""
-        distance = (sigma.to(torch.float32)[..., None] - self.u.to(sigma.device)).abs()
-        return distance.argmin(dim=-1)
+        if isinstance(sigma, Tensor):
+            return (sigma.to(torch.float32)[..., None] - self.u.to(sigma.device)).abs().argmin(dim=-1)
+        return np.abs(sigma.astype(np.float32)[..., None] - self.u.numpy()).argmin(axis=-1)
 
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        c_noise = (self.M - 1 - self.index(sigma)).to(sigma.dtype)
-        return Coefficients(torch.ones_like(sigma), -sigma, 1 / (sigma**2 + 1).sqrt(), c_noise)
+    def coefficients(self, sigma: Levels) -> Coefficients:
+        m, c_noise = arithmetic(sigma), self.M - 1 - self.index(sigma)
+        c_noise = c_noise.to(sigma.dtype) if isinstance(sigma, Tensor) else c_noise.astype(sigma.dtype)
+        return Coefficients(m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), c_noise)
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
-        return self.u.to(sigma.device)[self.index(sigma)].to(sigma.dtype)
+    def round_sigma(self, sigma: Levels) -> Levels:
+        if isinstance(sigma, Tensor):
+            return self.u.to(sigma.device)[self.index(sigma)].to(sigma.dtype)
+        return self.u.numpy()[self.index(sigma)].astype(sigma.dtype)
 
     def round_nsr(self, nsr: np.ndarray) -> np.ndarray:
         """Nearest level that the network was trained at, so never u_M = 0: float64 array to float64 array."""
@@ -149,12 +196,13 @@ class EDM:
     sigma_max: float = math.inf
     sigma_data: float = 0.5
 
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        total = sigma**2 + self.sigma_data**2
-        c_in = 1 / (self.sigma_data**2 + sigma**2).sqrt()
-        return Coefficients(self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), c_in, sigma.log() / 4)
+    def coefficients(self, sigma: Levels) -> Coefficients:
+        m = arithmetic(sigma)
+        total = sigma * sigma + self.sigma_data**2
+        norm = m.sqrt(total)
+        return Coefficients(self.sigma_data**2 / total, sigma * self.sigma_data / norm, 1 / norm, m.log(sigma) / 4)
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
+    def round_sigma(self, sigma: Levels) -> Levels:
         return sigma
 
 
@@ -218,8 +266,7 @@ class Preconditioned(nn.Module):
                 f"`at` has alpha = {at.alpha:g}, sigma = {at.sigma:g}, where this network cannot be asked: it was trained at noise levels above 0 "
                 f"and below infinity, nsr_range = {self.nsr_range}. Start at a point with alpha > 0 and end at one with sigma > 0."
             )
-        sigma = torch.tensor(at.nsr, dtype=self._work, device="cpu")
-        c_skip, c_out, c_in, c_noise = map(float, self.preconditioner.coefficients(sigma))
+        c_skip, c_out, c_in, c_noise = coefficients_of(self.preconditioner, at.nsr, self._work)
         told = torch.full((1,), c_noise, dtype=self._work, device=x.device)
         return self._estimate(x, c_skip / at.alpha, c_out, c_in / at.alpha, told, labels, augment_labels)
 

@@ -9,12 +9,16 @@ NCSN++ (Song et al. 2021, arXiv:2011.13456), biases 0. The last convolution of e
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+CPU_HALF_ATTENTION = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""torch's attention in half precision needs AVX-512 on a CPU with AMX, and fails if torch was told to go without; float32 serves everywhere."""
 
 
 def _like(parameter: Tensor | None, x: Tensor) -> Tensor | None:
@@ -118,17 +122,30 @@ class GroupNorm(nn.GroupNorm):
 class PositionalEmbedding(nn.Module):
     """x (B,) -> (B, num_channels): [cos(x f), sin(x f)], f_i = max_positions^(-i / (h - e)).
 
-    h = num_channels // 2; e = 1 if `endpoint` else 0. The frequencies are formed in float32 whatever the dtype of x.
+    h = num_channels // 2; e = 1 if `endpoint` else 0. The frequencies are float32 numbers whatever the dtype of x, powers rounded once on the
+    host, so that every processor hears the same. They are no buffer: they follow the module to a device, and no dtype.
     """
 
     def __init__(self, num_channels: int, max_positions: int = 10000, endpoint: bool = False):
         super().__init__()
         self.num_channels, self.max_positions, self.endpoint = num_channels, max_positions, endpoint
+        self.frequencies = self._frequencies()
+
+    def _frequencies(self) -> Tensor:
+        half = self.num_channels // 2
+        base, steps = np.float64(np.float32(1 / self.max_positions)), half - (1 if self.endpoint else 0)
+        exponents = np.arange(half, dtype=np.float32) / np.float32(max(steps, 1))
+        return torch.from_numpy((base ** exponents.astype(np.float64)).astype(np.float32))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PositionalEmbedding":
+        super()._apply(fn, recurse)
+        device = fn(torch.empty(0, device=self.frequencies.device)).device
+        if device.type != "meta":
+            self.frequencies = self._frequencies().to(device)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        half = self.num_channels // 2
-        exponents = torch.arange(half, dtype=torch.float32, device=x.device) / (half - (1 if self.endpoint else 0))
-        phase = x[:, None] * ((1 / self.max_positions) ** exponents).to(x.dtype)
+        phase = x[:, None] * self.frequencies.to(x.dtype)
         return torch.cat([phase.cos(), phase.sin()], dim=1)
 
 
@@ -214,5 +231,7 @@ class UNetBlock(nn.Module):
         batch, channels, height, width = qkv.shape
         tokens = qkv.flatten(2).unflatten(1, (self.num_heads, -1, 3)).permute(3, 0, 1, 4, 2).contiguous()
         q, k, v = tokens.unbind(0)  # each (B, heads, H W, C / heads)
-        out = F.scaled_dot_product_attention(q, k, v)
+        if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16) and not CPU_HALF_ATTENTION:
+            q, k, v = q.float(), k.float(), v.float()
+        out = F.scaled_dot_product_attention(q, k, v).to(qkv.dtype)
         return out.transpose(2, 3).reshape(batch, channels // 3, height, width)

@@ -2,7 +2,9 @@
 
 import json
 import math
+import struct
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -16,47 +18,117 @@ from seeds.preconditioners import Preconditioned
 with np.load(ROOT / "precond_tables.npz") as arrays:
     TABLES = {key: arrays[key] for key in arrays.files}
 FAMILIES = json.loads(str(TABLES.pop("meta_json")))
+with np.load(ROOT.parent / "preconditioners.npz") as arrays:
+    GOLDEN = {key: arrays[key] for key in arrays.files}
 
 
 def make(family):
     return getattr(pre, family["class_name"].removesuffix("Precond"))(**family["init_kwargs"])
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
-@pytest.mark.parametrize("shape", [(57,), (57, 1, 1, 1)], ids=str)
-def test_coefficients(family, shape):
-    tag, found = family["tag"], make(family).coefficients(torch.from_numpy(TABLES["sigma"]).reshape(shape))
-    assert {c.dtype for c in found} == {torch.float32} and {c.shape for c in found} == {shape}
-    for name, value in (
-        ("c_in", found.c_in),
-        ("c_out", found.c_out),
-        ("skip_plus_out", found.c_skip + found.c_out),
-        ("c_noise", found.c_noise),
-    ):
-        np.testing.assert_array_equal(value.flatten(), TABLES[f"{tag}__{name}32"], err_msg=name)
+ULP = float(np.finfo(np.float32).eps)
+
+
+def conditioning(made, name, value):
+    """How far apart two evaluations of a coefficient may lie whose single operations are right to an ulp: a few ulp of its largest term."""
+    if name == "c_noise" and isinstance(made, pre.VP):
+        root = np.abs(value) * made.beta_d / (made.M - 1) + made.beta_min  # the root that beta_min is taken from: there the digits go
+        return 3 * ULP * (made.M - 1) / made.beta_d * root
+    return 3 * ULP * np.abs(value)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
-def test_coefficients_of_one_level_are_those_of_many(family):
-    """A scalar takes another path through the processor than a row of vectors; `Preconditioned` asks about scalars."""
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["host", "torch"])
+def test_coefficients_are_the_references_to_the_conditioning_of_the_formula(family, kind):
+    tag, made = family["tag"], make(family)
+    found = made.coefficients(kind(TABLES["sigma"].reshape(57, 1, 1, 1)))
+    assert {c.dtype for c in found} == {kind(TABLES["sigma"]).dtype} and {c.shape for c in found} == {(57, 1, 1, 1)}
+    for name, value in zip(("skip_plus_out", "c_out", "c_in", "c_noise"), (found.c_skip + found.c_out, *found[1:]), strict=True):
+        want = TABLES[f"{tag}__{name}32"].astype(np.float64)
+        away = np.abs(np.asarray(value, np.float64).ravel() - want)
+        assert (away <= conditioning(made, name, want) + (2 * ULP if name == "skip_plus_out" else 0)).all(), name
+
+
+class Single:
+    """A float32 number in Python's own float64: + - * / and the root are rounded twice, which for 24 bits of 53 is as good as once."""
+
+    def __init__(self, value):
+        self.value = struct.unpack("f", struct.pack("f", value))[0]
+
+    def __float__(self):
+        return self.value
+
+    def _with(operation):
+        return lambda self, other: Single(operation(self.value, float(Single(float(other)))))
+
+    __add__ = __radd__ = _with(lambda a, b: a + b)
+    __mul__ = __rmul__ = _with(lambda a, b: a * b)
+    __sub__, __truediv__, __rtruediv__ = _with(lambda a, b: a - b), _with(lambda a, b: a / b), _with(lambda a, b: b / a)
+
+    def __neg__(self):
+        return Single(-self.value)
+
+
+def root(x):
+    return Single(math.sqrt(float(x)))
+
+
+def log(x):
+    return Single(float(mpmath.log(float(x))))
+
+
+def formulas(made, s):
+    """(c_skip, c_out, c_in, c_noise) of SPEC's table, one float32 operation after the other."""
+    if isinstance(made, pre.EDM):
+        total = s * s + made.sigma_data**2
+        return made.sigma_data**2 / total, s * made.sigma_data / root(total), 1 / root(total), log(s) / 4
+    if isinstance(made, pre.VE):
+        return 1, s, 1, log(0.5 * s)
+    c_in = 1 / root(s * s + 1)
+    if isinstance(made, pre.VP):
+        t = (root(2 * made.beta_d * log(s * s + 1) + made.beta_min**2) - made.beta_min) / made.beta_d
+        return 1, -s, c_in, (made.M - 1) * t
+    distance = [abs(float(s - float(u))) for u in made.u]
+    return 1, -s, c_in, made.M - 1 - distance.index(min(distance))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
+def test_every_processor_tells_the_network_the_same(family):
+    """To the last bit: the numbers kept in tests/data, and the same formulas in arithmetic that has nothing to do with NumPy's."""
     made = make(family)
-    told = [made.coefficients(sigma).c_noise for sigma in torch.from_numpy(TABLES["sigma"])]
-    np.testing.assert_array_equal(told, TABLES[f"{family['tag']}__c_noise32"])
+    told = np.array([pre.coefficients_of(made, float(s), torch.float32) for s in TABLES["sigma"]]).T
+    np.testing.assert_array_equal(told, GOLDEN[family["tag"]])
+    np.testing.assert_array_equal(told, np.array([[float(c) for c in formulas(made, Single(s))] for s in TABLES["sigma"]]).T)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
 def test_levels(family):
     tag, made = family["tag"], make(family)
-    assert (made.sigma_min, made.sigma_max) == (family["sigma_min"], float(family["sigma_max"]))
-    rounded = made.round_sigma(torch.from_numpy(TABLES["sigma"]).double())
-    np.testing.assert_array_equal(rounded, TABLES[f"{tag}__round_sigma64"])
+    assert (made.sigma_min, made.sigma_max) == pytest.approx((family["sigma_min"], float(family["sigma_max"])), rel=2e-5)
+    for kind in (np.asarray, torch.from_numpy):
+        rounded = np.asarray(made.round_sigma(kind(TABLES["sigma"].astype(np.float64))))
+        np.testing.assert_allclose(rounded, TABLES[f"{tag}__round_sigma64"], rtol=2e-5)
     if f"{tag}__t" in TABLES:
-        np.testing.assert_array_equal(made.sigma(torch.from_numpy(TABLES[f"{tag}__t"])), TABLES[f"{tag}__sigma_of_t32"])
-        np.testing.assert_array_equal(made.sigma_inv(torch.from_numpy(TABLES["sigma"])), TABLES[f"{tag}__sigma_inv32"])
+        np.testing.assert_array_equal(made.sigma(TABLES[f"{tag}__t"]), GOLDEN[f"{tag}__sigma_of_t"])
+        np.testing.assert_allclose(made.sigma(torch.from_numpy(TABLES[f"{tag}__t"])), TABLES[f"{tag}__sigma_of_t32"], rtol=1e-5)
         np.testing.assert_allclose(made.sigma_inv(torch.from_numpy(TABLES["sigma"]).double()), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12)
+        np.testing.assert_allclose(made.sigma_inv(TABLES["sigma"].astype(np.float64)), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12)
     if f"{tag}__u" in TABLES:
-        np.testing.assert_array_equal(made.u, TABLES[f"{tag}__u"])
+        np.testing.assert_array_equal(made.u, GOLDEN[f"{tag}__u"])
+        np.testing.assert_allclose(made.u, TABLES[f"{tag}__u"], rtol=2e-5)
         np.testing.assert_array_equal(made.index(torch.from_numpy(TABLES["sigma"])), TABLES[f"{tag}__index"])
+        np.testing.assert_array_equal(made.index(TABLES["sigma"]), TABLES[f"{tag}__index"])
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f["tag"].startswith("iddpm")], ids=lambda f: f["tag"])
+def test_iddpm_levels_follow_their_recursion(family):
+    """In arithmetic that has nothing to do with NumPy's."""
+    made = make(family)
+    sines = [Single(float(mpmath.sin(float(0.5 * math.pi * Single(j) / made.M / (made.C_2 + 1))))) for j in range(made.M + 1)]
+    abar, u = [sine * sine for sine in sines], Single(0)
+    for j in range(made.M, 0, -1):
+        u = root((u * u + 1) / max(float(abar[j - 1] / abar[j]), float(Single(made.C_1))) - 1)
+        assert float(u) == made.u[j - 1].item(), j
 
 
 def test_vp_keeps_the_float32_rounding_that_networks_saw():
