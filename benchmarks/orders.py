@@ -23,11 +23,7 @@ def main() -> None:
     for name, case, form in WITH_PREDICTIONS:
         solver = SOLVERS[name]
         ode = slope(ode_errors(seeds.plan, name, reference, prediction=form, eta=0.0, **case))
-        weak = (
-            slope(gaussian_errors(seeds.plan, name, prediction=form, **case, **(solver.churn or {})))
-            if solver.orders(**case).weak
-            else None
-        )
+        weak = slope(gaussian_errors(seeds.plan, name, prediction=form, **case, **solver.noisy)) if solver.orders(**case).weak else None
         found.setdefault(name, []).append((ode, weak))
         if everything:
             print(f"{name:15} {form:8} {case or 'default'!s:40} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}", flush=True)

@@ -34,7 +34,7 @@ def solvers() -> str:
 def _solver(solver: Solver) -> tuple[str, ...]:
     calls = seeds.plan(solver.name, steps=2, schedule="edm", final="none").nfe // 2
     options = ", ".join(f"`{name}`" for name in solver.options) or "-"
-    if solver.eta:
+    if solver.noise == "eta":
         options = "`eta`" if options == "-" else f"`eta`, {options}"
     return f"`{solver.name}`", str(calls), options, _order(solver, "ode"), _order(solver, "weak"), solver.note
 

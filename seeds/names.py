@@ -1,7 +1,7 @@
 """Names of solvers, schedules, grids and predictions: the registry's own, the usual other ones, and what to say of the rest."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def resolve(kind: str, name: str, registry: Mapping[str, object]) -> str:
         return same.get(said) or ours[said]
     hint = _explained(kind, said)
     if not hint:
-        near = difflib.get_close_matches(said, [*registry, *ours, *same], n=3)
+        near = near_names(said, [*registry, *ours, *same])
         near = list(dict.fromkeys(name if name in registry else ours.get(name) or same[name] for name in near))
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"There is no {kind} {name!r}. {hint}Known: {', '.join(registry)}.")
@@ -60,6 +60,11 @@ def resolve(kind: str, name: str, registry: Mapping[str, object]) -> str:
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     """registry[resolve(kind, name, registry)]. Raises: ValueError as `resolve` does."""
     return registry[resolve(kind, name, registry)]
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known names that are spelt nearly like this one, the nearest first."""
+    return difflib.get_close_matches(name, list(known), n=3)
 
 
 def _explained(kind: str, said: str) -> str:

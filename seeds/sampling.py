@@ -27,7 +27,7 @@ NoiseLike = str | Callable[[int, float, float, tuple[int, ...]], Tensor]
 
 
 def plan(
-    solver: str,
+    solver: str | Solver,
     *,
     steps: int | None = None,
     schedule: str | Schedule,
@@ -38,8 +38,6 @@ def plan(
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
-    variant: str | None = None,
-    r: Any = None,
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | None = None,
@@ -50,21 +48,20 @@ def plan(
     """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
 
     Args:
-        solver: a name of `seeds.SOLVERS`.
+        solver: a name of `seeds.SOLVERS`, or a `Solver`.
         steps: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves SNR 0 takes one call.
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
         prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`; None is 0.5).
-        eta: stochasticity, see `Eta`; None is 1 for seeds-* and euler-maruyama, 0 for erk-* and rk-*, which take no other.
+        eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
-        variant, r: of the tableau (seeds-2, seeds-3, erk-2, erk-3); r also of rk-2.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
             stay between known levels, and the network rounds inside.
         nsr_min, nsr_max: ends of a named grid, instead of its own.
-        options: of the grid (rho, ...) and of the solver (S_churn, S_min, S_max, variable).
+        options: of the grid (rho, ...) and of the solver (variant, r, S_churn, ...: `seeds.SOLVERS[name].options`).
     Returns: a Plan.
     Raises: ValueError naming the argument, its value and the rule it broke.
     """
@@ -74,8 +71,8 @@ def plan(
     _check(method, stochastic, prediction, sd, s_noise, final)
     shaping, options = _split(grid if sigmas is None else None, method, options)
     shaping |= {name: value for name, value in (("nsr_min", nsr_min), ("nsr_max", nsr_max)) if value is not None}
-    options |= {name: value for name, value in (("variant", variant), ("r", r)) if value is not None}
-    _check_options(method, options)
+    options = {name: value for name, value in options.items() if value is not None}
+    method.check_options(options)
     times, clean = _times(path, grid, sigmas, steps, shaping)
     if clean and final != "denoise":
         raise ValueError(
@@ -97,7 +94,7 @@ def plan(
             "sd": sd,
             "round_nsr": from_snr_0,
         }
-        earlier = plan(solver, **given, stop=start, **shaping, **options)
+        earlier = plan(method, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
     write = Writer(method.name, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
@@ -122,9 +119,7 @@ def _from_snr_0(round_nsr: Round) -> Round:
 
 
 def _check(method: Solver, eta: Eta, prediction: str, sd: float | None, s_noise: float, final: str) -> None:
-    if method.eta == 0 and not eta.is_zero:
-        way = f"Use seeds-{method.name[-1]}" if method.interpolates else "Ask for churn with S_churn=40, as EDM does, or use seeds-2"
-        raise ValueError(f"`eta` = {eta.value} makes noise, but {method.name} solves the ODE, eta = 0. {way}.")
+    method.check_eta(eta)
     if prediction != "data" and not method.interpolates:
         raise ValueError(
             f"`prediction` = {prediction!r} means nothing to {method.name}, which steps y itself. Leave it out, or use an exponential solver."
@@ -148,13 +143,6 @@ def _split(grid: Any, method: Solver, options: dict[str, Any]) -> tuple[dict[str
     known = _parameters(lookup("grid", grid, grids.GRIDS)) if isinstance(grid, str) else {}
     shaping = {name: value for name, value in options.items() if name in known and name not in ("schedule", "steps")}
     return shaping, {name: value for name, value in options.items() if name not in shaping}
-
-
-def _check_options(method: Solver, options: dict[str, Any]) -> None:
-    unknown = [name for name in options if name not in method.options]
-    if unknown:
-        takes = ", ".join(method.options) or "none"
-        raise ValueError(f"`{unknown[0]}` = {options[unknown[0]]!r} is no option of {method.name} (it takes: {takes}), nor of this grid.")
 
 
 def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
@@ -283,7 +271,7 @@ class _Run:
         shape: Sequence[int],
         *,
         seed: int | Sequence[int],
-        solver: str | None = None,
+        solver: str | Solver | None = None,
         steps: int | None = None,
         plan: Plan | None = None,
         schedule: str | Schedule | None = None,
@@ -413,7 +401,7 @@ class _Run:
 
 
 def plan_for(
-    denoiser: Any, solver: str = "seeds-3", *, steps: int | None = None, schedule: str | Schedule | None = None, **options: Any
+    denoiser: Any, solver: str | Solver = "seeds-3", *, steps: int | None = None, schedule: str | Schedule | None = None, **options: Any
 ) -> Plan:
     """The `plan` that `sample` makes for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
     schedule = schedule if schedule is not None else getattr(denoiser, "schedule", None)

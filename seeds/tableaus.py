@@ -8,7 +8,7 @@ SEEDS-k and ERK-k are the same table, with and without noise.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,6 @@ class Tableau:
         c: (s,) position of each model call as a fraction of h; c[0] = 0, others in (0, 1].
         a: s rows, one for each later call and the last for the step; row i has a weight table for each of the calls it may read.
         orders: measured.
-        free: the positions may be moved (to noise levels that a network knows) without leaving the family.
     Raises:
         ValueError: a constant F would not be integrated exactly, or a row reads a call that comes later.
     """
@@ -73,7 +72,10 @@ def order_1() -> Tableau:
     return Tableau("1", (0.0,), (interpolate(1.0, (0.0,)),), Orders(1, 1))
 
 
-def order_2(variant: str = "2a", r: float = 1 / 2) -> Tableau:
+def order_2(
+    variant: Annotated[str, "of the step: 2a, or 2b, which interpolates"] = "2a",
+    r: Annotated[float, "position of the stage, in (0, 1]"] = 1 / 2,
+) -> Tableau:
     """SEEDS-2 and ERK-2 with the stage at r.
 
     2a: the step has weights (1 - 1/(2r), 1/(2r)) on phi_1; 2b: it interpolates through {0, r} (r = 1 is the exponential Heun method).
@@ -85,7 +87,10 @@ def order_2(variant: str = "2a", r: float = 1 / 2) -> Tableau:
     return Tableau(variant, (0.0, r), (interpolate(r, (0.0,)), _choose(steps, variant)), Orders(2, 2))
 
 
-def order_3(variant: str = "3a", r: tuple[float, float] = (1 / 3, 2 / 3)) -> Tableau:
+def order_3(
+    variant: Annotated[str, "of the step: 3a, or 3b, which reads both stages"] = "3a",
+    r: Annotated[tuple[float, float], "positions of the stages, 0 < r1 < r2 <= 1"] = (1 / 3, 2 / 3),
+) -> Tableau:
     """SEEDS-3 and ERK-3 with stages at r1 < r2: the second stage interpolates through {0, r1}; the step through {0, r2} (3a) or {0, r1, r2} (3b).
 
     ODE order 3 needs r2 = 2/3, other positions have 2; the weak order is 2 whatever the positions (the name is the authors').

@@ -25,6 +25,8 @@ ONLY = {
     "noise_type": "--noise",
 }
 """Options of this spelling alone, and what says the same in ours."""
+SHARED = ("S_churn", "S_min", "S_max")
+"""Options of a solver that both spellings have."""
 
 
 class Line(NamedTuple):

@@ -10,9 +10,13 @@ from click.core import ParameterSource
 
 from seeds import GRIDS, PREDICTIONS, SOLVERS
 from seeds.cli import authors
+from seeds.solvers import Option
 
 STEPS = 20
-OURS_ONLY = ("grid", "sigmas", "prediction", "eta", "variant", "r", "noise")
+OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
+"""The options of the registered solvers."""
+OURS_ONLY = ("grid", "sigmas", "prediction", "eta", *(name for name in OF_SOLVERS if name not in authors.SHARED), "noise")
+"""Options that the authors' spelling does not have."""
 
 
 class Numbers(click.ParamType):
@@ -91,6 +95,36 @@ def _hidden(*names: str, **settings: Any) -> Callable:
     return click.option(*names, hidden=True, **settings)
 
 
+def _solver_options() -> list[Callable]:
+    """One option for each of the registered solvers': its type, its default and its line of help are those of the builder's signature."""
+    takers = {name: [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options] for name in OF_SOLVERS}
+    return [click.option(_flag(name), name, type=_type(pairs), help=_help(pairs)) for name, pairs in takers.items()]
+
+
+def _flag(name: str) -> str:
+    """As typed: --lower-order-final; EDM's --S_churn stays as EDM spells it."""
+    return f"--{name}" if name[:1].isupper() else f"--{name.replace('_', '-')}"
+
+
+def _type(pairs: list[tuple[str, Option]]) -> Any:
+    """Of an option that may be a number for one solver and several for another."""
+    kinds = {option.type for _, option in pairs}
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    return kind if kind in (bool, int, float, str) else Numbers()
+
+
+def _help(pairs: list[tuple[str, Option]]) -> str:
+    """What the option is to each solver, those that say the same together."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for name, option in pairs:
+        said.setdefault((option.help, _text(option.default)), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in said.items()) + "."
+
+
+def _text(default: Any) -> str:
+    return ",".join(f"{number:.4g}" for number in default) if isinstance(default, tuple) else f"{default}"
+
+
 _OPTIONS = (
     click.option("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
     click.option("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
@@ -103,12 +137,8 @@ _OPTIONS = (
     click.option("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
     click.option("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
     click.option("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
-    click.option("--variant", help="2a, 2b (seeds-2, erk-2), 3a, 3b (seeds-3, erk-3)."),
-    click.option("--r", type=Numbers(), help="Positions of the stages, as 0.5 or 0.25,0.8."),
     click.option("--s-noise", "--S_noise", "s_noise", type=float, help="Multiplies the noise; anything but 1 is not exact."),
-    click.option("--S_churn", "S_churn", type=float, help="EDM's churn, for rk-1 and rk-2.  [default: 0]"),
-    click.option("--S_min", "S_min", type=float, help="Lowest level that is churned.  [default: 0]"),
-    click.option("--S_max", "S_max", type=float, help="Highest level that is churned.  [default: inf]"),
+    *_solver_options(),
     _hidden("--order", type=int),
     _hidden("--noise_pred", type=bool),
     _hidden("--disc"),

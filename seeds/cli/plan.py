@@ -39,7 +39,7 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
 def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     """What is known of the solver, and its exactness laws tested on this plan."""
     solver = find_solver(given["solver"])
-    orders = solver.orders(**{name: given[name] for name in ("variant", "r") if name in given})
+    orders = solver.orders(**{name: given[name] for name in solver.options if name in given})
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
     if not solver.interpolates:
         return

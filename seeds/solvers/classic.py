@@ -2,12 +2,13 @@ r"""The methods SEEDS is measured against: Runge-Kutta on the probability-flow O
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from seeds.integrals import Eta
 from seeds.plans import SAME, Point
+from seeds.predictions import Prediction
 from seeds.schedules import Discrete
 from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer
@@ -63,17 +64,44 @@ class Churn(NamedTuple):
                 write.renoise(lifted)
 
 
-def runge_kutta(
+Amount = Annotated[float, "EDM's churn: noise put back before a step"]
+Lowest = Annotated[float, "lowest level, as nsr, that is churned"]
+Highest = Annotated[float, "highest level, as nsr, that is churned"]
+Variable = Annotated[str, "what steps are taken in: nsr, as EDM's, or t of the schedule"]
+
+
+def euler(
     write: Writer,
     levels: Levels,
+    prediction: Prediction,
+    eta: Eta,
     *,
-    stages: int,
-    r: float = 1.0,
-    variable: str = "nsr",
-    S_churn: float = 0.0,
-    S_min: float = 0.0,
-    S_max: float = math.inf,
+    S_churn: Amount = 0.0,
+    S_min: Lowest = 0.0,
+    S_max: Highest = math.inf,
+    variable: Variable = "nsr",
 ) -> None:
+    """Writes Euler steps for the probability-flow ODE, with churn: `runge_kutta` with one stage."""
+    runge_kutta(write, levels, stages=1, variable=variable, churn=Churn(S_churn, S_min, S_max))
+
+
+def two_stages(
+    write: Writer,
+    levels: Levels,
+    prediction: Prediction,
+    eta: Eta,
+    *,
+    r: Annotated[float, "position of the second stage, in (0, 1]: 1 is Heun, 1/2 midpoint, 2/3 Ralston"] = 1.0,
+    S_churn: Amount = 0.0,
+    S_min: Lowest = 0.0,
+    S_max: Highest = math.inf,
+    variable: Variable = "nsr",
+) -> None:
+    """Writes two-stage Runge-Kutta steps for the probability-flow ODE, with churn: `runge_kutta`."""
+    runge_kutta(write, levels, stages=2, r=r, variable=variable, churn=Churn(S_churn, S_min, S_max))
+
+
+def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, variable: str = "nsr", churn: Churn) -> None:
     """Writes Runge-Kutta steps for the probability-flow ODE: Euler (one stage), or two stages at 0 and r with weights (1 - 1/(2r), 1/(2r)).
 
     r = 1 is Heun's method, 1/2 the midpoint rule, 2/3 Ralston's. `variable` "nsr" steps y = x / alpha in nsr, as EDM does; "t" steps x in the time of
@@ -84,15 +112,15 @@ def runge_kutta(
     """
     if isinstance(r, str) or np.ndim(r) != 0 or not 0 < r <= 1:
         raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r!r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
-    if not (S_churn >= 0 and S_min >= 0 and S_max >= 0):
-        raise ValueError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {S_churn}, {S_min}, {S_max}.")
+    if not all(number >= 0 for number in churn):
+        raise ValueError("`S_churn`, `S_min` and `S_max` must be at least 0, but are {}, {}, {}.".format(*churn))
     if variable not in VARIABLES:
         raise ValueError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
     if variable == "t" and isinstance(levels.schedule, Discrete):
         raise ValueError(
             "`variable` = 't' follows the slope of the schedule, but a table has none at its levels. Leave it out, or use schedule='vp'."
         )
-    churn, slope_at = Churn(S_churn, S_min, S_max), VARIABLES[variable]
+    slope_at = VARIABLES[variable]
     for p1 in levels.points[1:]:
         churn.before(write, levels)
         p0, i = write.at, write.calls
@@ -124,7 +152,7 @@ def _lam_of(levels: Levels, variable: str, s: float) -> float:
     return -math.log(s) if variable == "nsr" else float(levels.schedule.lam(s))
 
 
-def euler_maruyama(write: Writer, levels: Levels, eta: Eta) -> None:
+def euler_maruyama(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> None:
     """Writes Euler-Maruyama steps on y = x / alpha in nsr, every coefficient frozen at the start of the step:
 
     y1 = y0 + (1 + eta) (nsr1 - nsr0) / nsr0 (y0 - D) + sqrt(2 eta nsr0 (nsr0 - nsr1)) z

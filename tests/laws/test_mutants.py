@@ -79,7 +79,7 @@ NOT_EXPONENTIAL = [(name, case) for name, case in CASES if not SOLVERS[name].int
 def test_every_coefficient_of_the_classics_one_percent_off_is_caught(solver, case):
     """Their laws: where D = y nothing moves, and noise has its variance. What is wrong in both weights alike costs the order."""
     eta = SOLVERS[solver].eta
-    plan = seeds.plan(solver, sigmas=SIGMAS, schedule="ve", final="none", **case, **(SOLVERS[solver].churn or {}))
+    plan = seeds.plan(solver, sigmas=SIGMAS, schedule="ve", final="none", **case, **SOLVERS[solver].noisy)
     assert plan.draws and classic_noise_error(plan, eta) < LIMIT and still_error(plan) < LIMIT
     for place in places(plan):
         wrong = off(plan, place)

@@ -25,7 +25,7 @@ WEAK = [(name, case, form) for name, case, form in WITH_PREDICTIONS if SOLVERS[n
 @pytest.mark.parametrize(("solver", "case", "prediction"), WEAK, ids=ids)
 def test_weak_order(solver, case, prediction):
     declared = SOLVERS[solver].orders(**case).weak
-    churn = SOLVERS[solver].churn
+    churn = SOLVERS[solver].noisy
     measured = slope(gaussian_errors(seeds.plan, solver, prediction=prediction, **case, **(churn or {})))
     assert measured > declared - TOLERANCE, f"{solver} {case}: weak order {measured:.2f}, declared {declared}"
     if (

@@ -30,7 +30,7 @@ def draw(seed, **options):
 @pytest.mark.parametrize("solver", seeds.SOLVERS)
 @pytest.mark.parametrize("noise", ["gaussian", "two-point"])
 def test_a_sample_depends_on_its_own_seed_alone(solver, noise):
-    options = {"solver": solver, "noise": noise, **(seeds.SOLVERS[solver].churn or {})}
+    options = {"solver": solver, "noise": noise, **seeds.SOLVERS[solver].noisy}
     whole = draw([3, 9, 1 << 63, 5], **options)
     assert torch.equal(whole, draw([3, 9, 1 << 63, 5], batch=3, **options))
     assert torch.equal(whole.flip(0), draw([5, 1 << 63, 9, 3], **options))
@@ -131,7 +131,7 @@ def test_stopping_and_going_on_keeps_the_levels(solver, steps):
 @pytest.mark.parametrize("solver", seeds.SOLVERS)
 def test_two_parts_of_a_run_are_the_run_to_the_bit(solver):
     """The second part goes on with the draws that the first has not used, a projection's included."""
-    options = {"solver": solver, "steps": 5, "schedule": "vp", **(seeds.SOLVERS[solver].churn or {})}
+    options = {"solver": solver, "steps": 5, "schedule": "vp", **seeds.SOLVERS[solver].noisy}
 
     def project(x, point, draw):
         return x + 0.01 * point.sigma * draw
@@ -141,7 +141,7 @@ def test_two_parts_of_a_run_are_the_run_to_the_bit(solver):
         for k in range(1, 5):
             half = seeds.sample(model, SHAPE, seed=[3, 4], stop=k, **options, **extra)
             rest = seeds.sample(model, SHAPE, seed=[3, 4], x=half, start=k, **options, **extra)
-            if seeds.SOLVERS[solver].churn:  # in one run the lift is folded into the row before it: other roundings
+            if seeds.SOLVERS[solver].noisy:  # in one run the lift is folded into the row before it: other roundings
                 torch.testing.assert_close(rest, whole)
             else:
                 assert torch.equal(rest, whole)
@@ -267,7 +267,7 @@ def test_rounding_asks_the_network_only_where_it_knows():
 
     for solver in ("seeds-1", "seeds-2", "seeds-3", "erk-3", "rk-2", "rk-1", "euler-maruyama"):
         for steps in (5, 18, 40):
-            plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=rounding, **(seeds.SOLVERS[solver].churn or {}))
+            plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=rounding, **seeds.SOLVERS[solver].noisy)
             asked = np.array([row.at.nsr for row in plan.rows])
             assert np.abs(np.log(asked[:, None] / known)).min(1).max() < 1e-12
             levels = [row.at.nsr for k, row in enumerate(plan.rows) if k == 0 or plan.rows[k - 1].completes]

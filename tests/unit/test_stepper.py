@@ -25,7 +25,7 @@ def noise(j):
 
 
 def plan_of(solver, steps=3, **options):
-    churn = SOLVERS[solver].churn or {}
+    churn = SOLVERS[solver].noisy
     return seeds.plan(solver, steps=steps, schedule="vp", **churn, **options)
 
 
