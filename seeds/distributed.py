@@ -13,9 +13,6 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 LOOK = 0.05
@@ -120,6 +117,9 @@ class Group:
         """The sums of the processes' integer arrays, exact, on every process; names and shapes must agree."""
         if self.store is None:
             return dict(arrays)
+        import torch
+        import torch.distributed as dist
+
         sums = {}
         for name, array in arrays.items():
             tensor = torch.from_numpy(np.array(array, np.int64, ndmin=1))
@@ -149,6 +149,9 @@ class Group:
         """The arrays of all processes, by rank, which may differ in length; with `to_first` on rank 0 only, and none elsewhere."""
         if self.store is None:
             return [array]
+        import torch
+        import torch.distributed as dist
+
         own = torch.tensor([len(array)])
         sizes = [torch.empty_like(own) for _ in range(self.world)]
         dist.all_gather(sizes, own)
@@ -177,6 +180,9 @@ def joined() -> Iterator[Group]:
         yield Group()
         return
     _end_with_parent()
+    import torch  # a process on its own does without, until it has something to do
+    import torch.distributed as dist
+
     try:
         agent, rank, world = _met()
         attempt = _attempt(agent, rank, world)
@@ -198,6 +204,8 @@ def _met() -> tuple[Any, int, int]:
     """The store that the processes share, this one's rank, and how many there are."""
     if _agents_store():  # it was there first: if it is not there now, it will not be
         socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
+    from torch.distributed.rendezvous import rendezvous
+
     return next(iter(rendezvous("env://")))
 
 

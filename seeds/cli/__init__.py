@@ -1,37 +1,56 @@
 """The command line. Each command is one call of the library; what can go wrong ends in one sentence and an exit code."""
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 import click
-from torch.distributed import DistError
 
 import seeds
-from seeds.checkpoints import CheckpointError
-from seeds.cli import metrics
-from seeds.cli.convert import convert
-from seeds.cli.curves import curves
-from seeds.cli.info import info
-from seeds.cli.plan import plan
-from seeds.cli.sample import sample
 from seeds.cli.session import Session
 from seeds.distributed import LeaderError, joined
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
+COMMANDS = {
+    "sample": ("seeds.cli.sample:sample", "Draw images, a PNG for each seed."),
+    "plan": ("seeds.cli.plan:plan", "Print what a run would do, and check its laws."),
+    "convert": ("seeds.cli.convert:convert", "Turn an EDM pickle into safetensors, without running it."),
+    "info": ("seeds.cli.info:info", "Show what a weight file holds, or what is installed."),
+    "ref": ("seeds.cli.metrics:ref", "Write the reference statistics of images."),
+    "fid": ("seeds.cli.metrics:fid", "Frechet distance of images to a reference: FID."),
+    "is": ("seeds.cli.metrics:is_", "Inception score of images, under a classifier."),
+    "kid": ("seeds.cli.metrics:kid", "Kernel distance of images to a reference: KID."),
+    "curves": ("seeds.cli.curves:curves", "Measure solvers at several numbers of model calls."),
+}
+"""Where each command is, and the first sentence of its help: the list is shown without loading any."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+
+class Commands(click.Group):
+    """The commands, each loaded when it is called. Their modules load torch when they have something to do, not to read what was typed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(seeds.__version__, prog_name="seeds")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Fast, provably right stochastic sampling from diffusion models."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for command in (sample, plan, convert, info, *metrics.COMMANDS, curves):
-    commands.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +90,12 @@ def _run(session: Session) -> tuple[str, int]:
         return _explain(error)
 
 
+def _is(error: Exception, name: str) -> bool:
+    """Whether an error is of that class; it is not where nobody has loaded its module."""
+    module, _, kind = name.rpartition(".")
+    return module in sys.modules and isinstance(error, getattr(sys.modules[module], kind))
+
+
 def _is_ours(error: Exception) -> bool:
     """Raised by this package, about what it was given; not by a caller's network, which may raise anything."""
     trace = error.__traceback__
@@ -81,13 +106,13 @@ def _is_ours(error: Exception) -> bool:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
-    if isinstance(error, CheckpointError | FloatingPointError):
+    if _is(error, "seeds.checkpoints.CheckpointError") or isinstance(error, FloatingPointError):
         return str(error), FAILURE
     if isinstance(error, ValueError) and _is_ours(error):
         return str(error), USAGE
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]
-    if isinstance(error, DistError):
+    if _is(error, "torch.distributed.DistError"):
         return f"This process has lost the others ({first}). Every file that is there is whole; --resume makes the rest.", FAILURE
     return f"{type(error).__name__}: {first} (SEEDS_DEBUG=1 shows where.)", FAILURE

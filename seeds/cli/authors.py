@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from seeds import EDM, VE, VP, Schedule
 from seeds.grids import vp_betas
 from seeds.names import lookup
-from seeds.schedules import Rescaled
+from seeds.schedules import EDM, VE, VP, Rescaled, Schedule
 
 SOLVERS = {"etd-serk": "seeds", "etd-erk": "erk", "rk": "rk"}
 PREDICTION = {True: "noise", False: "data"}

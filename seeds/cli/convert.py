@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from seeds.checkpoints import CheckpointError
-from seeds.checkpoints import convert as convert_checkpoint
 from seeds.cli import options
 from seeds.cli.info import rows
 
@@ -21,6 +19,9 @@ def convert(source: str, out: Path, sha256: str | None, max_size: int) -> None:
     The pickle is read as data: nothing in it runs, and its embedded source text is dropped. An https address is fetched
     into a cache ($SEEDS_CACHE, default ~/.cache/seeds). The SHA-256 of what was read is printed; give it to --sha256 next time.
     """
+    from seeds.checkpoints import CheckpointError
+    from seeds.checkpoints import convert as convert_checkpoint
+
     try:
         facts = convert_checkpoint(source, out, sha256=sha256, max_bytes=max_size << 20)
     except CheckpointError as error:

@@ -1,5 +1,7 @@
 """`seeds curves`: quality against model calls, for many solvers, as a table, pictures and a page."""
 
+from __future__ import annotations
+
 import importlib.util
 import itertools
 import json
@@ -7,19 +9,17 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import seeds
-from seeds import report, runs
 from seeds.cli import jobs, models, options
 from seeds.cli.metrics import MetricCommand, extractor_of, statistics_of
 from seeds.cli.session import Session, pass_session
-from seeds.metrics.images import open_images
-from seeds.runs import curves as studies
-from seeds.runs import files
-from seeds.runs.folder import limited
+
+if TYPE_CHECKING:
+    from seeds.runs import curves as studies
 
 LINES = ("seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
 NFE = "5,10,20,40,80"
@@ -106,6 +106,9 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
                 f"`--row` repeats a row by the arguments of its study, but is given with {', '.join(alien)}. Leave them out."
             )
         return repeat(session, out, row)
+    from seeds import report
+    from seeds.runs import curves as studies
+
     study = _study(session, given)
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
@@ -138,6 +141,11 @@ curves.params = [option for option in curves.params if option.name not in SAID]
 
 def repeat(session: Session, out: Path, number: int) -> None:
     """Measures a row again, by the arguments its study was started with, and says whether the numbers are the same."""
+    from seeds import runs
+    from seeds.runs import curves as studies
+    from seeds.runs import files
+    from seeds.runs.folder import limited
+
     path = out / studies.RECORD
     if not path.exists():
         raise ValueError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
@@ -195,6 +203,10 @@ def _leaves(estimate: dict[str, Any] | None) -> Iterator[Any]:
 
 
 def _study(session: Session, given: dict[str, Any]) -> studies.Study:
+    from seeds import runs
+    from seeds.metrics.images import open_images
+    from seeds.runs import curves as studies
+
     own = ("model", "lines", "nfe", "ranges", "features", "sha256", "reference", "baselines", "batch", "units", "splits", "shown", "device")
     names, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
     shared = {key: value for key, value in given.items() if key not in own}

@@ -7,9 +7,6 @@ from typing import Any
 
 import click
 
-from seeds.checkpoints import CheckpointError, bundled
-from seeds.checkpoints import info as checkpoint_info
-
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE|NAME]")
@@ -19,6 +16,9 @@ def info(file: str | None, as_json: bool) -> None:
 
     Of a file: class, arguments, parameters, noise range, hashes. Without one: bundled models, solvers, versions.
     """
+    from seeds.checkpoints import CheckpointError
+    from seeds.checkpoints import info as checkpoint_info
+
     try:
         facts = checkpoint_info(file) if file else installation()
     except CheckpointError as error:
@@ -29,6 +29,7 @@ def info(file: str | None, as_json: bool) -> None:
 def installation() -> dict[str, Any]:
     """Bundled models, solvers, versions."""
     from seeds import SOLVERS, __version__
+    from seeds.checkpoints import bundled
 
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
     models = {name: f"{path.stat().st_size / 1e6:.1f} MB" for name, path in bundled().items()}

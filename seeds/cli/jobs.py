@@ -1,24 +1,27 @@
 """Options that make a job, shared by every command that draws images, and the job they make."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seeds import runs
 from seeds.cli import models, options
 from seeds.cli.session import Session
-from seeds.sampling import plan_for
+
+if TYPE_CHECKING:
+    from seeds import runs
 
 MODEL = ("--model", "--network", "model")
 _WHAT = (
     click.option("--class", "label", type=int, help="The class of all images.  [default: one is drawn for each seed]"),
-    click.option("--guidance", type=float, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
+    click.option("--guidance", type=options.Finite(), default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
 )
 _HOW = (
     click.option("--noise", help="gaussian or two-point.  [default: gaussian]"),
     click.option("--noise_type", hidden=True),
-    click.option("--dtype", type=click.Choice(list(runs.DTYPES)), default="float32", show_default=True, help="Of the state."),
+    click.option("--dtype", type=click.Choice(("float32", "float64")), default="float32", show_default=True, help="Of the state."),
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
 threads = click.option("--threads", type=click.IntRange(1), help="Of the CPU.  [default: torch's choice, or those of the run resumed]")
@@ -41,6 +44,9 @@ def loaded(session: Session, model: str, device: str | None) -> models.Model:
 
 def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, Any]) -> runs.Job:
     """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
+    from seeds import runs
+    from seeds.sampling import plan_for
+
     own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype")}
     arguments = options.arguments(own, getattr(found.denoiser, "nsr_range", None))
     noise = arguments.pop("noise", "gaussian")

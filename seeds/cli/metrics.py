@@ -1,5 +1,7 @@
 """`seeds ref | fid | is | kid`: reference statistics, and the distance of a set of images to them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
@@ -9,26 +11,25 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import torch
 
 from seeds import __version__
 from seeds.cli import jobs, models, options
 from seeds.cli.session import Session, pass_session
-from seeds.distributed import Group
 from seeds.metrics.checks import MetricError, check_splits, check_units
-from seeds.metrics.estimate import Estimate
-from seeds.metrics.features import Extractor, from_module, from_torchscript
-from seeds.metrics.frechet import frechet_estimate
-from seeds.metrics.images import Piece, open_images
-from seeds.metrics.inception_score import inception_score
-from seeds.metrics.kernel import kernel_distance
-from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
-from seeds.metrics.together import Rows, collected, merged
-from seeds.runs import Job, Progress, parse_seeds, show_seeds
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from seeds.distributed import Group
+    from seeds.metrics.estimate import Estimate
+    from seeds.metrics.features import Extractor
+    from seeds.metrics.images import Piece
+    from seeds.metrics.references import Statistics
+    from seeds.metrics.together import Rows
+    from seeds.runs import Job
 
 
 class MetricCommand(click.Command):
@@ -83,6 +84,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of images."""
+    from seeds.metrics.references import Statistics, save_statistics
+    from seeds.metrics.together import collected, merged
+
     extractor, source = extractor_of(session, features, sha256, device), _Source.files(images, num, batch)
     if source.count < 2:
         raise MetricError(
@@ -117,6 +121,9 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
+    from seeds.metrics.frechet import frechet_estimate
+    from seeds.metrics.together import merged
+
     extractor = extractor_of(session, features, sha256, device)
     statistics, facts = _loaded(reference, extractor)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
@@ -139,6 +146,9 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
+    from seeds.metrics.inception_score import inception_score
+    from seeds.metrics.together import collected
+
     extractor = extractor_of(session, features, sha256, device)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_splits(splits, source.count)
@@ -161,6 +171,9 @@ def kid(session, images, reference, features, sha256, num, batch, device, model,
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
     """
+    from seeds.metrics.kernel import kernel_distance
+    from seeds.metrics.together import collected
+
     extractor = extractor_of(session, features, sha256, device)
     statistics, facts = _loaded(reference, extractor)
     if statistics.features is None:
@@ -196,7 +209,10 @@ class _Source:
     facts: dict[str, Any]
 
     @classmethod
-    def files(cls, images: Path, num: int | None, batch: int, seeds: Sequence[int] | None = None) -> "_Source":
+    def files(cls, images: Path, num: int | None, batch: int, seeds: Sequence[int] | None = None) -> _Source:
+        from seeds.metrics.images import open_images
+        from seeds.runs import show_seeds
+
         found = open_images(images, seeds)
         count = found.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
@@ -204,7 +220,9 @@ class _Source:
         return cls(lambda owns, asked: found.pieces(batch, num, owns), sizes, 0, facts)
 
     @classmethod
-    def live(cls, job: Job) -> "_Source":
+    def live(cls, job: Job) -> _Source:
+        import torch
+
         return cls(job.pieces, [len(unit) for unit in job.units], job.plan.nfe, {"job": job.facts(__version__, torch.get_num_threads())})
 
     @property
@@ -214,6 +232,8 @@ class _Source:
 
     def over(self, function: Callable[[np.ndarray], np.ndarray], group: Group) -> Iterator[tuple[int, np.ndarray]]:
         """(place of its first image, `function` of it) for each of this process' pieces, under a progress bar where someone is looking."""
+        from seeds.runs import Progress
+
         own = sum(group.share(self.sizes))
         with Progress(group, "features", own * (self.calls + 1), own) as bar:
             for piece in self.pieces(group.owns, bar.asked):
@@ -223,6 +243,8 @@ class _Source:
 
 def _source(session: Session, extractor: Extractor, images, num, batch, device, model, seed_text, given) -> _Source:
     """The source that a command's arguments name."""
+    from seeds.runs import parse_seeds
+
     if (images is None) == (model is None):
         raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
     seeds = parse_seeds(seed_text) if seed_text is not None else None
@@ -243,6 +265,8 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
 
 def _loaded(reference: str, extractor: Extractor) -> tuple[Statistics, dict[str, Any]]:
     """The statistics, once they are found to be of these features, and what to report of them."""
+    from seeds.metrics.references import check_comparable
+
     statistics, sha256 = statistics_of(reference)
     check_comparable(extractor.recipe, len(statistics.mu), statistics)
     return statistics, {"reference": reference, "reference_sha256": sha256, "reference_n": statistics.n}
@@ -267,6 +291,8 @@ def _claim(session: Session, out: Path) -> None:
 
 def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray) -> np.ndarray:
     """Features, once they are found to be the reference's kind."""
+    from seeds.metrics.references import check_comparable
+
     features = extractor(images)
     check_comparable(extractor.recipe, features.shape[1], statistics)
     return features
@@ -275,6 +301,10 @@ def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray
 def extractor_of(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
     """On this process' device: a TorchScript detector by its path (`.pt`, or a file that begins as one), else a classifier from a weight
     file or a bundled name."""
+    import torch
+
+    from seeds.metrics.features import from_module, from_torchscript
+
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     models.check_device(device)
     if not features:
@@ -310,6 +340,8 @@ def _is_zip(path: Path) -> bool:
 
 def named(reference: str) -> Path:
     """The file of reference statistics: bundled ones go by their name. Raises: MetricError for an empty name."""
+    from seeds.metrics.references import bundled_statistics
+
     if not reference:
         raise MetricError("`--ref` is empty. Give the statistics' file, or the name of bundled ones: fashion-mnist.")
     return bundled_statistics().get(reference, Path(reference))
@@ -317,6 +349,8 @@ def named(reference: str) -> Path:
 
 def statistics_of(reference: str) -> tuple[Statistics, str]:
     """The statistics of that name, and the SHA-256 of their file."""
+    from seeds.metrics.references import load_statistics
+
     path = named(reference)
     return load_statistics(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -325,6 +359,8 @@ def _report(estimate: Estimate, extractor: Extractor, source: _Source, as_json: 
     if not as_json:
         click.echo(estimate)
         return
+    import torch
+
     numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
     made = {
         "device": extractor.device.partition(":")[0],

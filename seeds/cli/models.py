@@ -11,12 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from seeds import checkpoints
-from seeds.networks.classifier import ConvClassifier
-from seeds.sampling import device_of
-
 DEFAULT = "fashion-unet"
 
 
@@ -37,6 +31,9 @@ def load_model(source: str, device: str | None = None) -> Model:
         device: "cpu", "cuda", ...; None is a GPU if there is one and the model can be moved, else where the model is.
     Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a ValueError) as `checkpoints.load`.
     """
+    from seeds import checkpoints
+    from seeds.networks.classifier import ConvClassifier
+
     if not source:
         raise ValueError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
@@ -50,9 +47,12 @@ def load_model(source: str, device: str | None = None) -> Model:
 
 
 def check_device(device: str) -> None:
-    """Raises: ValueError if there is no such device."""
+    """Raises: ValueError if there is no such device, or one that holds no numbers (meta)."""
+    import torch
+
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError
     except (RuntimeError, AssertionError, NotImplementedError):
         have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
         raise ValueError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
@@ -79,6 +79,10 @@ def _made(source: str) -> tuple[Any, Path]:
 
 def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
     """The denoiser on the device asked for, and that device."""
+    import torch
+
+    from seeds.sampling import device_of
+
     move = getattr(denoiser, "to", None)
     if device is None:
         device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))

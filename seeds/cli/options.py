@@ -1,5 +1,6 @@
 """Options that commands share, those of a plan in both spellings, and what they mean to the library."""
 
+import math
 import re
 from collections.abc import Callable, Container
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from seeds import GRIDS, PREDICTIONS, SOLVERS
 from seeds.cli import authors
-from seeds.solvers import Option
+from seeds.grids import GRIDS
+from seeds.predictions import PREDICTIONS
+from seeds.solvers import SOLVERS, Option
 
 STEPS = 20
 OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
@@ -30,6 +32,16 @@ class Numbers(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is no number, nor numbers with commas between, such as 0.25,0.8.", param, ctx)
         return numbers[0] if len(numbers) == 1 else numbers
+
+
+class Finite(click.types.FloatParamType):
+    """A number that is finite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
 
 
 class Table(click.ParamType):

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from seeds import EDM, Plan
 from seeds.cli import models, options
 from seeds.integrals import Eta
 from seeds.names import lookup
+from seeds.plans import Plan
 from seeds.predictions import PREDICTIONS
-from seeds.sampling import plan_for
+from seeds.schedules import EDM
 from seeds.solvers import find_solver
 from seeds.solvers.checks import constant_error, path_error
 
@@ -24,6 +24,8 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
 
     Points, coefficients, model calls and draws; nothing is drawn.
     """
+    from seeds.sampling import plan_for
+
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
     given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, getattr(denoiser, "nsr_range", None))

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 import seeds
-from seeds import runs
 from seeds.cli import jobs, models, options
 from seeds.cli.session import Session, pass_session
 
@@ -49,6 +48,8 @@ def sample(
     Beside them lie grid.png, a look at the first, and run.json, which holds all that repeats the run. Several processes, also on several
     machines: torchrun --nproc_per_node=K -m seeds sample ...
     """
+    from seeds import runs
+
     seed = runs.parse_seeds(seed_text)
     job = jobs.job(jobs.loaded(session, model, device), seed, batch, given)
     record = runs.run(

@@ -8,7 +8,6 @@ from functools import wraps
 from typing import Any
 
 import click
-import torch
 
 from seeds.distributed import Group
 
@@ -37,8 +36,11 @@ class Session:
 
     def device(self, asked: str | None) -> str | None:
         """The device asked for; of the GPUs of a machine, each process of a group has its own."""
-        cuda = torch.cuda.is_available() and "LOCAL_RANK" in os.environ
-        return f"cuda:{self.group.local % torch.cuda.device_count()}" if cuda and asked in (None, "cuda") else asked
+        if asked not in (None, "cuda") or "LOCAL_RANK" not in os.environ:
+            return asked
+        import torch
+
+        return f"cuda:{self.group.local % torch.cuda.device_count()}" if torch.cuda.is_available() else asked
 
 
 def pass_session(command: Callable) -> Callable:

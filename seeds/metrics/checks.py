@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 
 class MetricError(ValueError):
@@ -16,6 +15,8 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
     Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that is not finite (the
             first such row is named, counted from `first`).
     """
+    import torch
+
     if isinstance(features, torch.Tensor):
         features = features.detach().cpu()
         features = features.float() if features.dtype == torch.bfloat16 else features  # NumPy has no bfloat16
@@ -43,6 +44,8 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
 
 def kind_of(given) -> str:
     """What it is, for a sentence: its type, and the dtype of an array or a tensor, or the layout of a tensor that is not dense."""
+    import torch
+
     sparse = isinstance(given, torch.Tensor) and given.layout != torch.strided
     of = given.layout if sparse else getattr(given, "dtype", None)
     return type(given).__name__ + (f" of {of}" if of is not None else "")

@@ -15,8 +15,8 @@ FLOOR = {
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
     "sampling": 4, "checkpoints": 4,
-    "runs": 5, "integrations": 5, "report": 5,
-    "__init__": 5, "cli": 6, "__main__": 7,
+    "runs": 5, "integrations": 5, "report": 5, "public": 5,
+    "__init__": 6, "cli": 7, "__main__": 8,
 }  # fmt: skip
 HOST = {"integrals", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}

@@ -35,9 +35,21 @@ def test_front_door_functions_are_annotated(name):
 
 
 def test_importing_needs_no_networks_metrics_or_command_line():
+    assert loaded_by("seeds", "torch", "numpy", "seeds.sampling") == []
     heavy = ("seeds.networks", "seeds.metrics", "seeds.checkpoints", "seeds.cli", "click", "PIL", "scipy", "matplotlib")
-    code = f"import sys, seeds; print([m for m in sys.modules if m.startswith({heavy})])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert loaded_by("seeds.public", *heavy) == []
+
+
+def loaded_by(module, *names):
+    code = f"import sys, {module}; print(*(m for m in sys.modules if m.startswith({names})))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_submodules_are_there_and_other_names_are_not():
+    code = "import seeds; print(callable(seeds.plan), seeds.schedules.__name__, 'EDM' in dir(seeds)); seeds.nothing"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout == "True seeds.schedules True\n"
+    assert ended.stderr.endswith("AttributeError: module 'seeds' has no attribute 'nothing'\n")
 
 
 def test_there_are_about_25_public_names():

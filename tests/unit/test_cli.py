@@ -14,10 +14,10 @@ import toy
 
 import seeds
 from seeds.checkpoints import bundled, load
-from seeds.cli import commands, main
+from seeds.cli import COMMANDS, commands, main
 from seeds.cli.options import arguments
 from seeds.plans import Plan
-from seeds.runs import Job, parse_seeds, run
+from seeds.runs import DTYPES, Job, parse_seeds, run
 from seeds.sampling import plan_for
 
 PLAIN = ("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", "3")
@@ -222,13 +222,46 @@ def test_the_authors_spelling_draws_what_ours_draws(call):
 
 
 def test_help_version_and_an_empty_line(call):
-    commands = ("sample", "plan", "convert", "info", "ref", "fid", "is", "kid")
     code, out, _ = call()
-    assert code == 0 and all(f"\n  {name} " in out for name in commands)
+    assert code == 0 and all(f"\n  {name} " in out for name in COMMANDS)
     assert call("--version")[1] == f"seeds, version {seeds.__version__}\n"
-    for command in commands:
+    for command in COMMANDS:
         code, out, _ = call(command, "--help")
         assert code == 0 and out.startswith(f"Usage: seeds {command} ")
+
+
+def test_the_list_of_commands_is_what_the_commands_say():
+    for name, (_, said) in COMMANDS.items():
+        assert said == commands.get_command(None, name).get_short_help_str(100)
+    (dtype,) = [option for option in commands.get_command(None, "sample").params if option.name == "dtype"]
+    assert list(dtype.type.choices) == list(DTYPES)
+
+
+def test_what_needs_no_torch_does_not_wait_for_it():
+    lines = [["--version"], ["smaple"], ["sample", "--bogus"], ["plan", "--steps", "x"], *([name, "--help"] for name in COMMANDS)]
+    code = f"import sys; from seeds.cli import main; print([main(line) for line in {lines}], 'torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == f"{[0, 2, 2, 2] + [0] * len(COMMANDS)} False"
+
+
+@pytest.mark.parametrize("module", ["click", "torch"])
+def test_ctrl_c_while_something_loads_ends_in_one_sentence(module, tmp_path):
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    ended = subprocess.run([sys.executable, "-m", "seeds", "plan"], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    assert ended.returncode == 130 and re.fullmatch(r"\n?Error: Interrupted[^\n]*\n", ended.stderr) and ended.stdout == ""
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_guidance_that_is_no_number_is_refused_at_once(call, value):
+    code, _, err = call(*PLAIN, "--guidance", value)
+    assert code == 2 and "'--guidance'" in err and "finite" in err and not Path("out").exists()
+
+
+@pytest.mark.parametrize("device", ["meta", "", "cpux"])
+def test_a_device_that_computes_nothing_is_refused(call, device):
+    code, _, err = call(*PLAIN, "--device", device)
+    assert code == 2 and f"`device` = {device!r} is not to be had here. There is: cpu" in err and not Path("out").exists()
 
 
 def test_python_m_seeds():

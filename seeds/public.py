@@ -1,0 +1,40 @@
+"""The public names of the package; `seeds` has them all, and this is what it loads when one of them is first asked for."""
+
+from seeds.denoisers import Denoiser, check_model, guide, threshold, wrap
+from seeds.grids import GRIDS
+from seeds.integrals import Eta
+from seeds.plans import Plan, Point, Row
+from seeds.predictions import PREDICTIONS
+from seeds.sampling import Call, iterate, plan, sample
+from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule
+from seeds.solvers import SOLVERS, Solver
+from seeds.stepper import Stepper
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "PREDICTIONS",
+    "SCHEDULES",
+    "SOLVERS",
+    "VE",
+    "VP",
+    "Call",
+    "Cosine",
+    "Denoiser",
+    "Discrete",
+    "Eta",
+    "Flow",
+    "Plan",
+    "Point",
+    "Row",
+    "Schedule",
+    "Solver",
+    "Stepper",
+    "check_model",
+    "guide",
+    "iterate",
+    "plan",
+    "sample",
+    "threshold",
+    "wrap",
+]
