@@ -41,6 +41,7 @@ def plan(
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | None = None,
+    stages: str = "known",
     nsr_min: float | None = None,
     nsr_max: float | None = None,
     **options: Any,
@@ -60,6 +61,7 @@ def plan(
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
             stay between known levels, and the network rounds inside.
+        stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts them, and the network rounds inside.
         nsr_min, nsr_max: ends of a named grid, instead of its own.
         options: of the grid (rho, ...) and of the solver (variant, r, S_churn, ...: `seeds.SOLVERS[name].options`).
     Returns: a Plan.
@@ -69,6 +71,8 @@ def plan(
     prediction = resolve("prediction", prediction, PREDICTIONS)
     stochastic = Eta(method.eta if eta is None else eta)
     _check(method, stochastic, prediction, sd, s_noise, final)
+    if stages not in ("known", "free"):
+        raise ValueError(f"`stages` must be 'known' or 'free', but is {stages!r}.")
     shaping, options = _split(grid if sigmas is None else None, method, options)
     shaping |= {name: value for name, value in (("nsr_min", nsr_min), ("nsr_max", nsr_max)) if value is not None}
     options = {name: value for name, value in options.items() if value is not None}
@@ -79,7 +83,7 @@ def plan(
             f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {final!r}. Leave the last level out.'
         )
 
-    levels = lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr)
+    levels = replace(lay_out(path, times, start=start, stop=stop, round_nsr=round_nsr), free_stages=stages == "free")
     before = Before()
     from_snr_0 = round_nsr and _from_snr_0(round_nsr)
     if start is not None and levels.points[0].nsr < lay_out(path, times, round_nsr=from_snr_0).points[0].nsr:
@@ -93,6 +97,7 @@ def plan(
             "s_noise": s_noise,
             "sd": sd,
             "round_nsr": from_snr_0,
+            "stages": stages,
         }
         earlier = plan(method, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)

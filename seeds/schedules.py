@@ -52,7 +52,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class VP(Schedule):
-    r"""Variance preserving: alpha^2 + sigma^2 = 1, t >= 0.
+    r"""Variance preserving: alpha^2 + sigma^2 = 1, t >= 0; with beta_min < 0, as fits to a range of levels have it, only where b(t) >= 0.
 
         alpha(t) = exp(-b(t) / 2),   nsr(t) = sqrt(exp(b(t)) - 1),   b(t) = beta_d t^2 / 2 + beta_min t
 
@@ -69,12 +69,17 @@ class VP(Schedule):
         _check_ends(self)
         if not (np.isfinite(self.beta_d) and self.beta_d >= 0):
             raise ValueError(f"`beta_d` = {self.beta_d} must be finite and at least 0: it is the slope of beta(t).")
-        if not (np.isfinite(self.beta_min) and self.beta_min > 0):
-            raise ValueError(f"`beta_min` = {self.beta_min} must be finite and above 0: it is beta(0).")
+        if not (np.isfinite(self.beta_min) and (self.beta_min > 0 or self.beta_d / 2 * self.t_min + self.beta_min > 0)):
+            raise ValueError(
+                f"`beta_min` = {self.beta_min} must be finite and above 0, or so little below that b(t) > 0 from t_min = {self.t_min} on: it is beta(0)."
+            )
 
     def _b(self, t: Values) -> Any:
         t = _time(self, t)
-        return (self.beta_d / 2 * t + self.beta_min) * t
+        b = (self.beta_d / 2 * t + self.beta_min) * t
+        if np.any(b < 0):
+            raise ValueError(f"VP with beta_min = {self.beta_min:g} has no level at t = {t[b < 0].flat[0]:g}: b(t) must be at least 0.")
+        return b
 
     def alpha(self, t: Values) -> Any:
         return np.exp(-self._b(t) / 2)
@@ -96,7 +101,10 @@ class VP(Schedule):
         return self._t_of_b(np.log1p(np.square(_finite_nsr(self, nsr))))
 
     def _t_of_b(self, b: Any) -> Any:
-        return 2 * b / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * self.beta_d * b))  # the root that keeps its digits near 0
+        root = np.sqrt(self.beta_min**2 + 2 * self.beta_d * b)
+        if self.beta_min <= 0:
+            return (root - self.beta_min) / self.beta_d
+        return 2 * b / (self.beta_min + root)  # the same, which keeps its digits near 0
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 r"""Exponential Runge-Kutta methods as data: numbers, sources, measured orders. No code that uses them.
 
-A weight is keyed by (k, c'). With H = (1+eta) h it stands, in data mode and constant eta, for  weight * H phi_k(-c' H);  in every other prediction and
-for every eta(lam), for the moment of the same kernel on [lam0, lam0 + c' h], divided by c' (theory: section 6). So one table serves all of them, and
-SEEDS-k and ERK-k are the same table, with and without noise.
+A weight is keyed by (k, c'). With H = (1+eta) h it stands, in data mode and constant eta, for  weight * H phi_k(-c' H);  in noise mode, eta = 0, for the
+published table on x / sigma, weight * h phi_k(c' h);  in every other prediction and for every eta(lam), for the moment of the same kernel on
+[lam0, lam0 + c' h], divided by c', for the state y / q in which F has the same weight everywhere (D = p y + q F). So one table serves all of them,
+and SEEDS-k and ERK-k are the same table, with and without noise.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -83,26 +84,28 @@ def order_2(
     """
     if np.ndim(r) != 0 or isinstance(r, str) or not 0 < r <= 1:
         raise ValueError(f"`r` of a two-stage method must be in (0, 1], but is {r}. The paper uses 1/2.")
-    steps = {"2a": ({(1, 1.0): 1 - 1 / (2 * r)}, {(1, 1.0): 1 / (2 * r)}), "2b": interpolate(1.0, (0.0, r))}
-    return Tableau(variant, (0.0, r), (interpolate(r, (0.0,)), _choose(steps, variant)), Orders(2, 2))
+    steps = {"2a": lambda: ({(1, 1.0): 1 - 1 / (2 * r)}, {(1, 1.0): 1 / (2 * r)}), "2b": lambda: interpolate(1.0, (0.0, r))}
+    return Tableau(variant, (0.0, r), (interpolate(r, (0.0,)), _choose(steps, variant)()), Orders(2, 2))
 
 
 def order_3(
     variant: Annotated[str, "of the step: 3a, or 3b, which reads both stages"] = "3a",
-    r: Annotated[tuple[float, float], "positions of the stages, 0 < r1 < r2 <= 1"] = (1 / 3, 2 / 3),
+    r: Annotated[tuple[float, float], "positions of the stages, each in (0, 1]"] = (1 / 3, 2 / 3),
 ) -> Tableau:
-    """SEEDS-3 and ERK-3 with stages at r1 < r2: the second stage interpolates through {0, r1}; the step through {0, r2} (3a) or {0, r1, r2} (3b).
+    """SEEDS-3 and ERK-3 with stages at r1 and r2: the second stage interpolates through {0, r1}; the step through {0, r2} (3a) or {0, r1, r2} (3b).
 
-    ODE order 3 needs r2 = 2/3, other positions have 2; the weak order is 2 whatever the positions (the name is the authors').
+    r1 may lie behind r2, and 3a takes r1 = r2 too. ODE order 3 needs r2 = 2/3, other positions have 2; the weak order is 2 whatever the positions (the
+    name is the authors').
     Source: Gonzalez et al. 2023 (arXiv:2305.14267), SEEDS-3; Hochbruck and Ostermann 2005, (5.8). Differs from the authors' code in data mode: there
         phi_2 of the second stage is formed at a mixture of r1 h and r2 h, does not vanish as h -> 0, and leaves weak order 1.
     """
     r1, r2 = r if np.shape(r) == (2,) else (math.nan, math.nan)
-    if not 0 < r1 < r2 <= 1:
-        raise ValueError(f"`r` of a three-stage method must be (r1, r2) with 0 < r1 < r2 <= 1, but is {r}. The paper uses (1/3, 2/3).")
+    if not (0 < r1 <= 1 and 0 < r2 <= 1) or (variant == "3b" and r1 == r2):
+        apart = ", not equal," if variant == "3b" else ""
+        raise ValueError(f"`r` of a three-stage method must be (r1, r2){apart} each in (0, 1], but is {r}. The paper uses (1/3, 2/3).")
     through_r2 = interpolate(1.0, (0.0, r2))
-    steps = {"3a": (through_r2[0], {}, through_r2[1]), "3b": interpolate(1.0, (0.0, r1, r2))}
-    rows = (interpolate(r1, (0.0,)), interpolate(r2, (0.0, r1)), _choose(steps, variant))
+    steps = {"3a": lambda: (through_r2[0], {}, through_r2[1]), "3b": lambda: interpolate(1.0, (0.0, r1, r2))}
+    rows = (interpolate(r1, (0.0,)), interpolate(r2, (0.0, r1)), _choose(steps, variant)())
     return Tableau(variant, (0.0, r1, r2), rows, Orders(3 if abs(r2 - 2 / 3) < 1e-12 else 2, 2))
 
 
@@ -125,7 +128,7 @@ def order_4() -> Tableau:
     return Tableau("4", (0.0, half, half, one, half), rows, Orders(4, 2))
 
 
-def _choose(steps: dict[str, tuple[Weights, ...]], variant: str) -> tuple[Weights, ...]:
+def _choose(steps: dict[str, Callable[[], tuple[Weights, ...]]], variant: str) -> Callable[[], tuple[Weights, ...]]:
     if variant not in steps:
         raise ValueError(f"`variant` must be one of {', '.join(steps)}, but is {variant!r}.")
     return steps[variant]

@@ -24,7 +24,7 @@ ONLY = {
     "noise_type": "--noise",
 }
 """Options of this spelling alone, and what says the same in ours."""
-SHARED = ("S_churn", "S_min", "S_max")
+SHARED = ("S_churn", "S_min", "S_max", "S_noise")
 """Options of a solver that both spellings have."""
 
 
@@ -37,68 +37,99 @@ class Line(NamedTuple):
 
 
 TABLE = (
-    Line("--solver etd-serk --order K", "--solver seeds-K", "K = 1 to 4; 3 if left out"),
-    Line("--solver etd-erk --order K", "--solver erk-K", "K = 1 to 4; 3 if left out"),
-    Line("--solver rk --order K", "--solver rk-K", 'K = 1, 2 (Heun); 2 if left out; steps in t of the schedule: `variable="t"` in Python'),
+    Line("--solver etd-serk --order K", "--solver seeds-K", "K = 1 to 4; 1 if left out (ours: 3)"),
+    Line("--solver etd-erk --order K", "--solver erk-K", "K = 1 to 4; 1 if left out"),
+    Line("--solver rk --order K", "--solver rk-K", 'K = 1, 2 (Heun); 1 if left out; steps in t of the schedule: `variable="t"` in Python'),
     Line("--steps N", "--steps N-1", "levels there, intervals here; 18 if left out"),
-    Line("--noise_pred True", "--prediction noise", "no effect on rk"),
-    Line("--noise_pred False", "--prediction data", "if left out; no effect on rk"),
+    Line("--noise_pred True", "--prediction noise", "if left out (ours: data); no effect on rk"),
+    Line("--noise_pred True", "--prediction edm_raw", "with an EDM-preconditioned network on --disc edm --schedule linear --scaling none"),
+    Line("--noise_pred False", "--prediction data", "no effect on rk"),
     Line("--disc vp", "--grid vp", "0.0105 to 125, the range of VP(beta_d=19.1, beta_min=0.1)"),
     Line("--disc ve", "--grid ve", "0.02 to 100"),
     Line("--disc iddpm", "--grid iddpm", "0.002 to 81"),
     Line("--disc edm", "--grid karras", "0.002 to 80; if left out"),
     Line("--sigma_min X --sigma_max Y", "--nsr-min X --nsr-max Y", "kept inside the levels that the network knows"),
     Line("--rho P", "--rho P", "of --disc edm"),
-    Line("--schedule vp --scaling vp", "--schedule vp", "its betas have the range of levels, where a VP schedule can (else 19.9 and 0.1)"),
+    Line(
+        "--schedule vp --scaling vp",
+        "--schedule vp",
+        "its betas are fitted to the range of levels, beta_min below 0 included, if levels then rise with t (else 19.9 and 0.1)",
+    ),
     Line("--schedule vp --scaling none", 'Rescaled(VP(...), "none") in Python', "likewise"),
     Line("--schedule ve --scaling none", "--schedule ve"),
     Line("--schedule ve --scaling vp", 'Rescaled(VE(), "vp") in Python'),
     Line("--schedule linear --scaling none", "--schedule edm", "if left out"),
     Line("--schedule linear --scaling vp", 'Rescaled(EDM(), "vp") in Python'),
-    Line("--c2 X", "--r X", "order 3: --r X,0.6667; no effect on orders 1 and 4"),
+    Line("--c2 X", "--r X", "order 3: --r X,0.6667, X before or behind it; no effect on orders 1 and 4"),
     Line("--butcher_type 2a|2b|3a|3b", "--variant 2a|2b|3a|3b", "no effect on rk and on orders 1 and 4"),
     Line("--noise_type gaussian", "--noise gaussian", "if left out"),
     Line("--noise_type discrete", "--noise two-point", "mean 0 and variance 1"),
-    Line("--S_churn, --S_min, --S_max", "the same", "of rk; levels as sigma / alpha"),
-    Line("--S_noise X", "--s-noise X", "multiplies all noise"),
+    Line("--S_churn, --S_min, --S_max", "the same", "of every solver: churn, then the step; levels as sigma / alpha"),
+    Line("--S_noise X", "the same", "multiplies the churn's noise; without churn it does nothing (--s-noise multiplies all noise)"),
+    Line(
+        "an iDDPM network", "--stages free", "ends of steps are known levels, stages are not rounded; order 3 on linear, none: nothing is"
+    ),
     Line("--network FILE", "--model FILE", "a .pkl is converted first: `seeds convert`"),
-    Line("--outdir, --seeds, --class, --batch, --subdirs", "the same", "`--seeds=1-100` works; every seed has noise of its own"),
+    Line(
+        "--outdir, --seeds, --class, --batch, --subdirs",
+        "the same",
+        "`--seeds=1-100` works, 0-63 if left out; every seed has noise of its own",
+    ),
 )
 
 
-def translate(options: Mapping[str, Any], nsr_range: tuple[float, float] | None = None) -> dict[str, Any]:
+def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any]:
     """The authors' options as arguments of `seeds.plan`, and `noise` where it is given.
 
     Args:
-        options: by their names, values read; sigma_min, sigma_max and S_noise as nsr_min, nsr_max, s_noise.
-        nsr_range: levels that the network knows; the range is cut to them.
+        options: by their names, values read; sigma_min and sigma_max as nsr_min, nsr_max.
+        denoiser: what is to be asked, if that is known: the range is cut to its `nsr_range`; one with a `round_nsr` is asked as iDDPM's networks are
+            there; one with EDM's preconditioning is interpolated in its raw output where theirs are.
     Raises: ValueError naming the option and the values it takes.
     """
     family, disc = SOLVERS[options["solver"]], options.get("disc", "edm")
     grid, (low, high) = lookup("--disc", disc, DISC), RANGES.get(disc, (0.0, 0.0))
-    known = nsr_range or (0.0, float("inf"))
+    known = getattr(denoiser, "nsr_range", None) or (0.0, float("inf"))
     low, high = max(options.get("nsr_min", low), known[0]), min(options.get("nsr_max", high), known[1])
     betas = _betas(low, high)
     ours: dict[str, Any] = {"steps": _intervals(options.get("steps", 18)), "grid": grid, "nsr_min": low, "nsr_max": high}
     ours["schedule"] = _schedule(options.get("schedule", "linear"), options.get("scaling", "none"), betas)
     if disc == "vp":
         ours |= {"beta_d": betas[0], "beta_min": betas[1]}
-    ours |= {name: options[name] for name in ("final", "s_noise") if name in options}
+    if "final" in options:
+        ours["final"] = options["final"]
     if disc == "edm" and "rho" in options:
         ours["rho"] = options["rho"]
     if "noise_type" in options:
         ours["noise"] = lookup("--noise_type", options["noise_type"], NOISE)
-    return ours | (_runge_kutta(options) if family == "rk" else _exponential(family, options))
-
-
-def _exponential(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    order = _order(options, 3, 4)
     if options.get("S_churn", 0) != 0:
-        raise ValueError(f"`--S_churn` = {options['S_churn']:g} belongs to --solver rk; etd-serk has noise of its own. Leave it out.")
-    ours: dict[str, Any] = {"solver": f"{family}-{order}", "prediction": PREDICTION[options.get("noise_pred", False)]}
+        ours |= {name: options[name] for name in SHARED if name in options}
+    ours |= _runge_kutta(options) if family == "rk" else _exponential(family, options, _raw_std(denoiser))
+    if getattr(denoiser, "round_nsr", None) is not None:
+        ours |= {"round_nsr": None} if family != "rk" and ours["solver"][-1] == "3" and _is_edm(options) else {"stages": "free"}
+    return ours
+
+
+def _raw_std(denoiser: Any) -> float | None:
+    """The data's standard deviation in EDM's preconditioning of this network, if it has that."""
+    if getattr(denoiser, "output", None) == "edm_raw":
+        return denoiser.sd
+    return getattr(getattr(denoiser, "preconditioner", None), "sigma_data", None)
+
+
+def _is_edm(options: Mapping[str, Any]) -> bool:
+    """EDM's own process: sigma = t, alpha = 1."""
+    return options.get("schedule", "linear") == "linear" and options.get("scaling", "none") == "none"
+
+
+def _exponential(family: str, options: Mapping[str, Any], raw_std: float | None) -> dict[str, Any]:
+    order = _order(options, 4)
+    ours: dict[str, Any] = {"solver": f"{family}-{order}", "prediction": PREDICTION[options.get("noise_pred", True)]}
+    if ours["prediction"] == "noise" and raw_std is not None and _is_edm(options) and options.get("disc", "edm") == "edm":
+        ours |= {"prediction": "edm_raw"} | ({} if raw_std == 0.5 else {"sd": raw_std})
     if order in VARIANTS:
         if "c2" in options:
-            ours["r"] = options["c2"] if order == 2 else (options["c2"], 2 / 3)
+            ours["r"] = _c2(options) if order == 2 else (_c2(options), 2 / 3)
         if "butcher_type" in options:
             if options["butcher_type"] not in VARIANTS[order]:
                 takes = " or ".join(VARIANTS[order])
@@ -108,15 +139,21 @@ def _exponential(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _runge_kutta(options: Mapping[str, Any]) -> dict[str, Any]:
-    order = _order(options, 2, 2)
+    order = _order(options, 2)
     ours: dict[str, Any] = {"solver": f"rk-{order}", "variable": "t"}
     if order == 2 and "c2" in options:
-        ours["r"] = options["c2"]
-    return ours | {name: options[name] for name in ("S_churn", "S_min", "S_max") if name in options}
+        ours["r"] = _c2(options)
+    return ours
 
 
-def _order(options: Mapping[str, Any], default: int, most: int) -> int:
-    order = options.get("order", default)
+def _c2(options: Mapping[str, Any]) -> float:
+    if not 0 < options["c2"] <= 1:
+        raise ValueError(f"`--c2` = {options['c2']:g}, but it is the place of a stage inside its step: above 0, at most 1.")
+    return options["c2"]
+
+
+def _order(options: Mapping[str, Any], most: int) -> int:
+    order = options.get("order", 1)
     if not 1 <= order <= most:
         raise ValueError(f"`--order` = {order}, but --solver {options['solver']} has orders 1 to {most}.")
     return order
@@ -129,9 +166,10 @@ def _intervals(levels: int) -> int:
 
 
 def _betas(low: float, high: float) -> tuple[float, float]:
-    """Of the VP schedule that has this range of levels; of Song's where none has."""
-    betas = vp_betas(low, high)
-    return betas if min(betas) > 0 else (19.9, 0.1)
+    """Of the VP schedule that has this range of levels between t = 1e-3 and 1; of Song's where none has, whose levels rise with t all the way."""
+    beta_d, beta_min = vp_betas(low, high)
+    rises = beta_d > 0 and beta_d / 2 * VP.t_min + beta_min > 0
+    return (beta_d, beta_min) if rises else (19.9, 0.1)
 
 
 def _schedule(name: str, scaling: str, betas: tuple[float, float]) -> Schedule:
@@ -153,9 +191,11 @@ Scripts written for the SEEDS authors' code, and for EDM's, keep working: with `
 """
     lines = "".join(f"| {_code(line.theirs)} | {_code(line.ours)} | {line.note} |\n" for line in TABLE)
     tail = """
-Two things differ on purpose. Their code leaves out the last interval, so its images keep noise of the lowest level; here one more call
-denoises them (`--final none` leaves it out too). And their coefficients are wrong in places: these are the methods of the paper, not
-the numbers of that code.
+Two things differ on purpose. Their etd-serk and etd-erk leave out the last interval, so their images keep noise of the lowest level; here one more
+call denoises them (`--final none` leaves it out too). Their rk takes it, by a step of Euler's to 0, which on linear, none is D, as here; on the other
+schedules it stops about half-way, (x + D) / 2 on ve, and here it is D. And their coefficients are wrong in places
+([differences.md](differences.md)): these are the methods of the paper, not the numbers of that code. Where those are right, both give the same
+numbers to 1e-13 in float64.
 """
     return head + lines + tail
 

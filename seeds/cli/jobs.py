@@ -48,7 +48,7 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     from seeds.sampling import plan_for
 
     own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype")}
-    arguments = options.arguments(own, getattr(found.denoiser, "nsr_range", None))
+    arguments = options.arguments(own, found.denoiser)
     noise = arguments.pop("noise", "gaussian")
     return runs.Job(
         found.denoiser,

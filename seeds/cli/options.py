@@ -17,7 +17,16 @@ from seeds.solvers import SOLVERS, Option
 STEPS = 20
 OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
 """The options of the registered solvers."""
-OURS_ONLY = ("grid", "sigmas", "prediction", "eta", *(name for name in OF_SOLVERS if name not in authors.SHARED), "noise")
+OURS_ONLY = (
+    "grid",
+    "sigmas",
+    "prediction",
+    "eta",
+    *(name for name in OF_SOLVERS if name not in authors.SHARED),
+    "noise",
+    "s_noise",
+    "stages",
+)
 """Options that the authors' spelling does not have."""
 
 
@@ -149,7 +158,10 @@ _OPTIONS = (
     click.option("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
     click.option("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
     click.option("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
-    click.option("--s-noise", "--S_noise", "s_noise", type=float, help="Multiplies the noise; anything but 1 is not exact."),
+    click.option(
+        "--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"
+    ),
+    click.option("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
     *_solver_options(),
     _hidden("--order", type=int),
     _hidden("--noise_pred", type=bool),
@@ -167,22 +179,23 @@ def plan_options(function: Callable) -> Callable:
     return function
 
 
-def arguments(options: dict[str, Any], nsr_range: tuple[float, float] | None = None) -> dict[str, Any]:
+def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
     """The options given, in either spelling, as arguments of `seeds.plan`, and `noise`.
 
     Args:
-        nsr_range: levels the model knows.
+        denoiser: what is to be asked, if that is known.
     Raises: ValueError if the two spellings are mixed.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("solver") in authors.SOLVERS:
         mixed = [name for name in OURS_ONLY if name in given]
         if mixed:
+            name = mixed[0].replace("_", "-")
             raise ValueError(
-                f"`--{mixed[0]}` is of another spelling than `--solver {given['solver']}`, which is the authors'. Say it all in one of them: "
+                f"`--{name}` is of another spelling than `--solver {given['solver']}`, which is the authors'. Say it all in one of them: "
                 "docs/authors-options.md has both side by side."
             )
-        return authors.translate(given, nsr_range)
+        return authors.translate(given, denoiser)
     mixed = [name for name in authors.ONLY if name in given]
     if mixed:
         raise ValueError(

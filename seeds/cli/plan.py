@@ -28,24 +28,30 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
 
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
-    given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, getattr(denoiser, "nsr_range", None))
+    given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, denoiser)
     made = plan_for(denoiser, **given)
     if as_json:
         click.echo(made.to_json())
         return
     click.echo(made.table())
-    for line in _laws(made, given):
+    churned = given.get("S_churn", 0) > 0
+    for line in _laws(plan_for(denoiser, **given | {"S_churn": 0.0}) if churned else made, given):
         click.echo(line)
 
 
 def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
-    """What is known of the solver, and its exactness laws tested on this plan."""
+    """What is known of the solver, and its exactness laws tested on this plan, which has no churn."""
     solver = find_solver(given["solver"])
     orders = solver.orders(**{name: given[name] for name in solver.options if name in given})
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
     if not solver.interpolates:
         return
-    form, eta = lookup("prediction", given["prediction"], PREDICTIONS)(), Eta(given.get("eta", solver.eta))
+    form, eta = (
+        lookup("prediction", given["prediction"], PREDICTIONS)(*([given["sd"]] if "sd" in given else [])),
+        Eta(given.get("eta", solver.eta)),
+    )
+    if given.get("S_churn", 0) > 0:
+        yield "The laws are those of the steps, without the churn before them."
     yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
     if given.get("s_noise", 1) == 1:
         yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."

@@ -24,6 +24,7 @@ CASES_3: Cases = (
     {"variant": "3a", "r": (0.25, 0.8)},
     {"variant": "3b", "r": (0.5, 1.0)},
     {"variant": "3b", "r": (0.4, 2 / 3)},
+    {"variant": "3a", "r": (0.8, 2 / 3)},
 )
 CASES_RK_1: Cases = ({}, {"variable": "t"})
 CASES_RK_2: Cases = ({}, {"r": 1 / 2}, {"r": 2 / 3}, {"variable": "t"}, {"variable": "t", "r": 1 / 2})

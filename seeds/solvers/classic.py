@@ -7,9 +7,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from seeds.integrals import Eta
-from seeds.plans import SAME, Point
+from seeds.plans import Point
 from seeds.predictions import Prediction
 from seeds.schedules import Discrete
+from seeds.solvers.churn import Amount, Churn, Highest, Louder, Lowest
 from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer
 
@@ -44,29 +45,6 @@ def in_t(levels: Levels, at: Point) -> Slope:
 VARIABLES: dict[str, Callable[[Levels, Point], Slope]] = {"nsr": in_nsr, "t": in_t}
 
 
-class Churn(NamedTuple):
-    """EDM's churn: before a step from a level with S_min <= nsr <= S_max, noise lifts the state to nsr (1 + gamma), gamma = min(S_churn/n, sqrt(2) - 1).
-
-    n counts the levels of the whole grid (EDM's num_steps). Source: Karras et al. 2022 (arXiv:2206.00364), Algorithm 2.
-    """
-
-    S_churn: float = 0.0
-    S_min: float = 0.0
-    S_max: float = math.inf
-
-    def before(self, write: Writer, levels: Levels) -> None:
-        """Lifts the newest state, if this level is churned. The model is then asked at the lifted point."""
-        nsr = write.at.nsr
-        gamma = min(self.S_churn / levels.total, math.sqrt(2) - 1)
-        if gamma > 0 and self.S_min <= nsr <= self.S_max:
-            (lifted,) = levels.at_lam(np.array([-math.log(nsr * (1 + gamma))]))
-            if lifted.nsr > nsr * (1 + SAME):  # a network may know no level above
-                write.renoise(lifted)
-
-
-Amount = Annotated[float, "EDM's churn: noise put back before a step"]
-Lowest = Annotated[float, "lowest level, as nsr, that is churned"]
-Highest = Annotated[float, "highest level, as nsr, that is churned"]
 Variable = Annotated[str, "what steps are taken in: nsr, as EDM's, or t of the schedule"]
 
 
@@ -79,10 +57,11 @@ def euler(
     S_churn: Amount = 0.0,
     S_min: Lowest = 0.0,
     S_max: Highest = math.inf,
+    S_noise: Louder = 1.0,
     variable: Variable = "nsr",
 ) -> None:
     """Writes Euler steps for the probability-flow ODE, with churn: `runge_kutta` with one stage."""
-    runge_kutta(write, levels, stages=1, variable=variable, churn=Churn(S_churn, S_min, S_max))
+    runge_kutta(write, levels, stages=1, variable=variable, churn=Churn(S_churn, S_min, S_max, S_noise))
 
 
 def two_stages(
@@ -95,10 +74,11 @@ def two_stages(
     S_churn: Amount = 0.0,
     S_min: Lowest = 0.0,
     S_max: Highest = math.inf,
+    S_noise: Louder = 1.0,
     variable: Variable = "nsr",
 ) -> None:
     """Writes two-stage Runge-Kutta steps for the probability-flow ODE, with churn: `runge_kutta`."""
-    runge_kutta(write, levels, stages=2, r=r, variable=variable, churn=Churn(S_churn, S_min, S_max))
+    runge_kutta(write, levels, stages=2, r=r, variable=variable, churn=Churn(S_churn, S_min, S_max, S_noise))
 
 
 def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, variable: str = "nsr", churn: Churn) -> None:
@@ -108,12 +88,10 @@ def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, v
     the schedule, which must be smooth. Churn is applied before each step, before the first call and before the final denoise alike.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), Algorithms 1 and 2.
-    Raises: ValueError if r is not in (0, 1], a churn number is negative, or `variable` is unknown.
+    Raises: ValueError if r is not in (0, 1], or `variable` is unknown.
     """
     if isinstance(r, str) or np.ndim(r) != 0 or not 0 < r <= 1:
         raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r!r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
-    if not all(number >= 0 for number in churn):
-        raise ValueError("`S_churn`, `S_min` and `S_max` must be at least 0, but are {}, {}, {}.".format(*churn))
     if variable not in VARIABLES:
         raise ValueError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
     if variable == "t" and isinstance(levels.schedule, Discrete):
@@ -128,7 +106,7 @@ def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, v
         ds = k1.s - k0.s
         stage = None
         if stages == 2:
-            (stage,) = [p1] if r == 1 else levels.at_lam(np.array([_lam_of(levels, variable, k0.s + r * ds)]))
+            (stage,) = [p1] if r == 1 else levels.stages_at(np.array([_lam_of(levels, variable, k0.s + r * ds)]))
             if not (stage.nsr < p0.nsr):
                 stage = None  # the network knows no level in between: an Euler step
         if stage is None:

@@ -24,12 +24,14 @@ class Levels:
         points: (N + 1) levels; the first may be SNR 0 (alpha = 0).
         round_nsr: the levels a network can really be asked, as a rounding of nsr; None if it can be asked anywhere.
         total: levels of the whole grid, before `start` and `stop` cut it (EDM's num_steps: what S_churn is shared among).
+        free_stages: stages inside a step stay where the method puts them, and the network rounds inside; only ends of steps are known levels.
     """
 
     schedule: Schedule
     points: tuple[Point, ...]
     round_nsr: Round | None = None
     total: int = 0
+    free_stages: bool = False
 
     @property
     def steps(self) -> Iterator[tuple[Point, Point]]:
@@ -50,6 +52,10 @@ class Levels:
         if self.round_nsr is None:
             return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_lam(lam)))
         return points_at(self.schedule, np.atleast_1d(self.schedule.t_of_nsr(_rounded(self.round_nsr, np.exp(-lam)))))
+
+    def stages_at(self, lam: np.ndarray) -> list[Point]:
+        """The same for stages inside a step, which `free_stages` leaves where they are."""
+        return (replace(self, round_nsr=None) if self.free_stages else self).at_lam(lam)
 
 
 def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from seeds.integrals import Eta
 from seeds.names import lookup, near_names
 from seeds.predictions import Prediction
+from seeds.solvers.churn import Churn
 from seeds.solvers.levels import Levels
 from seeds.solvers.singlestep import singlestep
 from seeds.solvers.writer import Writer
@@ -82,8 +83,8 @@ class Solver:
 
     @cached_property
     def options(self) -> dict[str, Option]:
-        """Its options by name."""
-        return options_of(self.tableau or self.build)
+        """Its options by name; a tableau's steps may have churn before them."""
+        return options_of(self.tableau) | options_of(Churn) if self.tableau else options_of(self.build)
 
     def orders(self, **options: Any) -> Orders:
         """Its measured orders under these options."""
@@ -162,19 +163,24 @@ def tableau_solver(
     """A solver from a family of tableaus: with any eta, or, if `eta` is 0, of the ODE alone.
 
     Args:
-        family: `family(**options)` gives the table. Its arguments are the options.
+        family: `family(**options)` gives the table. Its arguments are the options, beside those of EDM's churn.
         at: `at(positions, **options)` gives the table for moved stages, where a network knows some levels only; it is handed every option.
     """
 
     def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:
-        given = inspect.signature(family).bind(**options)
+        own = _own(options)
+        given = inspect.signature(family).bind(**own)
         given.apply_defaults()
         moved = None if at is None else lambda positions: at(positions, **given.arguments)
-        singlestep(write, levels, prediction, eta, family(**options), moved)
+        churn = Churn(**{name: value for name, value in options.items() if name not in own})
+        singlestep(write, levels, prediction, eta, family(**own), moved, churn)
 
     def order(**options: Any) -> Orders:
-        measured = family(**options).orders
+        measured = family(**_own(options)).orders
         return measured if eta else measured._replace(weak=None)
+
+    def _own(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name not in options_of(Churn)}
 
     noise = "eta" if eta else None
     return Solver(name, build, order, noise=noise, eta=eta, cases=cases, twin=twin, tableau=family, note=note)

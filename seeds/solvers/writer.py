@@ -47,11 +47,14 @@ class Writer:
         self.rows.append(Row(self.at, terms((x or {}).items()), terms((d or {}).items()), noise, completes))
         self.at = to
 
-    def renoise(self, to: Point) -> None:
-        """Moves the newest state back to a noisier level with fresh noise (churn): x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z."""
+    def renoise(self, to: Point, s_noise: float = 1.0) -> None:
+        """Moves the newest state back to a noisier level with fresh noise (churn): x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z.
+
+        `s_noise` scales this noise, on top of the writer's own.
+        """
         here = self.at
         scale = to.alpha / here.alpha
-        weight = self.s_noise * to.alpha * math.sqrt(to.nsr**2 - here.nsr**2)
+        weight = s_noise * self.s_noise * to.alpha * math.sqrt(to.nsr**2 - here.nsr**2)
         z = (self.draw(to.lam, here.lam, "churn"), weight)
 
         def scaled(pairs: Terms) -> Terms:

@@ -34,6 +34,13 @@ def test_weak_order(solver, case, prediction):
         assert measured < declared + TOLERANCE, f"{solver} {case}: weak order {measured:.2f}, declared {declared}"
 
 
+@pytest.mark.parametrize(("solver", "eta"), [("seeds-2", 1.0), ("erk-2", 0.0)])
+def test_churn_before_exponential_steps_keeps_their_order(solver, eta):
+    """What churn adds is what the higher level has more, so the marginals stay, and the order is that of the steps."""
+    measured = slope(gaussian_errors(seeds.plan, solver, eta=eta, S_churn=5.0))
+    assert measured > SOLVERS[solver].orders().ode - TOLERANCE
+
+
 def test_every_solver_declares_an_order():
     assert {name for name, _ in CASES} == set(SOLVERS)
     for name, case in CASES:

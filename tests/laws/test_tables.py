@@ -1,10 +1,16 @@
 """The published numbers, literally: free positions give other valid methods, so no law can tell a wrong r from a right one."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
+import torch
 
+import seeds
+from seeds.integrals import NODES, WEIGHTS
 from seeds.solvers import SOLVERS
+from seeds.stepper import run
 from seeds.tableaus import Tableau, interpolate, order_1, order_2, order_3, order_4
 
 
@@ -138,9 +144,41 @@ def test_a_wrong_table_says_what_is_wrong():
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: order_2(r=0.0), r"`r` of a two-stage method must be in \(0, 1\], but is 0.0"),
     (lambda: order_2("3a"), "`variant` must be one of 2a, 2b, but is '3a'"),
-    (lambda: order_3(r=(0.7, 0.7)), r"0 < r1 < r2 <= 1, but is \(0.7, 0.7\)"),
-    (lambda: order_3(r=(0.7, math.nan)), "0 < r1 < r2 <= 1"),
+    (lambda: order_3("3b", r=(0.7, 0.7)), r"must be \(r1, r2\), not equal, each in \(0, 1\], but is \(0.7, 0.7\)"),
+    (lambda: order_3(r=(0.7, math.nan)), r"must be \(r1, r2\) each in \(0, 1\]"),
+    (lambda: order_3(r=(1.2, 0.5)), r"each in \(0, 1\]"),
 ])  # fmt: skip
 def test_wrong_options_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_erk_4_in_noise_prediction_is_the_published_table_on_x_over_sigma():
+    """Hochbruck and Ostermann 2005, (5.19), written out for w = x / sigma:  dw/dlam = w - eps, so z = h; the model is nonlinear."""
+
+    def phi(k, z):
+        return np.sum(WEIGHTS * np.exp((1 - NODES) * z) * NODES ** (k - 1)) / math.factorial(k - 1)
+
+    nsr = np.array([9.0, 2.0, 0.9, 0.1, 0.02])
+    plan = seeds.plan("erk-4", sigmas=nsr, schedule="vp", prediction="noise", final="none")
+    y = start = torch.linspace(-20, 20, 9, dtype=torch.float64)
+    for n0, n1 in itertools.pairwise(nsr):
+        h = math.log(n0 / n1)
+        at = {c: n0 * math.exp(-c * h) for c in (0, 0.5, 1)}
+        p = {(k, c): phi(k, c * h) for k in (1, 2, 3) for c in (0.5, 1)}
+        a52 = p[2, 0.5] / 2 - p[3, 1] + p[2, 1] / 4 - p[3, 0.5] / 2
+        a54 = p[2, 0.5] / 4 - a52
+        w, f = y / n0, []
+        for c, row in (
+            (0, ()),
+            (0.5, (p[1, 0.5] / 2,)),
+            (0.5, (p[1, 0.5] / 2 - p[2, 0.5], p[2, 0.5])),
+            (1, (p[1, 1] - 2 * p[2, 1], p[2, 1], p[2, 1])),
+            (0.5, (p[1, 0.5] / 2 - 2 * a52 - a54, a52, a52, a54)),
+        ):
+            stage = math.exp(c * h) * w + h * sum(weight * force for weight, force in zip(row, f, strict=True))
+            f.append((torch.tanh(stage * at[c]) - stage * at[c]) / at[c])
+        step = (p[1, 1] - 3 * p[2, 1] + 4 * p[3, 1], 0, 0, 4 * p[3, 1] - p[2, 1], 4 * p[2, 1] - 8 * p[3, 1])
+        y = n1 * (math.exp(h) * w + h * sum(weight * force for weight, force in zip(step, f, strict=True)))
+    found = run(plan, lambda x, at: torch.tanh(x / at.alpha), start * plan.start.alpha, None) / plan.end.alpha
+    torch.testing.assert_close(found, y, rtol=1e-12, atol=1e-12)

@@ -461,7 +461,7 @@ def test_the_source_of_images_must_be_plain(tmp_path, detector):
         ((tmp_path / "images.npz", "--solver", "seeds-3"), "`--solver` is for images that a model draws"),
         ((tmp_path / "images.npz", "--class", 3), "`--class` is for images that a model draws"),
         ((tmp_path / "images.npz", "--nsr-min", 0.1), "`--nsr-min` is for images that a model draws"),
-        ((tmp_path / "images.npz", "--S_noise", 1), "`--s-noise` is for images that a model draws"),
+        ((tmp_path / "images.npz", "--S_noise", 1), "`--S_noise` is for images that a model draws"),
         (("--model", "toy:colour"), "Say which images the model is to draw"),
     ):
         failed = run(is_, *arguments, *extract)

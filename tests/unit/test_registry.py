@@ -31,7 +31,9 @@ def test_a_solver_is_accepted_wherever_a_name_is():
 def test_options_come_from_the_signature():
     boost, plain = OWN.options.values()
     assert boost == ("boost", float, 1.0, "makes the first step longer") and plain == ("plain", bool, True, "")
-    assert list(SOLVERS["seeds-2"].options) == ["variant", "r"] and SOLVERS["rk-1"].options["S_max"].default == float("inf")
+    assert list(SOLVERS["seeds-2"].options) == ["variant", "r", "S_churn", "S_min", "S_max", "S_noise"] and SOLVERS["rk-1"].options[
+        "S_max"
+    ].default == float("inf")
 
 
 @pytest.mark.parametrize(("make", "words"), [

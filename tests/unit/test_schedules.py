@@ -149,7 +149,11 @@ def test_rounding_goes_to_levels_of_the_table():
 @pytest.mark.parametrize(
     "make, sentence",
     [
-        (lambda: VP(beta_min=0.0), r"`beta_min` = 0.0 must be finite and above 0"),
+        (
+            lambda: VP(beta_min=-0.01),
+            r"`beta_min` = -0.01 must be finite and above 0, or so little below that b\(t\) > 0 from t_min = 0.001 on",
+        ),
+        (lambda: VP(beta_min=-0.005).alpha(1e-5), r"VP with beta_min = -0.005 has no level at t = 1e-05"),
         (lambda: VP(beta_d=-1.0), r"`beta_d` = -1.0 must be finite and at least 0"),
         (lambda: EDM(t_min=80, t_max=0.002), r"`t_min` = 80, `t_max` = 0.002, but 0 < t_min < t_max must hold"),
         (lambda: Flow(t_max=1.5), r"t_max <= 1 must hold"),
@@ -198,3 +202,12 @@ def test_rescaled_is_refused_where_it_means_nothing():
     assert Rescaled(Flow(), "vp").sigma(1.0) == 1 and Rescaled(Flow(), "vp").alpha(1.0) == 0
     with pytest.raises(ValueError, match="does not reach SNR 0"):
         Rescaled(Flow(), "none").sigma(1.0)
+
+
+@pytest.mark.parametrize("beta_min", [0.0, -0.0048])
+def test_vp_without_a_rate_at_0_or_with_one_below(beta_min):
+    """As fits to a range of levels have it: t -> lam -> t, and the formula itself."""
+    path, t = VP(17.6, beta_min), np.geomspace(1e-3, 1.0, 40)
+    np.testing.assert_allclose(path.nsr(t), np.sqrt(np.expm1(17.6 * t**2 / 2 + beta_min * t)), rtol=1e-12)
+    np.testing.assert_allclose(path.t_of_lam(path.lam(t)), t, rtol=1e-12)
+    np.testing.assert_allclose(path.t_of_nsr(path.nsr(t)), t, rtol=1e-12)
