@@ -20,20 +20,21 @@ WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero
 class Watch(TorchDispatchMode):
     """Looks at every operation inside: raises where the host would wait for the device, and keeps what the tensors are.
 
-    A number of one element that lies on the host (a level's coefficient) may be read, where `device` is no CPU.
-
+    Args:
+        numbers: a tensor of one element may be read: on the CPU nothing tells a coefficient of the host's from a state of the device's.
     Attributes:
         dtypes: of all floating point tensors with more than one element that were made on `device`, with the most elements of each.
         peak: the most bytes that the tensors made inside held at once.
     """
 
-    def __init__(self, device="cpu"):
+    def __init__(self, device="cpu", numbers=False):
         super().__init__()
+        self.numbers = numbers
         self.device, self.dtypes, self.held, self.peak, self._known = torch.device(device), {}, 0, 0, {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name, given = func.overloadpacket.__name__, [it for it in tree_leaves((args, kwargs)) if isinstance(it, torch.Tensor)]
-        ours = any(it.device.type == self.device.type for it in given)
+        ours = any(it.device.type == self.device.type and (it.numel() > 1 or not self.numbers) for it in given)
         assert not (ours and name in WAITS), f"{name} makes the host wait for the device"
         out = func(*args, **(kwargs or {}))
         for made in tree_leaves(out):

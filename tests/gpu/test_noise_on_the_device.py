@@ -41,7 +41,7 @@ def test_golden_values(device):
 def test_the_bits_are_those_of_the_cpu_in_any_chunks(device, chunk, shape, monkeypatch):
     monkeypatch.setattr(drawing, "CHUNK", chunk)
     for make in NOISES.values():
-        for draw, stream in ((-1, INITIAL), (0, PATH), (3, CHURN), (2**62 - 1, PATH)):
+        for draw, stream in ((-1, INITIAL), (0, PATH), (3, CHURN), (2**30 - 1, PATH)):
             made = make(SEEDS, draw, shape, stream, device=torch.device(device))
             assert made.shape == (4, *shape) and torch.equal(made.cpu(), make(SEEDS, draw, shape, stream))
     assert gaussian([], 0, shape, device=torch.device(device)).shape == (0, *shape)
