@@ -1,9 +1,10 @@
 """Checkpoints of the EDM family (`*.pkl`): what the pickled objects mean, read with the machine of `pickles`.
 
-The root is a dict whose `ema` entry is the network: nested persistent records (class name, attribute dict, and source text, which is dropped
-unread). Weights are legacy torch storages inside byte strings, themselves pickles, read with a second table of names.
+The root is a dict whose `ema` entry is the network: nested persistent records (class name, attribute dict, and source text, which is hashed and
+dropped, never run). Weights are legacy torch storages inside byte strings, themselves pickles, read with a second table of names.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,13 @@ from seeds.checkpoints.pickles import Inert, Machine, Name
 
 MAX_ENTRIES, MAX_DEPTH, MAX_NAME = 50_000, 12, 200  # the largest published network has some 1,500 entries, 5 deep
 _ATTRIBUTES = ("sigma_min", "sigma_max", "sigma_data", "beta_d", "beta_min", "M", "epsilon_t", "C_1", "C_2", "use_fp16")
+PUBLISHED_SOURCES = frozenset(
+    {
+        "5db27dcd96674b95c72d5e6491b879cdc35e24039ada3411b4b46a28ed1fe284",
+        "2294828d5f59f5fd008f7141e6b8af2095918f2ce019f280a933e4779b5c3cef",
+    }
+)
+"""SHA-256 of the two published versions of the reference's network file, whose arithmetic `seeds.networks` and `seeds.preconditioners` have."""
 _MAGIC, _LEGACY = 0x1950A86A20F9469CFC6C, 1001
 
 _STORAGES = {
@@ -35,10 +43,10 @@ _STORAGES = {
 
 
 class Record(Inert):
-    """A module or other persistent object: its class name and attributes, and nothing that acts."""
+    """A module or other persistent object: its class name and attributes, the hash of its source text, and nothing that acts."""
 
-    def __init__(self, class_name: str, state: Any = None) -> None:
-        self.class_name, self.state = class_name, state
+    def __init__(self, class_name: str, state: Any = None, source: str | None = None) -> None:
+        self.class_name, self.state, self.source = class_name, state, source
 
     def set_state(self, state: Any) -> None:
         self.state = state
@@ -75,13 +83,15 @@ class View:
 
 
 class EDMPickle(NamedTuple):
-    """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the weights in order."""
+    """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the weights in order, and the
+    SHA-256 of the source texts of all modules of its network."""
 
     class_name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     attributes: dict[str, Any]
     state: dict[str, Tensor]
+    sources: tuple[str, ...]
 
 
 def read(data: bytes) -> EDMPickle:
@@ -97,7 +107,9 @@ def read(data: bytes) -> EDMPickle:
     if not isinstance(record, Record) or not isinstance(record.state, dict):
         raise CheckpointError("it has no network under the key 'ema'")
     attributes = {key: record.state[key] for key in _ATTRIBUTES if isinstance(record.state.get(key), int | float)}
-    return EDMPickle(record.class_name, *_arguments(record.state), attributes, _tensors(record, limit=len(data)))
+    sources: set[str] = set()
+    tensors = _tensors(record, sources, limit=len(data))
+    return EDMPickle(record.class_name, *_arguments(record.state), attributes, tensors, tuple(sorted(sources)))
 
 
 def _arguments(state: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -108,11 +120,11 @@ def _arguments(state: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(args or ()), kwargs or {}
 
 
-def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
+def _tensors(record: Record, sources: set[str], limit: int) -> dict[str, Tensor]:
     """Parameters and buffers by dotted name, in the order of torch's state dict; never more bytes than the file has."""
     tensors: dict[str, Tensor] = {}
     total = 0
-    for name, view in _walk(record):
+    for name, view in _walk(record, sources):
         total += view.bytes
         if name in tensors or total > limit:
             raise CheckpointError(f"its weights are inconsistent at {bare(name)}: a name twice, or more weights than bytes in the file")
@@ -120,11 +132,13 @@ def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
     return tensors
 
 
-def _walk(root: Record) -> Iterator[tuple[str, View]]:
-    """Tensors by dotted name: parameters, then buffers, then the children, each in stored order."""
+def _walk(root: Record, sources: set[str]) -> Iterator[tuple[str, View]]:
+    """Tensors by dotted name: parameters, then buffers, then the children, each in stored order. Collects the hashes of source texts."""
     waiting, seen = [("", root, 0)], 0
     while waiting:
         prefix, record, depth = waiting.pop()
+        if record.source is not None:
+            sources.add(record.source)
         own = _part(record, "_parameters") | _part(record, "_buffers")
         children = _part(record, "_modules")
         seen += 1 + len(own) + len(children)
@@ -155,7 +169,7 @@ def _part(record: Record, key: str) -> dict[str, Any]:
 def _names(machine: Machine) -> dict[tuple[str, str], Name]:
     """Every global that a checkpoint of the reference training loop asks for, by exact name."""
     return {
-        ("torch_utils.persistence", "_reconstruct_persistent_obj"): Name(_persistent),
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): Name(_persistents()),
         ("torch.nn.modules.container", "ModuleDict"): Name(_module_dict),
         ("torch.storage", "_load_from_bytes"): Name(_storages(machine)),
         ("torch._utils", "_rebuild_tensor_v2"): Name(_view),
@@ -172,13 +186,21 @@ def _wrong(what: str) -> CheckpointError:
     return CheckpointError(f"it holds {what} of a form that is not known, or not safe")
 
 
-def _persistent(args: tuple[Any, ...]) -> Record:
-    match args:
-        case ({"type": "class", "version": 6, "module_src": str(), "class_name": str(name), "state": state, **rest},) if not rest:
-            return Record(name, state)
-        case ({"type": "class", "version": int(version)},) if version != 6:
-            raise CheckpointError(f"it holds a persistent object of version {shown(version)}; only version 6 is read")
-    raise _wrong("a persistent object")
+def _persistents() -> Callable[[tuple[Any, ...]], Record]:
+    """What reads persistent objects. Each source text is hashed once, however many objects share it."""
+    hashed: dict[int, tuple[str, str]] = {}
+
+    def persistent(args: tuple[Any, ...]) -> Record:
+        match args:
+            case ({"type": "class", "version": 6, "module_src": str(text), "class_name": str(name), "state": state, **rest},) if not rest:
+                if id(text) not in hashed:
+                    hashed[id(text)] = text, hashlib.sha256(text.encode()).hexdigest()  # `text` is held, so that no other has its id
+                return Record(name, state, hashed[id(text)][1])
+            case ({"type": "class", "version": int(version)},) if version != 6:
+                raise CheckpointError(f"it holds a persistent object of version {shown(version)}; only version 6 is read")
+        raise _wrong("a persistent object")
+
+    return persistent
 
 
 def _module_dict(args: tuple[Any, ...]) -> Record:

@@ -9,6 +9,10 @@ class CheckpointError(ValueError):
     """A weight file is damaged, hostile, of another kind, or not what was asked for. Nothing of it was run; the message says what to do."""
 
 
+class CheckpointWarning(UserWarning):
+    """A weight file was read, but does not say all that its network computes; the message says what was assumed and how to check it."""
+
+
 def shown(value: Any) -> str:
     """A value from a file, fit for an error message; a container, which may be endless, by its type."""
     if isinstance(value, str):

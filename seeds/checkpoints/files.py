@@ -9,6 +9,7 @@ import math
 import operator
 import os
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from seeds import schedules
 from seeds.checkpoints import edm
-from seeds.checkpoints.errors import CheckpointError, reason
+from seeds.checkpoints.errors import CheckpointError, CheckpointWarning, reason
 from seeds.checkpoints.fetch import fetch
 from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
 from seeds.names import lookup
@@ -143,6 +144,7 @@ def convert(
     *,
     sha256: str | None = None,
     max_bytes: int = MAX_BYTES,
+    strict: bool = False,
     progress: bool = True,
     opener: OpenerDirector | None = None,
 ) -> dict[str, Any]:
@@ -153,10 +155,13 @@ def convert(
         out: the safetensors file to write; replaced if it exists, and only when all is well.
         sha256: of the source, 64 hex digits; checked before the file is read.
         max_bytes: a larger source is refused.
+        strict: refuse what would be converted with a warning.
         progress: show a bar while fetching.
         opener: what fetches; by default one that speaks https only.
 
-    Returns: the facts of `info(out)`. Raises: CheckpointError with one sentence.
+    Returns: the facts of `info(out)`; what was warned of stands there too, under about, warning.
+    Warns: CheckpointWarning if the file does not tell all that its network computes, as one that was pickled with a changed network file.
+    Raises: CheckpointError with one sentence.
     """
     if Path(out).suffix != ".safetensors":
         raise CheckpointError(f"{out} does not end in .safetensors; name the output so.")
@@ -167,21 +172,40 @@ def convert(
     if sha256 is not None and sha256.lower() != found:
         again = f" Delete {path} to fetch it again." if is_url else ""
         raise CheckpointError(f"{source} has SHA-256 {found}, not {sha256}; it is not the file you want.{again}")
+    about = {"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)}
     try:
-        denoiser = read_pickle(data, name=Path(out).stem)
+        denoiser, more = read_pickle(data, name=Path(out).stem)
     except CheckpointError as error:
         raise CheckpointError(f"{path} cannot be converted: {error}.") from None
-    about = {"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)}
     del data
-    save(denoiser, out, about=about)
+    if "warning" in more and strict:
+        raise CheckpointError(f"{path} is not converted, as `strict` (--strict) asks: {more['warning']}")
+    save(denoiser, out, about=about | more)
+    if "warning" in more:
+        warnings.warn(f"{path}: {more['warning']}", CheckpointWarning, stacklevel=2)
     return info(out)
 
 
-def read_pickle(data: bytes, name: str) -> Preconditioned:
-    """The denoiser in the bytes of an EDM-family pickle. Raises CheckpointError with a reason that continues "it cannot be read: "."""
+def read_pickle(data: bytes, name: str) -> tuple[Preconditioned, dict[str, Any]]:
+    """The denoiser in the bytes of an EDM-family pickle, and what is to be known of it: network_sha256, and a warning if its source is another.
+
+    Raises: CheckpointError with a reason that continues "it cannot be read: ".
+    """
     content = edm.read(data)
     kwargs = by_name(content.class_name, content.args, content.kwargs)
-    return _assemble(Config(content.class_name, kwargs, content.attributes), content.state, name=name)
+    denoiser = _assemble(Config(content.class_name, kwargs, content.attributes), content.state, name=name)
+    others = [source for source in content.sources if source not in edm.PUBLISHED_SOURCES]
+    about: dict[str, Any] = {"network_sha256": (others or content.sources)[0]}
+    if others:
+        about["warning"] = (
+            f"It was pickled with a network file (SHA-256 {others[0]}) that is none of the published ones. That was "
+            f"not run: its weights now serve the published {content.class_name}, and if theirs computes otherwise, as forks do under the same names, "
+            f"what is drawn is wrong. {CHECK}"
+        )
+    return denoiser, about
+
+
+CHECK = "Check it on 8 or more clean images that it was trained for: seeds.check_model(seeds.checkpoints.load(FILE), images)."
 
 
 def info(source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`seeds convert`: an EDM checkpoint, read as data, becomes safetensors."""
 
+import warnings
 from pathlib import Path
 
 import click
@@ -13,17 +14,23 @@ from seeds.cli.info import rows
 @click.argument("out", metavar="OUT.safetensors", type=options.Place(dir_okay=False))
 @click.option("--sha256", metavar="HEX", help="Refuse the source unless it has this SHA-256.")
 @click.option("--max-size", metavar="MIB", type=click.IntRange(1), default=4096, show_default=True, help="Refuse a larger source.")
-def convert(source: str, out: Path, sha256: str | None, max_size: int) -> None:
+@click.option("--strict", is_flag=True, help="Refuse what would be converted with a warning.")
+def convert(source: str, out: Path, sha256: str | None, max_size: int, strict: bool) -> None:
     """Turn an EDM pickle into safetensors, without running it.
 
-    The pickle is read as data: nothing in it runs, and its embedded source text is dropped. An https address is fetched
-    into a cache ($SEEDS_CACHE, default ~/.cache/seeds). The SHA-256 of what was read is printed; give it to --sha256 next time.
+    The pickle is read as data: nothing in it runs. Its embedded source text is hashed and dropped; where it is not the published one, the network may
+    compute otherwise than ours, and a warning says so. An https address is fetched into a cache ($SEEDS_CACHE, default ~/.cache/seeds). The SHA-256 of
+    what was read is printed; give it to --sha256 next time.
     """
-    from seeds.checkpoints import CheckpointError
+    from seeds.checkpoints import CheckpointError, CheckpointWarning
     from seeds.checkpoints import convert as convert_checkpoint
 
-    try:
-        facts = convert_checkpoint(source, out, sha256=sha256, max_bytes=max_size << 20)
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointWarning)  # it is among the facts
+        try:
+            facts = convert_checkpoint(source, out, sha256=sha256, max_bytes=max_size << 20, strict=strict)
+        except CheckpointError as error:
+            raise click.ClickException(str(error)) from None
     click.echo(rows(facts))
+    if "warning" in facts["about"]:
+        click.echo(f"Warning: {facts['about']['warning']}", err=True)

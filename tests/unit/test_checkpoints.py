@@ -20,10 +20,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from edm_data import ROOT, WHOLE, assert_answers, cases
+from pickle_writer import NET, Call, dump, fork, network, storage, tensor
 from safetensors.torch import load_file, save_file
 
 from seeds import checkpoints, iterate, schedules
-from seeds.checkpoints import CheckpointError, Config, build, convert, edm, fetch, files, info, load, save
+from seeds.checkpoints import CheckpointError, CheckpointWarning, Config, build, convert, edm, fetch, files, info, load, save
 from seeds.checkpoints.pickles import MAX_OPCODES
 from seeds.cli.convert import convert as convert_command
 from seeds.cli.info import info as info_command
@@ -35,61 +36,7 @@ from seeds.plans import Point
 BAD = sorted((ROOT / "bad").glob("bad_*.pkl"))
 GOOD = sorted((ROOT / "bad").glob("[!b]*.pkl"))
 FLAG = "EDM_FIXTURE_PWNED"
-NET = {"img_resolution": 8, "img_channels": 1, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
-
-
-# A tiny pickle writer, so that tests can say anything.
-
-
-class Call:
-    """A call of module.name with arguments, perhaps followed by a state."""
-
-    def __init__(self, name, *args, state=None):
-        self.name, self.args, self.state = name, args, state
-
-
-def dump(value) -> bytes:
-    match value:
-        case None | True | False:
-            return {None: b"N", True: b"\x88", False: b"\x89"}[value]
-        case int():
-            return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
-        case float():
-            return b"G" + struct.pack(">d", value)
-        case str():
-            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-        case bytes():
-            return b"B" + struct.pack("<I", len(value)) + value
-        case tuple():
-            return b"(" + b"".join(map(dump, value)) + b"t"
-        case list():
-            return b"](" + b"".join(map(dump, value)) + b"e"
-        case dict():
-            return b"}(" + b"".join(dump(item) for pair in value.items() for item in pair) + b"u"
-        case Call():
-            module, _, name = value.name.rpartition(".")
-            build = b"" if value.state is None else dump(value.state) + b"b"
-            return b"c" + f"{module}\n{name}\n".encode() + (dump(value.args) + b"R" if value.args != (...,) else b"") + build
-
-
-def storage(data: bytes, count: int, kind="FloatStorage", little=True, key="7", keys=("7",)) -> Call:
-    heads = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": little, "type_sizes": {}}]
-    start = b"".join(b"\x80\x02" + (b"\x8a\x0a" + h.to_bytes(10, "little") if h == heads[0] else dump(h)) + b"." for h in heads)
-    persistent = b"\x80\x02" + dump(("storage", Call(f"torch.{kind}", ...), key, "cpu", count, None)) + b"Q."
-    return Call(
-        "torch.storage._load_from_bytes", start + persistent + b"\x80\x02" + dump(list(keys)) + b"." + struct.pack("<q", count) + data
-    )
-
-
-def tensor(stored: Call, size, stride, offset=0) -> Call:
-    return Call("torch._utils._rebuild_tensor_v2", stored, offset, size, stride, False, Call("collections.OrderedDict"))
-
-
-def network(parameters: dict, **state) -> bytes:
-    state = {"_parameters": parameters, "_init_args": (), "_init_kwargs": NET} | state
-    meta = {"type": "class", "version": 6, "module_src": "", "class_name": "EDMPrecond", "state": state}
-    return b"\x80\x04" + dump({"ema": Call("torch_utils.persistence._reconstruct_persistent_obj", meta)}) + b"."
-
+pytestmark = pytest.mark.filterwarnings("ignore::seeds.checkpoints.CheckpointWarning")  # the fixtures hold no source of the reference
 
 # The reference.
 
@@ -314,7 +261,7 @@ def test_positional_arguments_stand_in_the_order_of_the_reference(name):
     for count in (2, 4, len(given)):
         args, kwargs = tuple(given.values())[:count], dict(list(given.items())[count:]) | inner
         data = network({}, _init_args=args, _init_kwargs=kwargs, _buffers=table, _modules={"model": inside})
-        back = files.read_pickle(data.replace(dump("EDMPrecond"), dump(name)), name="x")
+        back = files.read_pickle(data.replace(dump("EDMPrecond"), dump(name)), name="x")[0]
         assert back.config.kwargs == given | inner and (back.shape, back.classes, back.use_fp16) == ((1, 8, 8), 3, True)
         assert {key: getattr(back.preconditioner, key) for key in constants} == constants
         assert all(torch.equal(a, b) for a, b in zip(back.state_dict().values(), model.state_dict().values(), strict=True))
@@ -407,11 +354,65 @@ def test_mutants():
 # Conversion.
 
 
+@pytest.fixture()
+def forked(tmp_path):
+    """A checkpoint of a fork of EDM: the class names, names and shapes of the published one, and a source text of its own."""
+    source = "# c_skip and c_out as consistency models have them"
+    (tmp_path / "fork.pkl").write_bytes(fork(build(Config("EDMPrecond", NET)), source))
+    return tmp_path / "fork.pkl", hashlib.sha256(source.encode()).hexdigest()
+
+
+def test_a_fork_is_converted_with_a_warning_that_stays_in_the_file(forked):
+    source, sha256 = forked
+    out = source.with_suffix(".safetensors")
+    with pytest.warns(
+        CheckpointWarning, match=rf"fork\.pkl: It was pickled with a network file \(SHA-256 {sha256}\) that is none of the published"
+    ):
+        facts = convert(source, out)
+    assert (
+        facts["about"]["network_sha256"] == sha256
+        and "seeds.check_model(seeds.checkpoints.load(FILE), images)" in facts["about"]["warning"]
+    )
+    assert info(out)["about"] == facts["about"]
+    result = CliRunner().invoke(convert_command, [str(source), str(out)])
+    assert result.exit_code == 0 and result.stderr.startswith(f"Warning: It was pickled with a network file (SHA-256 {sha256})")
+    assert "warning = It was pickled" in CliRunner().invoke(info_command, [str(out)]).output
+
+
+def test_strict_refuses_a_fork(forked):
+    source, sha256 = forked
+    out = source.with_suffix(".safetensors")
+    with pytest.raises(CheckpointError, match=rf"fork\.pkl is not converted, as `strict` \(--strict\) asks: It was pickled .*{sha256}"):
+        convert(source, out, strict=True)
+    result = CliRunner().invoke(convert_command, [str(source), str(out), "--strict"])
+    assert result.exit_code == 1 and "none of the published ones" in result.stderr and not out.exists()
+
+
+@pytest.mark.filterwarnings("error::seeds.checkpoints.CheckpointWarning")
+@pytest.mark.parametrize("inner", [None, "# a changed U-Net under the published preconditioner"], ids=["published", "changed inside"])
+def test_every_module_of_the_network_must_be_of_a_published_source(tmp_path, monkeypatch, inner):
+    """A U-Net of another source under a published preconditioner is a fork too; loss and augmentation are no part of the network."""
+    monkeypatch.setattr(edm, "PUBLISHED_SOURCES", frozenset({hashlib.sha256(b"published").hexdigest()}))
+    path, out = tmp_path / "net.pkl", tmp_path / "net.safetensors"
+    path.write_bytes(fork(build(Config("EDMPrecond", NET)), "published", inner or "published"))
+    if inner:
+        with pytest.raises(CheckpointError, match=hashlib.sha256(inner.encode()).hexdigest()):
+            convert(path, out, strict=True)
+    else:
+        about = convert(path, out, strict=True)["about"]
+        assert "warning" not in about and about["network_sha256"] in edm.PUBLISHED_SOURCES
+
+
+def test_the_published_sources_are_two_hashes():
+    assert len(edm.PUBLISHED_SOURCES) == 2 and all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in edm.PUBLISHED_SOURCES)
+
+
 def test_convert_checks_the_hash_the_size_and_the_name(tmp_path):
     source, out = GOOD[0], tmp_path / "out.safetensors"
     right = hashlib.sha256(source.read_bytes()).hexdigest()
     facts = convert(source, out, sha256=right.upper())
-    assert facts["about"] == {"source": source.name, "source_sha256": right, "source_bytes": source.stat().st_size}
+    said = {"source": source.name, "source_sha256": right, "source_bytes": source.stat().st_size}
+    assert facts["about"] | said == facts["about"] and facts["about"].keys() - said == {"network_sha256", "warning"}
     before = out.read_bytes()
     for call, message in (
         (lambda: convert(source, out, sha256="0" * 64), f"has SHA-256 {right}, not {'0' * 64}"),
