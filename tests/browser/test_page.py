@@ -51,7 +51,9 @@ def pages(tmp_path_factory):
             by = 1e7 * 1.7 ** held["row"]
             held["frechet"] |= {"value": by, "low": by / 2, "high": 2 * by}
             held["inception_score"] |= {"value": 1 / by, "low": 0.5 / by, "high": 2 / by}
-    records = {"done": done, "running": running, "wild": wild}
+    own = study.record()
+    own["baselines"][0] |= {"name": "the reference itself", "frechet": study.estimate("Frechet distance", 1e-14)}
+    records = {"done": done, "running": running, "wild": wild, "own": own}
     for name, record in records.items():
         (folder / f"{name}.html").write_text(report.page(record, study.pictures(record)))
     return {name: (folder / f"{name}.html").as_uri() for name in records}
@@ -136,6 +138,18 @@ def test_the_page_is_quiet_and_keeps_within_its_width(chromium, screen, pages, n
         assert page.overflow() == 0
     assert page.requests() == [page.url]
     assert chromium.get_log("browser") == []
+
+
+def test_the_table_fits_a_desk(chromium, pages):
+    resize(chromium, "desk")
+    page = Page(chromium, pages["done"])
+    assert page.run("const box = document.querySelector('.box'); return box.scrollWidth - box.clientWidth") == 0
+
+
+def test_a_baseline_that_is_zero_but_for_rounding_leaves_the_lines_on_the_chart(chromium, screen, pages):
+    page = Page(chromium, pages["own"])
+    assert page.run("return document.querySelectorAll('#chart .point').length") == 12 and not page.all("#chart .point.off, #chart .base")
+    assert "Zero but for rounding, and not drawn: the reference itself" in page.one("main").text
 
 
 def test_a_policy_that_is_broken_would_be_heard(chromium, pages):
