@@ -202,8 +202,8 @@ class Integrals:
     """
 
     def __init__(self, prediction, eta: Eta, lam0: Array, h: Array):
-        self.h = np.asarray(h, dtype=np.float64)
-        self.panels = panels = Panels(eta, np.asarray(lam0, dtype=np.float64), self.h)
+        self.lam0, self.h = np.asarray(lam0, dtype=np.float64), np.asarray(h, dtype=np.float64)
+        self.panels = panels = Panels(eta, self.lam0, self.h)
         nsr = np.exp(-panels.lam)
         decay = (1 + panels.eta) * prediction.p1(nsr)
         self.phi = np.exp(-panels.sum(decay))
@@ -227,20 +227,21 @@ class Integrals:
         """(M,) variance of the noise in y; exactly 0 where eta is 0 on the whole interval."""
         return self.panels.sum((self._phi_nodes * self._nsr) ** 2 * (2 * self.panels.eta))
 
-    def lagrange(self, nodes: Array, j: int, u: Callable[[Array], Array] | None = None) -> Array:
-        """(M,) the weight of the Lagrange polynomial that is 1 at nodes[:, j] and 0 at the other nodes.
+    def lagrange(self, nodes: Array, u: Callable[[Array], Array] | None = None) -> Array:
+        """(M, k) the weights of the Lagrange polynomials: column j is 1 at nodes[:, j] and 0 at the other nodes.
 
         Args:
             nodes: (M, k) positions as lam - lam0: stages of this interval, earlier steps (negative), or its end (h).
-            j: which node.
-            u: the variable of the polynomial, a monotone function of lam; None for lam itself (theory: section 10).
+            u: the variable of the polynomials, a monotone function of lam; None for lam itself (theory: section 10).
         """
         owner, at = self.panels.owner, self.panels.offset
         if u is not None:
-            lam0 = (self.panels.lam - self.panels.offset)[np.searchsorted(owner, np.arange(self.panels.count)), 0]
-            nodes, at = u(lam0[:, None] + nodes), u(self.panels.lam)
-        basis = np.ones_like(at)
-        for i in range(nodes.shape[1]):
-            if i != j:
-                basis = basis * (at - nodes[owner, i, None]) / (nodes[owner, j] - nodes[owner, i])[:, None]
-        return self.weight(basis)
+            nodes, at = u(self.lam0[:, None] + nodes), u(self.panels.lam)
+        weights = np.empty(nodes.shape)
+        for j in range(nodes.shape[1]):
+            basis = np.ones_like(at)
+            for i in range(nodes.shape[1]):
+                if i != j:
+                    basis = basis * (at - nodes[owner, i, None]) / (nodes[owner, j] - nodes[owner, i])[:, None]
+            weights[:, j] = self.weight(basis)
+        return weights

@@ -101,11 +101,11 @@ def plan(
         }
         earlier = plan(method, **given, stop=start, **shaping, **options)
         before = Before(len(earlier.draws), earlier.nfe)
-    write = Writer(method.name, levels, s_noise=s_noise, final=final == "denoise" and stop is None)
+    form = PREDICTIONS[prediction](*([] if sd is None else [sd]))
+    write = Writer(method.name, levels, prediction=form, s_noise=s_noise, final=final == "denoise" and stop is None)
     if levels.points[0].alpha == 0 and len(levels.points) > 1:
         write.leave_snr_zero(levels.points[1], stochastic)
         levels = levels.after_first()
-    form = PREDICTIONS[prediction](*([] if sd is None else [sd]))
     method.build(write, levels, prediction=form, eta=stochastic, **options)
     if write.final:
         write.denoise()

@@ -25,7 +25,7 @@ from seeds.predictions import Prediction
 from seeds.solvers.churn import Churn
 from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer
-from seeds.tableaus import Tableau
+from seeds.tableaus import Tableau, Weights
 
 NO_CHURN = Churn()
 MERGE = 1e-9
@@ -89,51 +89,34 @@ def _write(write: Writer, tableau: Tableau, levels: Levels, prediction: Predicti
     h = np.array([point.lam for point in steps.ends]) - lam0
     ends = (*tableau.c[1:], 1.0)
     points = _points(tableau, levels, lam0, h, steps)
-    alpha, nsr = np.array([[(p.alpha, p.nsr) for p in step] for step in points]).transpose(2, 1, 0)  # (s + 1, M)
-    p, q = prediction.p(nsr), prediction.q(nsr)
     reach = {
         c: Integrals(prediction, eta, lam0, c * h) for c in {c for row in tableau.a for weights in row for _, c in weights} | set(ends)
     }
     moments = {(k, c): reach[c].moment(k) / c for row in tableau.a for weights in row for k, c in weights}
     unit = {c: prediction.q(np.exp(-lam0 - c * h)) for c in reach}
-
     marks = [0.0, *sorted(set(ends))]
     stretches = [Integrals(prediction, eta, lam0 + a * h, (b - a) * h) for a, b in pairwise(marks)]
-    std = [np.sqrt(stretch.variance()) for stretch in stretches]
+    std = np.array([np.sqrt(stretch.variance()) for stretch in stretches]).T.tolist()  # (M, stretches)
+    kept = np.array([stretch.phi for stretch in stretches]).T.tolist()
+    phi = {end: reach[end].phi.tolist() for end in ends}
 
-    rows = []
-    for i, (end, row) in enumerate(zip(ends, tableau.a, strict=True)):
-        scale = alpha[i + 1]
-        w = [
-            sum(
-                (weight * moments[k, c] * (1.0 if c == end else unit[end] / unit[c]) for (k, c), weight in weights.items()),
-                np.zeros_like(h),
-            )
-            for weights in row
-        ]
-        x = [-scale * w_j * p[j] / (q[j] * alpha[j]) for j, w_j in enumerate(w)]
-        x[0] = x[0] + scale * reach[end].phi / alpha[0]
-        d = [scale * w_j / q[j] for j, w_j in enumerate(w)]
-        z, phi = [], scale
-        for k in reversed(range(marks.index(end))):
-            z.append(phi * std[k])
-            phi = phi * stretches[k].phi
-        rows.append(tuple(np.stack(part, axis=1).tolist() for part in (x, d, z[::-1])))
+    def weight_of(table: Weights, end: float) -> np.ndarray:
+        parts = (weight * moments[k, c] * (1.0 if c == end else unit[end] / unit[c]) for (k, c), weight in table.items())
+        return sum(parts, np.zeros_like(h))
 
-    noisy = np.stack(std, axis=1) > 0
+    weights = [
+        np.array([weight_of(table, end) for table in row]).T.tolist() for end, row in zip(ends, tableau.a, strict=True)
+    ]  # (M, calls)
     for m in range(len(h)):
         if steps.starts[m] != write.at:
             write.renoise(steps.starts[m], steps.churn.S_noise)
-        call = write.calls
-        draws = {k: write.draw(lam0[m] + marks[k] * h[m], lam0[m] + marks[k + 1] * h[m]) for k in range(len(std)) if noisy[m, k]}
-        for i, (x, d, z) in enumerate(rows):
-            write.row(
-                points[m][i + 1],
-                {call + j: value for j, value in enumerate(x[m])},
-                {call + j: value for j, value in enumerate(d[m])},
-                {draws[k]: value for k, value in enumerate(z[m]) if k in draws},
-                completes=i == len(rows) - 1,
-            )
+        call, at = write.calls, [lam0[m] + mark * h[m] for mark in marks]
+        draws = {k: write.draw(at[k], at[k + 1]) for k in range(len(stretches)) if std[m][k] > 0}
+        for i, end in enumerate(ends):
+            here = marks.index(end)
+            path = {draw: (*kept[m][here - 1 : k : -1], std[m][k]) for k, draw in draws.items() if k < here}
+            w = {call + j: value for j, value in enumerate(weights[i][m])}
+            write.advance(points[m][i + 1], phi[end][m], w, path, completes=i == len(ends) - 1)
 
 
 def _points(tableau: Tableau, levels: Levels, lam0: np.ndarray, h: np.ndarray, steps: _Steps) -> list[list[Point]]:

@@ -10,7 +10,7 @@ import seeds
 ROOT = Path(seeds.__file__).parent
 FLOOR = {
     "names": -1,
-    "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
+    "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "variables": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
     "grids": 1, "predictions": 1, "stepper": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
@@ -18,7 +18,7 @@ FLOOR = {
     "runs": 5, "integrations": 5, "report": 5, "public": 5,
     "__init__": 6, "cli": 7, "__main__": 8,
 }  # fmt: skip
-HOST = {"integrals", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
+HOST = {"integrals", "variables", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}
 FILES = sorted(ROOT.rglob("*.py"))
 

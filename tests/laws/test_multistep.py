@@ -1,89 +1,111 @@
-"""Plan, Stepper and integrals carry multistep methods with a corrector: one is written here, and has its theoretical order.
-
-The last k values of F predict; when the new value is known, the corrector interpolates through it too and the value is kept (PEC). The correction,
-corrected minus predicted, is a combination of answers and of the states they were asked at, so the next row can make it: no second list is needed.
-"""
+"""Exponential Adams methods: the classical weights in their limit, what each option does, and what a method with memory never reads."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from laws import ENDS, STARTS, mixture_denoiser, slope, states
+from laws import mixture_denoiser
 
 import seeds
-from seeds.integrals import Eta, Integrals
-from seeds.plans import Plan
-from seeds.predictions import PREDICTIONS
-from seeds.solvers.levels import lay_out
-from seeds.solvers.writer import Writer
+from seeds.solvers import Solver
+from seeds.solvers.multistep import adams, adams_orders
 from seeds.stepper import Stepper
+from seeds.variables import variable
+
+ADAMS = Solver("adams", adams, adams_orders, noise="eta", memory=True)
+EQUAL = {"schedule": "edm", "grid": "uniform_lam"}
+SMALL = {"sigmas": np.exp(-1e-4 * np.arange(8)), "schedule": "edm", "final": "none"}
 
 
-def multistep(k: int, steps: int, prediction: str, corrected: bool, u=None) -> Plan:
-    """Exponential Adams of k values on a uniform-lam grid of the EDM schedule, eta = 0; the first k - 1 calls are at given, exact states."""
-    schedule, form, eta = seeds.EDM(), PREDICTIONS[prediction](), Eta(0.0)
-    t = seeds.GRIDS["uniform_lam"](schedule, steps, nsr_max=ENDS["nsr_max"], nsr_min=ENDS["nsr_min"])
-    levels = lay_out(schedule, t)
-    lam, write = levels.lam, Writer("multistep", levels)
-    nsr = np.exp(-lam)
-    p, q = form.p(nsr), form.q(nsr)
-    predicted: dict[int, float] = {}  # weight of F_j in the prediction of the step before
-    for i, to in enumerate(levels.points[1:]):
-        nodes = list(range(max(0, i - k + 1), i + 1))
-        h = lam[i + 1] - lam[i]
-        ahead = Integrals(form, eta, lam[i : i + 1], np.array([h]))
-        offsets = (lam[nodes] - lam[i])[None, :]
-        weights = {j: float(ahead.lagrange(offsets, n, u)[0]) for n, j in enumerate(nodes)}
-        new, x, d = dict(weights), {i: float(ahead.phi[0]) / 1.0}, {}
-        if corrected and i > 0:
-            back = Integrals(form, eta, lam[i - 1 : i], np.array([lam[i] - lam[i - 1]]))
-            through = sorted({*predicted, i})
-            exact = {j: float(back.lagrange((lam[through] - lam[i - 1])[None, :], n, u)[0]) for n, j in enumerate(through)}
-            for j in through:
-                correction = exact[j] - predicted.get(j, 0.0)
-                new[j] = new.get(j, 0.0) + float(ahead.phi[0]) * correction
-        for j, weight in new.items():
-            d[j] = d.get(j, 0.0) + weight / q[j]
-            x[j] = x.get(j, 0.0) - weight * p[j] / q[j]
-        write.row(to, x, d)
-        predicted = weights
-    return write.plan()
+def f_weights(plan, row):
+    """{steps back: weight of F / h} in data mode, where F = D, with the step's h = 1e-4."""
+    return {row - j: value / 1e-4 for j, value in plan.rows[row].d}
 
 
-@pytest.mark.parametrize(("k", "corrected"), [(1, False), (2, False), (1, True), (2, True)])
-@pytest.mark.parametrize("prediction", ["data", "noise", "v"])
-def test_order_of_adams_methods(k, corrected, prediction, mixture_flow):
-    errors = []
-    for steps in (96, 192):
-        plan = multistep(k, steps, prediction, corrected)
-        assert plan.nfe == steps and plan.draws == ()
-        start = STARTS * math.hypot(1.0, plan.start.sigma)
-        last = states(plan, mixture_denoiser, start, None)[-1]
-        errors.append((last / math.hypot(1.0, plan.end.sigma) - mixture_flow).abs().max().item())
-    assert abs(slope(errors) - (k + corrected)) < 0.25
+@pytest.mark.parametrize(("k", "bashforth"), [(1, [1]), (2, [3 / 2, -1 / 2]), (3, [23 / 12, -16 / 12, 5 / 12]),
+                                              (4, [55 / 24, -59 / 24, 37 / 24, -9 / 24])])  # fmt: skip
+def test_small_steps_are_adams_bashforths(k, bashforth):
+    plan = seeds.plan(ADAMS, k=k, **SMALL)
+    assert [f_weights(plan, 5)[back] for back in range(k)] == pytest.approx(bashforth, rel=1e-3)
 
 
-def test_another_variable_is_another_method_of_the_same_order(mixture_flow):
-    """Polynomials in u = nsr^0.45 (theory: section 10) have the order of those in lam, and other numbers."""
+@pytest.mark.parametrize(("m", "moulton"), [(1, [1]), (2, [1 / 2, 1 / 2]), (3, [5 / 12, 8 / 12, -1 / 12]),
+                                            (4, [9 / 24, 19 / 24, -5 / 24, 1 / 24])])  # fmt: skip
+def test_the_correction_is_adams_moultons_less_what_was_predicted(m, moulton):
+    k = 3
+    plain, late = (f_weights(seeds.plan(ADAMS, k=k, corrector=c, **SMALL), 5) for c in (0, m))
+    predicted = [0, 23 / 12, -16 / 12, 5 / 12]
+    for back in range(4):
+        want = (moulton[back] if back < m else 0) - predicted[back]
+        assert late.get(back, 0) - plain.get(back, 0) == pytest.approx(want, abs=2e-3)
 
-    def power(lam):
-        return np.exp(-0.45 * np.asarray(lam))
 
-    errors = []
-    for steps in (96, 192):
-        plan = multistep(2, steps, "data", False, power)
-        start = STARTS * math.hypot(1.0, plan.start.sigma)
-        errors.append((states(plan, mixture_denoiser, start, None)[-1] / math.hypot(1.0, plan.end.sigma) - mixture_flow).abs().max().item())
-    assert abs(slope(errors) - 2) < 0.25
-    assert multistep(2, 8, "data", False, power).rows != multistep(2, 8, "data", False).rows
+def test_each_run_grows_from_one_value_or_takes_stages():
+    grown = seeds.plan(ADAMS, steps=6, k=3, **EQUAL)
+    assert [len(row.d) for row in grown.rows] == [1, 2, 3, 3, 3, 3, 1] and grown.nfe == 7
+    staged = seeds.plan(ADAMS, steps=6, k=3, startup="singlestep", **EQUAL)
+    assert staged.nfe == 7 + 2 and [row.completes for row in staged.rows[:4]] == [False, True, False, True]
+    final = seeds.plan(ADAMS, steps=6, k=3, lower_order_final=True, **EQUAL)
+    assert [len(row.d) for row in final.rows] == [1, 2, 3, 3, 2, 1, 1]
+
+
+def test_one_value_is_erk_1_and_seeds_1():
+    for eta, twin in ((0.0, "erk-1"), (0.7, "seeds-1")):
+        one, other = (
+            seeds.plan(which, steps=5, schedule="vp", prediction="v", eta=eta, **more) for which, more in ((ADAMS, {"k": 1}), (twin, {}))
+        )
+        assert np.allclose([draw[:2] for draw in one.draws], [draw[:2] for draw in other.draws], atol=1e-12)
+        for a, b in zip(one.rows, other.rows, strict=True):
+            for part in "xdz":
+                assert dict(getattr(a, part)) == pytest.approx(dict(getattr(b, part)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"k": 3}, {"k": 3, "corrector": 3, "variable": "t"}, {"k": 2, "startup": "singlestep", "variable": "index"}]
+)
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_value_at_snr_zero_is_never_a_node(options, eta):
+    plan = seeds.plan(ADAMS, steps=6, schedule="flow", eta=eta, **options)
+    assert plan.start.alpha == 0
+    assert all(j > 0 for row in plan.rows[1:] for j, _ in (*row.x, *row.d))
+
+
+def test_another_variable_is_another_method():
+    rows = {name: seeds.plan(ADAMS, steps=8, schedule="vp", variable=name).rows for name in ("lam", "nsr", "nsr^0.45", "t", "index")}
+    assert len(set(rows.values())) == 5
+    assert rows["nsr"] == seeds.plan(ADAMS, steps=8, schedule="vp", variable="nsr^1").rows
+    again = seeds.plan(ADAMS, steps=8, variable="index", **EQUAL).rows  # equal steps in lam: index and lam are one variable
+    for a, b in zip(again, seeds.plan(ADAMS, steps=8, **EQUAL).rows, strict=True):
+        assert dict(a.d) == pytest.approx(dict(b.d), rel=1e-9)
+
+
+def test_variables_by_hand():
+    schedule, lam = seeds.VP(), np.array([-2.0, 0.0, 3.0])
+    assert variable("lam", schedule, lam) is None
+    assert variable("nsr^0.5", schedule, lam)(lam) == pytest.approx(np.exp(-lam / 2), rel=1e-15)
+    assert variable("t", schedule, lam)(lam) == pytest.approx(schedule.t_of_lam(lam), rel=1e-15)
+    assert variable("index", schedule, lam)(np.array([-2.0, -1.0, 1.5])) == pytest.approx([0.0, 0.5, 1.5], rel=1e-15)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"k": 0}, "`k` must be a whole number from 1 to 4, but is 0"),
+    ({"k": 2.5}, "`k` must be a whole number from 1 to 4, but is 2.5"),
+    ({"corrector": 4}, r"`corrector` must be a whole number from 0 \(none\) to k \+ 1 = 3, the new value included, but is 4"),
+    ({"startup": "heun"}, "`startup` must be one of grow, singlestep, but is 'heun'"),
+    ({"variable": "sigma"}, r"`variable` must be one of lam, nsr, nsr\^p, t, index.* but is 'sigma'"),
+    ({"variable": "nsr^0"}, r"but is 'nsr\^0'"),
+])  # fmt: skip
+def test_what_is_wrong_is_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        seeds.plan(ADAMS, steps=4, schedule="vp", **options)
 
 
 def test_memory_is_what_the_plan_reads():
     """The newest state, its answer, and one value back; the corrector of two values reads one more."""
-    plan = multistep(2, 20, "data", True)
+    plan = seeds.plan(ADAMS, steps=20, k=2, corrector=3, **EQUAL)
     stepper, most = Stepper(plan, torch.zeros(3, dtype=torch.float64), lambda j: torch.zeros(3)), 0
     while not stepper.done:
         stepper.advance(mixture_denoiser(stepper.x, stepper.at))
         most = max(most, stepper.held)
-    assert most <= 4
+    assert most <= 5 and plan.remembers and math.isfinite(float(stepper.x.sum()))

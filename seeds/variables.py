@@ -1,0 +1,56 @@
+"""The variable u(lam) that a multistep method's polynomials are in, by name (theory section 10). NumPy only.
+
+    lam        half log-SNR
+    nsr^p      exp(-p lam), as nsr^0.45; nsr is nsr^1
+    t          the time of the schedule
+    index      the number of the level in the run's grid, counted from its start; straight in lam between levels
+
+Any u that rises or falls strictly will do: it decides the error at few model calls, never the order.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+Variable = Callable[[np.ndarray], np.ndarray]
+NAMES = ("lam", "nsr", "nsr^p", "t", "index")
+
+
+class HasTimes(Protocol):
+    """What a schedule says of times."""
+
+    def t_of_lam(self, lam: np.ndarray) -> np.ndarray:
+        """The time at which `lam` is reached."""
+
+
+def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
+    """u(lam) of that name; None for lam itself.
+
+    Args:
+        name: "lam", "nsr", "nsr^0.45" (any power but 0), "t" or "index".
+        schedule: whose time "t" is.
+        lam: (N + 1,) levels of the run, rising: what "index" counts.
+    Raises: ValueError if there is no such variable.
+    """
+    if name == "lam":
+        return None
+    if name == "t":
+        return schedule.t_of_lam
+    if name == "index":
+        return lambda at: np.interp(at, lam, np.arange(len(lam), dtype=np.float64))
+    power = _power(name)
+    if power is None:
+        raise ValueError(f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'.")
+    return lambda at: np.exp(-power * at)
+
+
+def _power(name: str) -> float | None:
+    """p of "nsr^p"; None if the name is no such power."""
+    base, _, power = str(name).partition("^")
+    try:
+        value = 1.0 if name == "nsr" else float(power)
+    except ValueError:
+        return None
+    return value if base == "nsr" and value != 0 and math.isfinite(value) else None
