@@ -93,7 +93,7 @@ def contents(out: Path) -> object:
         if not out.exists():
             return None
         with zipfile.ZipFile(out) as file:
-            return {name: file.read(name) for name in file.namelist() if name != "run.json"}
+            return {name: file.read(name) for name in file.namelist() if not name.startswith("run.json")}
     pictures = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("[0-9g]*.png")}
     if not (out / "curves.json").exists():
         return pictures

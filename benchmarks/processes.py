@@ -77,8 +77,9 @@ def record(out: Path) -> dict:
     """The record of a run, in its folder or its archive."""
     if out.is_dir():
         return json.loads((out / "run.json").read_text())
-    with zipfile.ZipFile(out) as file:
-        return json.loads(file.read("run.json"))
+    from seeds.runs import archive
+
+    return archive.record(out)
 
 
 def digest(out: Path) -> str:
@@ -89,7 +90,7 @@ def digest(out: Path) -> str:
         return files.digest(out, [path.relative_to(out).as_posix() for path in out.rglob("[0-9]*.png")])
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(out) as file:
         file.extractall(folder)
-        return files.digest(Path(folder), [name for name in file.namelist() if name != "run.json"])
+        return files.digest(Path(folder), [name for name in file.namelist() if not name.startswith("run.json")])
 
 
 # One process against two ------------------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ COMMANDS = {
     "convert": ("seeds.cli.convert:convert", "Turn an EDM pickle into safetensors, without running it."),
     "info": ("seeds.cli.info:info", "Show what a weight file holds, or what is installed."),
     "ref": ("seeds.cli.metrics:ref", "Write the reference statistics of images."),
-    "fid": ("seeds.cli.metrics:fid", "Frechet distance of images to a reference: FID."),
+    "fid": ("seeds.cli.metrics:fid", "Squared Frechet distance of images to a reference (FID when the features are Inception's)."),
     "is": ("seeds.cli.metrics:is_", "Inception score of images, under a classifier."),
     "kid": ("seeds.cli.metrics:kid", "Kernel distance of images to a reference: KID."),
     "curves": ("seeds.cli.curves:curves", "Measure solvers at several numbers of model calls."),

@@ -15,7 +15,8 @@ import click
 
 import seeds
 from seeds.cli import jobs, models, options
-from seeds.cli.metrics import MetricCommand, extractor_of, statistics_of
+from seeds.cli.metrics import FEATURES, REFERENCE, check_shape, extractor_of, statistics_of
+from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Calls(click.ParamType):
         return found
 
 
-@click.command(cls=MetricCommand)
+@click.command(cls=Command)
 @click.option(
     *jobs.MODEL,
     multiple=True,
@@ -73,9 +74,9 @@ class Calls(click.ParamType):
     show_default=True,
     help="Images of a row: 0-1999. Give it many times for a row each.",
 )
-@click.option("--features", default="fashion-features", show_default=True, help="As for `seeds fid`.")
+@click.option("--features", default=FEATURES, show_default=True, help="As for `seeds fid`.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector.")
-@click.option("--ref", "reference", default="fashion-mnist", show_default=True, help="Reference statistics: fashion-mnist, or an npz.")
+@click.option("--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz.")
 @click.option(
     "--baseline",
     "baselines",
@@ -168,7 +169,7 @@ def repeat(session: Session, out: Path, number: int) -> None:
             f"{path}), or make a new study in another folder. It was made by version {record['version']}."
         )
     row, old = study.rows[number], record["rows"][number]
-    with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, len(row.job.seeds) * row.job.plan.nfe) as bar:
+    with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, *row.work(session.group)) as bar:
         new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
     session.say(json.dumps({**study.row_facts(number), **new}, indent=2))
     if not session.group.first:
@@ -199,7 +200,8 @@ def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:
 
 def _leaves(estimate: dict[str, Any] | None) -> Iterator[Any]:
     for name, value in sorted((estimate or {}).items()):
-        yield from (name, *value) if isinstance(value, list) else (name, value)
+        if name != "metric":  # a name in words, which versions may change
+            yield from (name, *value) if isinstance(value, list) else (name, value)
 
 
 def _study(session: Session, given: dict[str, Any]) -> studies.Study:
@@ -225,9 +227,11 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
             kept = {
                 key: value
                 for key, value in asked.items()
-                if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype")
+                if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype", "data_range")
             }
-            rows += [studies.Row(name, kept, steps, calls, jobs.job(model, part, batch, asked)) for part in parts]
+            for part in parts:
+                jobs.seeds_of(part, asked.get("label"), model)
+                rows.append(studies.Row(name, kept, steps, calls, jobs.job(model, part, batch, asked)))
     statistics, reference_sha256 = statistics_of(reference)
     said = {"name": str(reference), "sha256": reference_sha256, "n": statistics.n}
     pairs = [text.partition("=") for text in baselines]
@@ -236,6 +240,9 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"`baseline` = {', '.join(baselines)} give one name to two sets of images. Give each its own.")
     extractor = extractor_of(session, features, sha256, device)
+    for row in rows[:1]:
+        channels, height, width = row.job.image_shape
+        check_shape(extractor, height, width, channels)
     sets = {name: open_images(images) for name, _, images in pairs}
     return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)
 

@@ -15,8 +15,20 @@ if TYPE_CHECKING:
 
 MODEL = ("--model", "--network", "model")
 _WHAT = (
-    click.option("--class", "label", type=int, help="The class of all images.  [default: one is drawn for each seed]"),
+    click.option(
+        "--class",
+        "label",
+        type=options.Classes(),
+        metavar="CLASSES",
+        help="The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: one is drawn for each seed]",
+    ),
     click.option("--guidance", type=options.Finite(), default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
+    click.option(
+        "--data-range",
+        type=options.Range(),
+        metavar="LOW,HIGH",
+        help="Of the model's data, black to white.  [default: the model's own; -1,1]",
+    ),
 )
 _HOW = (
     click.option("--noise", help="gaussian or two-point.  [default: gaussian]"),
@@ -42,14 +54,32 @@ def loaded(session: Session, model: str, device: str | None) -> models.Model:
     return models.load_model(model, session.device(device))
 
 
+def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[int] | None:
+    """The seeds that were asked for, or as many as `--class each:N` needs.
+
+    Raises: ValueError if that are others than were asked for.
+    """
+    classes = getattr(found.denoiser, "classes", 0)
+    if not isinstance(label, options.Each) or not classes:
+        return asked
+    count = label.images * classes
+    if asked is not None and len(asked) != count:
+        raise ValueError(
+            f"`class` = each:{label.images} of {classes} classes are {count} images, but there are {len(asked)} seeds. Leave --seeds out, or give "
+            f"{count} of them."
+        )
+    return list(range(count)) if asked is None else asked
+
+
 def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, Any]) -> runs.Job:
     """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
     from seeds import runs
     from seeds.sampling import plan_for
 
-    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype")}
+    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "data_range")}
     arguments = options.arguments(own, found.denoiser)
     noise = arguments.pop("noise", "gaussian")
+    label, classes = given.get("label"), getattr(found.denoiser, "classes", 0)
     return runs.Job(
         found.denoiser,
         plan_for(found.denoiser, **arguments),
@@ -57,9 +87,10 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
         model=found.name,
         model_hash=found.sha256,
         batch=batch,
-        label=given.get("label"),
+        label=(tuple(range(classes)) or 0) if isinstance(label, options.Each) else label,
         guidance=given.get("guidance", 1.0),
         noise=noise,
         dtype=given.get("dtype", "float32"),
         device=found.device,
+        data_range=given.get("data_range"),
     )

@@ -17,6 +17,7 @@ import click
 
 from seeds import __version__
 from seeds.cli import jobs, models, options
+from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 from seeds.metrics.checks import MetricError, check_splits, check_units
 
@@ -31,20 +32,12 @@ if TYPE_CHECKING:
     from seeds.metrics.together import Rows
     from seeds.runs import Job
 
-
-class MetricCommand(click.Command):
-    """A command that prints a MetricError, exit status 1, and any warning as one sentence each."""
-
-    def invoke(self, context):
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                result = super().invoke(context)
-            for message in dict.fromkeys(str(warning.message) for warning in caught):
-                (context.obj or Session()).say(f"Warning: {message}", err=True)
-            return result
-        except MetricError as error:
-            raise click.ClickException(str(error)) from error
+FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
+"""Those of the bundled models."""
+MAY_BE = (
+    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), or the path of a TorchScript detector with its --sha256, as "
+    "inception-2015-12-05.pt, which gives the FID of papers."
+)
 
 
 def _options(*options):
@@ -58,7 +51,12 @@ def _options(*options):
 
 _images = click.argument("images", required=False, type=options.Place())
 _extraction = _options(
-    click.option("--features", required=True, help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt."),
+    click.option(
+        "--features",
+        default=FEATURES,
+        show_default=True,
+        help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt.",
+    ),
     click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
     click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
     click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."),
@@ -71,12 +69,14 @@ _sampler = _options(
     ),
     jobs.job_options,
 )
-_reference = click.option("--ref", "reference", required=True, help="Reference statistics: fashion-mnist, or an npz.")
+_reference = click.option(
+    "--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz."
+)
 _units = click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the interval.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from.")
 
 
-@click.command(cls=MetricCommand)
+@click.command(cls=Command)
 @click.option("--images", required=True, type=options.Place(), help="Folder, zip, npz (arr_0) or IDX file.")
 @_extraction
 @click.option("--out", required=True, type=options.Place(), help="The npz to write.")
@@ -88,6 +88,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
     from seeds.metrics.together import collected, merged
 
     extractor, source = extractor_of(session, features, sha256, device), _Source.files(images, num, batch)
+    check_shape(extractor, *source.shape)
     if source.count < 2:
         raise MetricError(
             f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
@@ -108,7 +109,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
     session.say(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
 
 
-@click.command(cls=MetricCommand)
+@click.command(cls=Command)
 @_images
 @_reference
 @_extraction
@@ -117,7 +118,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 @_json
 @pass_session
 def fid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, as_json, **given):
-    """Frechet distance of images to a reference: FID.
+    """Squared Frechet distance of images to a reference (FID when the features are Inception's).
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
@@ -134,7 +135,7 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
         _report(estimate, extractor, source, as_json, units=units, **facts)
 
 
-@click.command("is", cls=MetricCommand)
+@click.command("is", cls=Command)
 @_images
 @_extraction
 @_sampler
@@ -157,7 +158,7 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
         _report(inception_score(probabilities, splits), extractor, source, as_json, splits=splits)
 
 
-@click.command(cls=MetricCommand)
+@click.command(cls=Command)
 @_images
 @_reference
 @_extraction
@@ -199,14 +200,16 @@ class _Source:
     Attributes:
         pieces: gives this process' pieces; told which numbers are its own, and what to call with the number of images asked about.
         sizes: images in each piece.
-        calls: model calls an image.
+        shape: (H, W, C) of the images.
         facts: for the report.
+        job: of the model.
     """
 
     pieces: Callable[..., Iterator[Piece]]
     sizes: Sequence[int]
-    calls: int
+    shape: tuple[int, ...]
     facts: dict[str, Any]
+    job: Job | None = None
 
     @classmethod
     def files(cls, images: Path, num: int | None, batch: int, seeds: Sequence[int] | None = None) -> _Source:
@@ -217,13 +220,16 @@ class _Source:
         count = found.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
         facts = {"images": str(images), "num": num, "seeds": None if seeds is None else show_seeds(seeds), "batch": batch}
-        return cls(lambda owns, asked: found.pieces(batch, num, owns), sizes, 0, facts)
+        shape = next(found.batches(1)).shape[1:]
+        return cls(lambda owns, asked, tally: found.pieces(batch, num, owns), sizes, shape, facts)
 
     @classmethod
     def live(cls, job: Job) -> _Source:
         import torch
 
-        return cls(job.pieces, [len(unit) for unit in job.units], job.plan.nfe, {"job": job.facts(__version__, torch.get_num_threads())})
+        channels, height, width = job.image_shape
+        facts = {"job": job.facts(__version__, torch.get_num_threads())}
+        return cls(job.pieces, [len(unit) for unit in job.units], (height, width, channels), facts, job)
 
     @property
     def count(self) -> int:
@@ -231,14 +237,21 @@ class _Source:
         return sum(self.sizes)
 
     def over(self, function: Callable[[np.ndarray], np.ndarray], group: Group) -> Iterator[tuple[int, np.ndarray]]:
-        """(place of its first image, `function` of it) for each of this process' pieces, under a progress bar where someone is looking."""
-        from seeds.runs import Progress
+        """(place of its first image, `function` of it) for each of this process' pieces, while progress is told.
 
-        own = sum(group.share(self.sizes))
-        with Progress(group, "features", own * (self.calls + 1), own) as bar:
-            for piece in self.pieces(group.owns, bar.asked):
+        Raises: ValueError if the processes draw with different networks. Warns: UserWarning at the end, as `runs.run`.
+        """
+        from seeds.runs import Progress, Tally, check_agreed
+
+        if self.job is not None:
+            check_agreed(self.job.network, group)
+        own, calls, tally = sum(group.share(self.sizes)), self.job.plan.nfe if self.job else 0, Tally()
+        with Progress(group, "features", own * (calls + 1), own) as bar:
+            for piece in self.pieces(group.owns, bar.asked, tally):
                 yield piece.first, function(piece.images)
                 bar.asked(len(piece.images))
+        if self.job is not None and (said := tally.total(group).warning(self.job.pixels.data_range)):
+            warnings.warn(said, stacklevel=2)
 
 
 def _source(session: Session, extractor: Extractor, images, num, batch, device, model, seed_text, given) -> _Source:
@@ -251,16 +264,28 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
     if model is None:
         if alien := options.typed(given):
             raise click.UsageError(f"`{alien[0]}` is for images that a model draws: give --model instead of IMAGES.")
-        return _Source.files(images, num, batch, seeds)
-    if seeds is None and num is None:
+        source = _Source.files(images, num, batch, seeds)
+        check_shape(extractor, *source.shape)
+        return source
+    each = isinstance(given["label"], options.Each)
+    if seeds is None and num is None and not each:
         raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
-    seeds = list(range(num)) if seeds is None else seeds
+    found = jobs.loaded(session, model, device)
+    seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], found) or []
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
-    job = jobs.job(jobs.loaded(session, model, device), seeds[:num], batch, given)
-    channels, height, width = job.denoiser.shape
-    extractor.check(height, width, channels)
+    job = jobs.job(found, seeds[:num], batch, given)
+    channels, height, width = job.image_shape
+    check_shape(extractor, height, width, channels)
     return _Source.live(job)
+
+
+def check_shape(extractor: Extractor, *shape: int) -> None:
+    """Raises: MetricError that says which features there are, if the extractor takes no images of this shape (H, W, C)."""
+    try:
+        extractor.check(*shape)
+    except MetricError as error:
+        raise MetricError(f"{error} {MAY_BE}") from error
 
 
 def _loaded(reference: str, extractor: Extractor) -> tuple[Statistics, dict[str, Any]]:
@@ -308,7 +333,7 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     models.check_device(device)
     if not features:
-        raise MetricError("`--features` is empty. Give a detector's or classifier's file, or fashion-features.")
+        raise MetricError(f"`--features` is empty. {MAY_BE}")
     path = Path(features)
     if path.suffix == ".pt" or _is_zip(path):
         return from_torchscript(path, sha256, device=device)
@@ -323,7 +348,7 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     try:
         facts, module = info(features), load(features)
     except CheckpointError as error:
-        raise MetricError(f"`--features` {features}: {error}") from error
+        raise MetricError(f"`--features` {features}: {error} {MAY_BE}") from error
     if facts["kind"] != "features":
         raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
     return from_module(module, facts["name"], channels="grey", device=device)
@@ -352,6 +377,11 @@ def statistics_of(reference: str) -> tuple[Statistics, str]:
     from seeds.metrics.references import load_statistics
 
     path = named(reference)
+    if path.is_dir():
+        raise MetricError(
+            f"`--ref` {reference} is a folder; a reference is a file of statistics. Make one of the images in it: "
+            f"seeds ref --images {reference} --out reference.npz, with the --features of the distance."
+        )
     return load_statistics(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,17 +1,24 @@
 """What `--model` names: a bundled model, a file, or a function of the user's own."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import operator
 import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT = "fashion-unet"
+WRAP = 'seeds.wrap(network, "noise", schedule="vp", shape=(3, 32, 32)) makes one of a network (docs/models.md).'
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ def load_model(source: str, device: str | None = None) -> Model:
     if not source:
         raise ValueError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
-        denoiser, file = _made(source)
+        denoiser, file = _made(source, device)
     else:
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
     if isinstance(denoiser, ConvClassifier):
@@ -58,7 +65,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
 
 
-def _made(source: str) -> tuple[Any, Path]:
+def _made(source: str, device: str | None) -> tuple[Any, Path]:
     """What module:factory returns, and the module's file."""
     module, _, factory = source.partition(":")
     if os.getcwd() not in sys.path:
@@ -74,11 +81,50 @@ def _made(source: str) -> tuple[Any, Path]:
         make = operator.attrgetter(factory)(imported)
     except AttributeError:
         raise ValueError(f"`model` = {source!r}: {found.origin} has no {factory}.") from None
-    return make(), Path(found.origin)
+    return _called(source, make, device), Path(found.origin)
+
+
+def _called(source: str, make: Any, device: str | None) -> Any:
+    """The denoiser that a factory makes. Raises: ValueError if it is no factory, or makes none."""
+    import torch
+
+    from seeds.networks.classifier import ConvClassifier
+
+    takes = _parameters(make)
+    needs = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name != "device"]
+    if isinstance(make, torch.nn.Module) or not callable(make) or needs:
+        what = f"needs {', '.join(needs)}" if needs and not isinstance(make, torch.nn.Module) else f"is a {type(make).__name__}"
+        raise ValueError(
+            f"`model` = {source!r} {what}, but must be a function that takes nothing, or `device`, and returns a denoiser: {WRAP}"
+        )
+    if "device" in takes:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        check_device(device)
+        made = make(device=device)
+    else:
+        made = make()
+    if not callable(made) or isinstance(made, type):
+        what = repr(made) if isinstance(made, (str, type(None))) else f"a {type(made).__name__}"
+        raise ValueError(f"`model` = {source!r} returned {what}, but must return a denoiser: {WRAP}")
+    if isinstance(made, torch.nn.Module) and getattr(made, "shape", None) is None and not isinstance(made, ConvClassifier):
+        raise ValueError(
+            f"`model` = {source!r} returned a bare network, {type(made).__name__}, which does not say what it was trained to output, on which levels and "
+            f"shape. Return a denoiser: {WRAP}"
+        )
+    return made
+
+
+def _parameters(make: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a function by name, but those that take whatever comes."""
+    try:
+        found = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # no function, or one that does not say
+        return {}
+    return {name: one for name, one in found.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
 
 
 def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
-    """The denoiser on the device asked for, and that device."""
+    """The denoiser on the device asked for, and that device. Raises: ValueError if it is elsewhere and stays there."""
     import torch
 
     from seeds.sampling import device_of
@@ -88,5 +134,18 @@ def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
         device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))
     check_device(device)
     if move is not None:
-        move(device)
+        moved = move(device)
+        denoiser = denoiser if moved is None else moved
+    elif stays := [str(one) for one in _devices(denoiser) if one.type != torch.device(device).type]:
+        raise ValueError(
+            f"`device` = {device!r}, but the model is on {stays[0]}, and nothing can move it: it has no method `to`. Let its factory take `device` and "
+            f"build it there, or give --device {stays[0]}."
+        )
     return denoiser, device
+
+
+def _devices(denoiser: Any) -> list[torch.device]:
+    """Where the networks of a denoiser are, that it is known to have."""
+    from seeds.runs.identity import modules_of
+
+    return list(dict.fromkeys(tensor.device for module in modules_of(denoiser) for tensor in module.state_dict().values()))

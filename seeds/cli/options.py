@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -75,6 +75,45 @@ class Grid(Numbers):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(value, param, ctx) if value[:1].isdigit() or value[:1] == "." else value
+
+
+class Range(Numbers):
+    """Two numbers, low < high, with a comma between."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = value if isinstance(value, tuple) else super().convert(value, param, ctx)
+        if not isinstance(found, tuple) or len(found) != 2 or not found[0] < found[1]:
+            self.fail(f"{value!r} is no range LOW,HIGH, such as 0,1.", param, ctx)
+        return found
+
+
+class Each(NamedTuple):
+    """So many images of each class."""
+
+    images: int
+
+
+class Classes(click.ParamType):
+    """A class, several of them as 0,1,2 or 0-4, or each:100."""
+
+    name = "classes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.isdecimal():
+            return int(value)
+        if each := re.fullmatch(r"each:([1-9]\d*)", value):
+            return Each(int(each[1]))
+        from seeds.runs import parse_seeds
+
+        try:
+            found = parse_seeds(value)
+        except ValueError:
+            self.fail(f"{value!r} is no class, nor several such as 0,1,2 or 0-4, nor each:100, 100 images of each.", param, ctx)
+        return tuple(found)
 
 
 class Shard(click.ParamType):

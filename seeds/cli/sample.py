@@ -1,5 +1,6 @@
 """`seeds sample`: images into a folder."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,16 @@ import click
 
 import seeds
 from seeds.cli import jobs, models, options
+from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 
+SEEDS = "0-63"
 
-@click.command(epilog="The options of the authors' scripts work too (--solver etd-serk --order 3 --steps 21 ...): docs/authors-options.md.")
+
+@click.command(
+    cls=Command,
+    epilog="The options of the authors' scripts work too (--solver etd-serk --order 3 --steps 21 ...): docs/authors-options.md.",
+)
 @click.option(*jobs.MODEL, default=models.DEFAULT, show_default=True, help="A bundled name, a file, or module:factory.")
 @click.option(
     "--out",
@@ -21,7 +28,9 @@ from seeds.cli.session import Session, pass_session
     show_default=True,
     help="The folder to fill; or a file to make: images.zip, images.npz.",
 )
-@click.option("--seeds", "seed_text", default="0-63", show_default=True, help="One image each: 0-63 or 1,2,5-10.")
+@click.option(
+    "--seeds", "seed_text", help=f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]"
+)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
 @jobs.job_options
 @jobs.device
@@ -34,7 +43,7 @@ def sample(
     session: Session,
     model: str,
     out: Path,
-    seed_text: str,
+    seed_text: str | None,
     batch: int,
     device: str | None,
     threads: int | None,
@@ -50,8 +59,10 @@ def sample(
     """
     from seeds import runs
 
-    seed = runs.parse_seeds(seed_text)
-    job = jobs.job(jobs.loaded(session, model, device), seed, batch, given)
+    asked = None if seed_text is None else runs.parse_seeds(seed_text)
+    found = jobs.loaded(session, model, device)
+    seed = jobs.seeds_of(asked, given["label"], found) or runs.parse_seeds(SEEDS)
+    job = jobs.job(found, seed, batch, given)
     record = runs.run(
         job,
         out,
@@ -65,3 +76,14 @@ def sample(
     )
     left = f", {record['missing']} still to come from the other shards" if "missing" in record else ""
     session.say(f"{len(seed)} images ({record['drawn']} drawn last{left}), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: {out}")
+    if not left:
+        session.say(next_step(out))
+
+
+def next_step(out: Path) -> str:
+    """What to do with a run that is done."""
+    from seeds.runs.folder import GRID
+
+    place = shlex.quote(str(out))
+    look = f"Look at {out / GRID}; its" if out.is_dir() else "Its"
+    return f"{look} distance to a reference: seeds fid {place} (--ref, --features: docs/measure.md)."

@@ -30,9 +30,13 @@ class Session:
         return shlex.join(["seeds", *self.arguments])
 
     def say(self, text: object, err: bool = False) -> None:
-        """Prints a line, once for the whole group."""
+        """Prints a line, once for the whole group. An stderr that nobody reads any more ends nothing."""
         if self.group.first:
-            click.echo(text, err=err)
+            try:
+                click.echo(text, err=err)
+            except OSError:
+                if not err:
+                    raise
 
     def device(self, asked: str | None) -> str | None:
         """The device asked for; of the GPUs of a machine, each process of a group has its own."""

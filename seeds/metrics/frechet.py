@@ -40,7 +40,7 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
 
 
 def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
-    """Frechet distance of a stream of features to N(mu, sigma), with its interval: jackknife over the stream's units.
+    """Squared Frechet distance of a stream of features to N(mu, sigma), with its interval: jackknife over the stream's units.
 
     The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a
     unit, about 4 s each at d = 2048 on one core.
@@ -64,7 +64,7 @@ def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
             _warn_rank(f"the covariance of {total.n} images", kept_root)
         return _distance(kept.mean(), kept_root, mu, root)
 
-    return jackknife("frechet distance", distance, len(images.parts), total.n)
+    return jackknife("squared Frechet distance", distance, len(images.parts), total.n)
 
 
 def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:

@@ -116,11 +116,20 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     raise MetricError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
 
 
-def to_uint8(x: torch.Tensor) -> np.ndarray:
-    """Images (B, C, H, W) in [-1, 1] as uint8 (B, H, W, C): clip(127.5 x + 128, 0, 255), truncated. Raises: FloatingPointError for NaN."""
+DATA_RANGE = (-1.0, 1.0)
+"""The range of the data's values where nothing else is said."""
+
+
+def to_uint8(x: torch.Tensor, data_range: tuple[float, float] = DATA_RANGE) -> np.ndarray:
+    """Images (B, C, H, W) as uint8 (B, H, W, C): 255 (x - low) / (high - low) + 1/2, clipped and truncated; of [-1, 1], 127.5 x + 128.
+
+    Raises: FloatingPointError for NaN.
+    """
+    low, high = data_range
+    scale = 255 / (high - low)
     if (bad := x.isnan().flatten(1).any(dim=1)).any():
         raise FloatingPointError(f"Image {int(bad.int().argmax())} of {len(x)} holds NaN, which is no colour. Look at what made it.")
-    return (x * 127.5 + 128).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return (x * scale + (0.5 - low * scale)).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:

@@ -13,11 +13,6 @@ FORMAT = 1
 CUT = 10_000
 """How many times worse than the best a value may be and still be inside the axes."""
 
-ROUNDING = 1e-9
-"""A value below this part of the lines' median is zero but for rounding."""
-NOUGHT = "zero but for rounding"
-NOUGHT = "zero but for rounding"
-
 Record = Mapping[str, Any]
 
 
@@ -35,7 +30,7 @@ class Metric:
         return "lower is better" if self.falls else "higher is better"
 
 
-METRICS = (Metric("frechet", "Frechet distance", falls=True), Metric("inception_score", "Inception score", falls=False))
+METRICS = (Metric("frechet", "squared Frechet distance", falls=True), Metric("inception_score", "Inception score", falls=False))
 
 
 @dataclass(frozen=True)
@@ -114,12 +109,6 @@ def baselines(record: Record, metric: str) -> list[tuple[str, Estimate]]:
     return [(name, value) for name, value in held if value is not None]
 
 
-def vanishing(record: Record, metric: str) -> list[tuple[str, Estimate]]:
-    """The baselines whose value is zero but for rounding, beside those of the lines."""
-    values = [point.estimate.value for points in curves(record, metric).values() for point in points if point.estimate.value > 0]
-    return [held for held in baselines(record, metric) if values and abs(held[1].value) <= least(values)]
-
-
 def _point(nfe: int, parts: list[tuple[int, Estimate]]) -> Point:
     first = parts[0][1]
     if len(parts) > 1:
@@ -131,21 +120,10 @@ def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def least(values: Sequence[float]) -> float:
-    """What is zero but for rounding, beside positive `values` of lines: a baseline of the reference's own images, say."""
-    return ROUNDING * sorted(values)[len(values) // 2]
-
-
-def span(values: Sequence[float], falls: bool, levels: Sequence[float] = ()) -> tuple[float, float]:
-    """The part of a log axis that is drawn: the positive `values` of the lines up to CUT times the best, and `levels` beside them that are as near.
-
-    One diverged run must not flatten the others, and what is zero but for rounding, `least`, sets no axis. So there always is a line in it.
-    """
-    values = [value for value in values if value > least(values)]
+def span(values: Sequence[float], falls: bool) -> tuple[float, float]:
+    """The part of a log axis that is drawn: all of the positive `values` up to CUT times the best. One diverged run must not flatten the others."""
     low, high = min(values), max(values)
-    best, worst = (low, min(high, CUT * low)) if falls else (high, max(low, high / CUT))
-    drawn = [best, worst, *(level for level in levels if best / CUT <= level <= CUT * best)]
-    return min(drawn), max(drawn)
+    return (low, min(high, CUT * low)) if falls else (max(low, high / CUT), high)
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:

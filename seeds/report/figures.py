@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seeds.metrics.estimate import Estimate
-from seeds.report.curves import METRICS, NOUGHT, Metric, Point, Record, baselines, check, curves, heading, log_ticks, span, vanishing
+from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, heading, log_ticks, span
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
 from seeds.report.text import number as text_of
 
@@ -21,7 +21,7 @@ def plots(record: Record) -> dict[str, bytes]:
     """A PNG file for each metric that has a value: {"frechet.png": ..., "inception_score.png": ...}.
 
     Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 10,000
-    times worse than the best is written at the edge, and what is zero but for rounding is named.
+    times worse than the best is written at the edge.
 
     Raises: ValueError if this is no record of a curves study; ImportError without matplotlib.
     """
@@ -69,10 +69,13 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
             capsize=2.5,
             label=_verbatim(line),
         )
+    for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
+        heights.append(found.value)
+        axis.axhline(found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3])
     axis.set_xscale("log")
     axis.set_yscale("log", nonpositive="clip")
     _ticks(axis, "x", *_limits(calls, 0.05))
-    low, high = _levels(axis, record, metric, heights)
+    low, high = span(heights, metric.falls)
     inside = [end for end in ends if low / 2 < end < 2 * high]
     low, high = _limits([low, high, *inside], 0.05)
     _ticks(axis, "y", low, high)
@@ -97,20 +100,6 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
-
-
-def _levels(axis: Any, record: Record, metric: Metric, heights: Sequence[float]) -> tuple[float, float]:
-    """Draws the baselines, and returns the part of the axis for them and for lines of these heights. One that is outside is named with its value."""
-    held = baselines(record, metric.key)
-    low, high = span(heights, metric.falls, [found.value for _, found in held])
-    nought = [name for name, _ in vanishing(record, metric.key)]
-    for place, (name, found) in enumerate(held):
-        inside = low <= found.value <= high
-        label, shade = _verbatim(name), (1, 0.7, 0.5)[place % 3]
-        if not inside:
-            label += f"\n{text_of(found.value)}: {NOUGHT if name in nought else 'outside'}"
-        axis.axhline(found.value if inside else math.nan, color=INK, linestyle=":", linewidth=1.2, label=label, alpha=shade)
-    return low, high
 
 
 def _at_the_edge(axis: Any, outside: list[tuple[Point, str]], low: float, high: float) -> None:

@@ -9,23 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from seeds.report.curves import (
-    CUT,
-    METRICS,
-    NOUGHT,
-    ROUNDING,
-    Metric,
-    Point,
-    Record,
-    baselines,
-    check,
-    curves,
-    done,
-    estimate,
-    heading,
-    lines,
-    vanishing,
-)  # fmt: skip
+from seeds.report.curves import CUT, METRICS, Metric, Point, Record, baselines, check, curves, done, estimate, heading, lines
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
@@ -150,10 +134,7 @@ def _facts(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) ->
         value, place, line, point = (min if metric.falls else max)(every, key=lambda held: held[0])
         title = f"{'Lowest' if metric.falls else 'Highest'} {metric.title}"
         cards.append(_fact(title, number(value), interval(point.estimate), f"{_mark(place)}{escape(line)}, NFE {point.nfe}"))
-        nought = vanishing(record, metric.key)
-        for name, held in baselines(record, metric.key):
-            what = f"{name}, {NOUGHT}" if (name, held) in nought else name
-            cards.append(_fact(metric.title, number(held.value), interval(held), escape(what)))
+        cards += [_fact(metric.title, number(held.value), interval(held), escape(name)) for name, held in baselines(record, metric.key)]
     return f'<dl class="facts">{"".join(cards)}</dl>' if cards else ""
 
 
@@ -167,13 +148,7 @@ def _curves_note(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]
     methods = sorted({point.estimate.method for points in drawn.values() for line in points.values() for point in line} - {""})
     spoken = f"Bars are 95 % intervals ({escape('; '.join(methods))}). " if methods else ""
     left_out = sum(point.estimate.value <= 0 for points in drawn.values() for line in points.values() for point in line)
-    nought = [f"{name} ({metric.title} {number(value.value)})" for metric in drawn for name, value in vanishing(record, metric.key)]
-    return (
-        spoken
-        + "Both axes are logarithmic."
-        + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
-        + (f" {NOUGHT.capitalize()}, and not drawn: {escape('; '.join(nought))}." if nought else "")
-    )
+    return spoken + "Both axes are logarithmic." + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
 
 
 def _images(record: Record, pictures: Mapping[int, bytes], metrics: list[Metric]) -> str:
@@ -266,19 +241,18 @@ def _cells(row: Mapping[str, Any], place: int, metrics: list[Metric]) -> Iterato
     yield _number(row["images"])
     seconds = finite(row.get("seconds"))
     yield f'<td data-v="{"" if seconds is None else repr(seconds)}">{_seconds(seconds)}</td>'
-    yield _words(plain(row.get("options")) if row.get("options") else DASH, free=True)
+    yield _words(plain(row.get("options")) if row.get("options") else DASH)
     plan = str(row.get("plan_sha256") or "")
     yield f'<td class="words" data-v="{escape(plan)}" title="{escape(plan)}"><code>{escape(plan[:8]) or DASH}</code></td>'
-    yield f'<td class="words free" data-v="{escape(str(row.get("command") or ""))}">{_code(str(row.get("command") or ""))}</td>'
+    yield f'<td class="words" data-v="{escape(str(row.get("command") or ""))}">{_code(str(row.get("command") or ""))}</td>'
 
 
 def _number(value: Any) -> str:
     return f'<td data-v="{escape(str(value))}">{value:,}</td>' if isinstance(value, int) else f'<td class="none" data-v="">{DASH}</td>'
 
 
-def _words(text: str, free: bool = False) -> str:
-    """A cell of text; `free` lets it take several lines."""
-    return f'<td class="words{" free" if free else ""}" data-v="{escape(text)}">{escape(text)}</td>'
+def _words(text: str) -> str:
+    return f'<td class="words" data-v="{escape(text)}">{escape(text)}</td>'
 
 
 def _seconds(value: float | None) -> str:
@@ -311,7 +285,7 @@ def _data(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> 
             "baselines": [
                 {"name": name, "value": value.value, "text": number(value.value)}
                 for name, value in baselines(record, metric.key)
-                if value.value > 0 and (name, value) not in vanishing(record, metric.key)
+                if value.value > 0
             ],
         }
         for metric, points in drawn.items()
@@ -321,7 +295,6 @@ def _data(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> 
         "rows": rows,
         "metrics": metrics,
         "far": CUT,
-        "tiny": ROUNDING,
     }
     return to_json(held).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

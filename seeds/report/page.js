@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { lines, rows, metrics, far, tiny } = JSON.parse(document.getElementById("data").textContent);
+  const { lines, rows, metrics, far } = JSON.parse(document.getElementById("data").textContent);
   const get = (id) => document.getElementById(id);
   const phone = matchMedia("(max-width: 640px)");
 
@@ -68,15 +68,11 @@
   const cut = get("cut"), whole = cut.querySelector("input");
   let metric = metrics[0], places = [], now = null, kept = false, groups = new Map();
 
-  // What is more than `far` times worse than the best is drawn hollow at the edge, unless the whole range is asked for; what is zero but for rounding is
-  // there always. Levels as near as that are drawn, others are named at the edge.
-  function span(held, levels) {
-    const least = tiny * [...held].sort((a, b) => a - b)[held.length >> 1], values = held.filter((value) => value > least);
+  // What is more than `far` times worse than the best is drawn hollow at the edge, unless the whole range is asked for.
+  function span(values) {
     const low = Math.min(...values), high = Math.max(...values);
-    if (whole.checked) return [Math.min(low, ...levels), Math.max(high, ...levels)];
-    const [best, worst] = metric.falls ? [low, Math.min(high, far * low)] : [high, Math.max(low, high / far)];
-    const drawn = [best, worst, ...levels.filter((level) => level >= best / far && level <= far * best)];
-    return [Math.min(...drawn), Math.max(...drawn)];
+    if (whole.checked) return [low, high];
+    return metric.falls ? [low, Math.min(high, far * low)] : [Math.max(low, high / far), high];
   }
   function scale(values, room, times) {
     let low = Math.min(...values), high = Math.max(...values);
@@ -107,8 +103,7 @@
     const shown = points.length ? points : metric.points;
     const whiskers = (point) => (point.low === null ? [] : [point.low, point.high].filter((end) => end > 0));
     const x = scale(shown.map((point) => point.nfe), 0.04, 1.4);
-    const levels = metric.baselines.map((held) => held.value), drawn = span(shown.map((held) => held.value), levels);
-    const values = [...shown.map((held) => held.value), ...levels];
+    const values = [...shown, ...metric.baselines].map((held) => held.value), drawn = span(values);
     const ends = shown.flatMap(whiskers).filter((end) => whole.checked || (end > drawn[0] / 2 && end < drawn[1] * 2));
     const y = scale([...drawn, ...ends], 0.08, 1.25);
     const beyond = (value) => value < y.low || value > y.high;
@@ -160,8 +155,8 @@
     });
     const named = svg("g", { "aria-hidden": "true" });
     metric.baselines.forEach((base, i) => named.append(
-      ...(beyond(base.value) ? [] : [svg("line", { class: "base", x1: left, x2: right, y1: py(base.value), y2: py(base.value) })]),
-      svg("text", { class: "named", x: i % 2 ? right - 4 : left + 6, y: edge(base.value) + (beyond(base.value) ? base.value > y.high : metric.falls) * 23 - 7, "text-anchor": i % 2 ? "end" : "start" }, `${short(base.name, (right - left) / 8 - 12)}: ${base.text}`)));
+      svg("line", { class: "base", x1: left, x2: right, y1: py(base.value), y2: py(base.value) }),
+      svg("text", { class: "named", x: i % 2 ? right - 4 : left + 6, y: py(base.value) + (metric.falls ? 16 : -7), "text-anchor": i % 2 ? "end" : "start" }, `${short(base.name, (right - left) / 8 - 12)}: ${base.text}`)));
 
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": `${metric.title} against model calls. Arrow keys move between points.` }, frame, curves, named);
     picture.addEventListener("pointermove", (event) => event.pointerType === "mouse" && !kept && show(nearest(event, 44)));

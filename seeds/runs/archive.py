@@ -16,11 +16,12 @@ RECORD = "run.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same bytes, whenever
 
 
-def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[str, Any]) -> None:
+def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[str, Any], labels: Sequence[int] | None = None) -> None:
     """Writes `out`, whole or not at all, from the PNG files of the seeds, in their order; nothing is held in memory but one image.
 
     - .zip: the PNG files by their names, stored, and run.json;
-    - .npz: `arr_0`, uint8 (N, H, W, C), what ADM's evaluator reads; `seeds`, uint64 (N,); run.json.
+    - .npz: `arr_0`, uint8 (N, H, W, C), and `arr_1`, int64 (N,), the labels, if there are any: what ADM's evaluator reads; `seeds`, uint64 (N,);
+      `run.json`, the record, as an array of one text.
 
     Several processes may do so at once.
     """
@@ -30,16 +31,17 @@ def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[s
             if out.suffix.lower() == ".zip":
                 for path in images:
                     file.writestr(_entry(path.name), path.read_bytes())
+                file.writestr(_entry(RECORD), files.json_bytes(record))
             else:
                 with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
                     first = files.read(images[0])
                     _header(array, (len(images), *first.shape), "|u1")
                     for path in images:
                         array.write(files.read(path).tobytes())
-                with file.open(_entry("seeds.npy"), "w") as array:
-                    _header(array, (len(seeds),), "<u8")
-                    array.write(np.array(seeds, "<u8").tobytes())
-            file.writestr(_entry(RECORD), files.json_bytes(record))
+                if labels is not None:
+                    file.writestr(_entry("arr_1.npy"), _npy(np.array(labels, "<i8")))
+                file.writestr(_entry("seeds.npy"), _npy(np.array(seeds, "<u8")))
+                file.writestr(_entry(f"{RECORD}.npy"), _npy(np.array(files.json_bytes(record).decode())))
 
     atomic(out, write)
 
@@ -48,14 +50,24 @@ def record(path: Path) -> dict[str, Any]:
     """The run.json in an archive. Raises: ValueError if there is none."""
     try:
         with zipfile.ZipFile(path) as file:
-            data = file.read(RECORD)
-    except (OSError, KeyError, zipfile.BadZipFile):
+            if f"{RECORD}.npy" in file.namelist():
+                data = str(np.lib.format.read_array(io.BytesIO(file.read(f"{RECORD}.npy")), allow_pickle=False)).encode()
+            else:
+                data = file.read(RECORD)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise ValueError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
     return files.record(path, data)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, EPOCH)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    """An array as an npy file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _header(file: Any, shape: tuple[int, ...], dtype: str) -> None:

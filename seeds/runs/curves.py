@@ -4,11 +4,13 @@ import json
 import math
 import shlex
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +28,10 @@ from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import Statistics, check_comparable
 from seeds.metrics.together import collected, merged
 from seeds.runs import files
+from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import DONE, environment, limited
 from seeds.runs.job import Job
+from seeds.runs.pixels import Tally
 from seeds.runs.progress import Progress
 from seeds.runs.seed_text import show_seeds
 from seeds.storage import atomic, sweep
@@ -52,6 +56,11 @@ class Row:
     steps: int
     nfe_asked: int
     job: Job
+
+    def work(self, group: Group) -> tuple[int, int]:
+        """Model calls and images of this process' share."""
+        images = sum(map(len, group.share(self.job.units)))
+        return images * self.job.plan.nfe, images
 
     def facts(self) -> dict[str, Any]:
         """What identifies the row, as JSON-able values."""
@@ -96,14 +105,22 @@ class Study:
             check_units(self.units, images, 2)
             if self.extractor.classify:
                 check_splits(self.splits, images)
-        drawn = {(height, width, channels) for channels, height, width in (row.job.denoiser.shape for row in self.rows)}
+        drawn = {(height, width, channels) for channels, height, width in (job.image_shape for job in self.models.values())}
         for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in self.baselines.values())}:
             self.extractor.check(*shape)
 
+    @cached_property
+    def models(self) -> dict[str, Job]:
+        """The first job of each model, by the model's name."""
+        found: dict[str, Job] = {}
+        for row in self.rows:
+            found.setdefault(row.job.model, row.job)
+        return found
+
     @property
-    def models(self) -> dict[str, str]:
-        """Name and hash of each model."""
-        return {row.job.model: row.job.model_hash for row in self.rows}
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """What each model's network is known by, as JSON-able values, by the model's name."""
+        return {name: job.network.facts() for name, job in self.models.items()}
 
     def row_facts(self, number: int) -> dict[str, Any]:
         """What identifies a row: its own facts, and its model where there are several."""
@@ -113,11 +130,17 @@ class Study:
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON-able values."""
-        job = self.rows[0].job.facts(version, threads)
-        several = {"model": list(self.models), "model_sha256": list(self.models.values())} if len(self.models) > 1 else {}
+        job = next(iter(self.models.values())).facts(version, threads)
+        models = list(self.models.values())
+        several = {
+            "model": [job.model for job in models],
+            "model_sha256": [job.model_hash for job in models],
+            "data_range": [list(job.pixels.data_range) for job in models],
+            "decode_batch": [job.pixels.batch if job.pixels.decode else None for job in models],
+        }
         return {
-            **{key: job[key] for key in job if key not in ("solver", "nfe", "plan_sha256", "seeds")},
-            **several,
+            **{key: job[key] for key in job if key not in ("solver", "nfe", "plan_sha256", "seeds", NETWORK)},
+            **(several if len(models) > 1 else {}),
             "features": vars(self.extractor.recipe),
             "reference": dict(self.reference),
             "seeds": list(dict.fromkeys(show_seeds(row.job.seeds) for row in self.rows)),
@@ -169,7 +192,7 @@ def run_study(
         facts = study.facts(version, chosen)
         rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
         if before is not None:
-            _check_same(before, facts, rows, out)
+            _check_same(before, facts, study.networks, rows, out)
             _check_baselines(before, study, out)
         group.begin()
         if before is None:
@@ -177,6 +200,7 @@ def run_study(
                 "format": FORMAT,
                 "status": "running",
                 "study": facts,
+                "networks": study.networks,
                 "title": title,
                 "environment": _environment(study),
                 "version": version,
@@ -192,6 +216,8 @@ def run_study(
         return json.dumps(record)
 
     record = json.loads(group.once(prepare))
+    for job in study.models.values():
+        check_agreed(job.network, group)
     todo = sorted((k for k, row in enumerate(record["rows"]) if row["status"] != DONE), key=lambda k: (study.rows[k].job.plan.nfe, k))
     missing = [name for name in study.baselines if name not in [found["name"] for found in record["baselines"]]]
 
@@ -200,6 +226,7 @@ def run_study(
         after_row(record)
         return ""
 
+    tallies = {name: Tally() for name in study.models}
     with limited(record["study"]["threads"]):
         for name in missing:
             images = study.baselines[name]
@@ -207,13 +234,13 @@ def run_study(
             sha256 = files.fingerprint(images) if group.first else ""
             record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **found})
             group.once(keep)
-        work = {k: sum(map(len, group.share(study.rows[k].job.units))) * study.rows[k].job.plan.nfe for k in todo}
-        with Progress(group, "study", sum(work.values()), show=progress) as bar:
+        calls, images = (sum(own) for own in zip((0, 0), *(study.rows[k].work(group) for k in todo), strict=True))
+        with Progress(group, "study", calls, images, progress, even=False) as bar:
             for done, k in enumerate(todo, 1):
                 row = study.rows[k]
-                bar.say(f"row {done}/{len(todo)}: {row.line}, {row.job.plan.nfe} NFE")
+                bar.say(f"row {done}/{len(todo)}: {row.line}, {row.job.plan.nfe} NFE", row.job.plan.nfe)
                 cache = Cache(out, k)
-                result = measure(study, row, group, bar.asked, cache)
+                result = measure(study, row, group, bar.asked, cache, tallies[row.job.model])
                 record["rows"][k] |= {"status": DONE, **result, "picture": cache.picture.relative_to(out).as_posix()}
                 record["rows"][k]["command"] = shlex.join(["seeds", "curves", "--out", str(out), "--row", str(k)])
                 group.once(keep)
@@ -228,6 +255,10 @@ def run_study(
         return ""
 
     group.once(close)
+    for name, job in study.models.items():
+        said = tallies[name].total(group).warning(job.pixels.data_range)
+        if said and group.first:
+            warnings.warn(f"{name}: {said}" if len(study.models) > 1 else said, stacklevel=2)
     return record
 
 
@@ -235,23 +266,29 @@ def changed(study: Study, number: int, record: Mapping[str, Any], version: str) 
     """What decides the numbers of a row and is not what the record says, in words. Versions and the device are left out: `elsewhere` has them."""
     if not number < len(study.rows):
         return [f"the number of rows {len(record['rows'])}, now {len(study.rows)}"]
-    old = {**record["study"], **record["rows"][number]}
-    now = {**study.facts(version, record["study"]["threads"]), **study.row_facts(number)}
+    old = _with_networks({**record["study"], **record["rows"][number]}, record.get("networks"))
+    now = _with_networks({**study.facts(version, record["study"]["threads"]), **study.row_facts(number)}, study.networks)
     apart = ("version", "torch", "device", "shown", "baselines")
-    return _different(old, {key: value for key, value in now.items() if key not in apart})
+    return different(old, {key: value for key, value in now.items() if key not in apart})
 
 
 def elsewhere(study: Study, record: Mapping[str, Any], version: str) -> list[str]:
     """What of the versions, the platform and the device is not what the record says, in words."""
-    return _different({**record["environment"], "seeds": record["version"]}, {**_environment(study), "seeds": version})
+    return different({**record["environment"], "seeds": record["version"]}, {**_environment(study), "seeds": version})
 
 
 def _environment(study: Study) -> dict[str, str]:
     return {**environment(study.rows[0].job.device), "torch": torch.__version__}
 
 
-def measure(study: Study, row: Row, group: Group, asked: Callable[[int], Any], cache: "Cache | None" = None) -> dict[str, Any]:
-    """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and seconds of all processes."""
+def measure(
+    study: Study, row: Row, group: Group, asked: Callable[[int], Any], cache: "Cache | None" = None, tally: Tally | None = None
+) -> dict[str, Any]:
+    """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and seconds of all processes.
+
+    Args:
+        tally: counts the pixels of the images that are drawn.
+    """
     spent = [0]
     shown: list[tuple[int, np.ndarray]] = []
 
@@ -265,7 +302,7 @@ def measure(study: Study, row: Row, group: Group, asked: Callable[[int], Any], c
             held = cache.read(number, wanted > 0) if cache else None
             if held is None:
                 begun = time.perf_counter()
-                piece = Piece(first, job.images(unit, asked))
+                piece = Piece(first, job.images(unit, asked, tally))
                 features, probabilities = _judged(study, piece)
                 ms = round(1000 * (time.perf_counter() - begun))
                 held = Judged(features, probabilities, ms, piece.images[:wanted] if wanted else None)
@@ -363,10 +400,16 @@ class Cache:
             self.folder.rmdir()
 
 
-def _check_same(before: dict[str, Any], facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
-    differences = _different(before["study"], facts)
+def _with_networks(study: Mapping[str, Any], networks: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The facts of a study and of its networks; those of an older record, which says nothing of networks, as they are."""
+    return {**study} if networks is None else {**study, NETWORK: list(networks.values())}
+
+
+def _check_same(before: dict[str, Any], facts: dict[str, Any], networks: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
+    differences = different(_with_networks(before["study"], before.get("networks")), _with_networks(facts, networks))
     for old, now in zip(before["rows"], rows, strict=False):
-        differences = differences or [f"row {now['row']}: {words}" for words in _different(old, now | {"status": old["status"]})]
+        own = {key: value for key, value in now.items() if key not in ("status", *NAMES)}  # the networks are those of the study
+        differences = differences or [f"row {now['row']}: {words}" for words in different(old, own)]
     if len(before["rows"]) != len(rows):
         differences = differences or [f"{len(before['rows'])} rows, now {len(rows)}"]
     if differences:
@@ -384,15 +427,3 @@ def _check_baselines(before: dict[str, Any], study: Study, out: Path) -> None:
                 f"{out} holds another study: {images.path} had other files when it was measured as the baseline {found['name']!r}. Bring them back, or "
                 "choose another folder."
             )
-
-
-def _different(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings of `now` that `old` has otherwise, in words; of settings within settings, those that differ."""
-    found = []
-    for key, value in json.loads(json.dumps(now)).items():
-        held = old.get(key)
-        if isinstance(value, dict) and isinstance(held, dict):
-            found += [f"{key}.{words}" for words in _different(held, dict.fromkeys(held) | value)]
-        elif held != value:
-            found.append(f"{key} {held!r}, now {value!r}")
-    return found

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
 
 
+_NUMBERS = re.compile(r"\[\n\s+-?\d[-+.e\d,\s]*\]")
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -60,12 +62,14 @@ def grid(paths: Sequence[Path]) -> bytes:
     return png(whole.repeat(times, axis=0).repeat(times, axis=1))
 
 
+def sums(folder: Path, names: Iterable[str]) -> bytes:
+    """The lines that `sha256sum` prints for these files, in the order of their names."""
+    return "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(names)).encode()
+
+
 def digest(folder: Path, names: Iterable[str]) -> str:
-    """SHA-256 over the lines that `sha256sum` prints for these files in sorted order."""
-    total = hashlib.sha256()
-    for name in sorted(names):
-        total.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
-    return total.hexdigest()
+    """SHA-256 over `sums`."""
+    return hashlib.sha256(sums(folder, names)).hexdigest()
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -80,8 +84,9 @@ def fingerprint(images: ImageSet) -> str:
 
 
 def json_bytes(record: dict[str, Any]) -> bytes:
-    """A record as a text file."""
-    return (json.dumps(record, indent=2, allow_nan=False) + "\n").encode()
+    """A record as a text file; a list of numbers is one line of it."""
+    text = json.dumps(record, indent=2, allow_nan=False)
+    return (_NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n").encode()
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

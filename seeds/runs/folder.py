@@ -1,11 +1,14 @@
 """A sampling job on disk: one file for each seed, a record of what made them, and resume."""
 
+import hashlib
 import json
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,17 @@ import torch
 
 from seeds.distributed import Group
 from seeds.runs import archive, files
+from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.job import Job
+from seeds.runs.pixels import Tally
 from seeds.runs.progress import Progress
 from seeds.storage import atomic, create, sweep
 
 RECORD = "run.json"
 GRID = "grid.png"
+SUMS = "SHA256SUMS"
+SHOWN = 5
+"""Images that are named, where many are wrong."""
 SEEN = 60
 """Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a minute."""
 DONE = "done"
@@ -59,87 +67,134 @@ def run(
         ValueError: the folder holds a run and `resume` is not asked for, or another run than this one, or images of no run.
         OSError: a file cannot be written. What is there is whole.
         FloatingPointError: the model made NaN or inf. Nothing of that unit is written.
+    Warns: UserWarning at the end, if the pixels say that the data may have another range than `job.data_range`.
     """
     group = group or Group()
     part, parts = shard
     if not 1 <= part <= parts:
         raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
-    resume = resume or group.again
-    packed = out.suffix.lower() in archive.KINDS
-    folder = Folder(out.with_name(out.name + ".parts") if packed else out, job, subdirs)
+    begun = _Run(job, out, Folder(_root(out), job, subdirs), resume or group.again, parts, group, threads, version, command)
+    record = json.loads(group.once(lambda: json.dumps(begun.prepare())))
+    if record["status"] == DONE:
+        return record | {"drawn": 0, "seconds": 0.0}
+    check_agreed(job.network, group)
+    started, tally = time.perf_counter(), Tally()
+    todo = begun.folder.missing(group.share(job.units[part - 1 :: parts]), checked=begun.resume)
+    with limited(record["job"]["threads"]):
+        drawn = _draw(begun.folder, todo, group, progress, tally)
+    said = tally.total(group).warning(job.pixels.data_range)
 
-    def prepare() -> str:
+    def close() -> str:
+        ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": said} if said else {})
+        return json.dumps(begun.close(ended))
+
+    record = json.loads(group.once(close))
+    if said and group.first:
+        warnings.warn(said, stacklevel=2)
+    return record
+
+
+def _root(out: Path) -> Path:
+    """The folder that is drawn into: `out`, or the one that an archive is made from."""
+    return out.with_name(out.name + ".parts") if out.suffix.lower() in archive.KINDS else out
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A call of `run`: how a run begins and ends, on rank 0."""
+
+    job: Job
+    out: Path
+    folder: "Folder"
+    resume: bool
+    parts: int
+    group: Group
+    threads: int | None
+    version: str
+    command: str
+
+    @property
+    def packed(self) -> bool:
+        """Whether the images end in an archive."""
+        return self.folder.root != self.out
+
+    def prepare(self) -> dict[str, Any]:
+        """The record of a run that has begun, or is done. Raises: as `run`, if it may not begin."""
+        folder, out = self.folder, self.out
         if folder.root.is_file():
             raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(archive.KINDS)}.")
-        made = packed and out.exists()
+        made = self.packed and out.exists()
         before = archive.record(out) if made else folder.read()
-        if made and not resume:
+        if made and not self.resume:
             raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
-        recorded = before["job"].get("threads") if before is not None and (resume or parts > 1) else None
-        chosen = threads or recorded or torch.get_num_threads()
-        facts = {**job.facts(version, chosen), "subdirs": subdirs}
-        folder.check(before, facts, resume, joining=parts > 1, packed=packed)
-        group.begin()
-        if resume:
+        recorded = before["job"].get("threads") if before is not None and (self.resume or self.parts > 1) else None
+        chosen = self.threads or recorded or torch.get_num_threads()
+        folder.check_free(before, self.resume, joining=self.parts > 1, packed=self.packed)
+        facts = {**self.job.facts(self.version, chosen), "subdirs": folder.subdirs}
+        folder.check_same(before, facts)
+        self.group.begin()
+        if self.resume:
             sweep(folder.root)
             sweep(out.parent, out.name)
-        if made and (folder.read() or {}).get("job") == facts:  # who packed it was killed before this
+        if made and (left := folder.read()) is not None and not different(left["job"], facts):  # who packed it was killed before this
             folder.remove()
-        if before is not None and before["status"] == DONE and (made or folder.holds(before.get("files"))):
-            return json.dumps(before)
-        if before is not None and before["status"] == DONE and not folder.missing(job.units, checked=True):
-            raise ValueError(
-                f"{folder.root} holds other images than its record says, so somebody has changed them. Take away those that are not of the run, and "
-                "--resume draws them; or draw into another folder."
-            )
-        record: dict[str, Any] = {"status": "running", "job": facts, "command": command, "environment": environment(job.device)}
+        if before is not None and before["status"] == DONE:
+            if made:
+                return before
+            if folder.holds(before.get("files")):
+                folder.mend()
+                return before
+            if not folder.missing(self.job.units, checked=True):
+                raise ValueError(folder.changed(before.get("files")))
+        return self._begun(before, facts, made)
+
+    def _begun(self, before: dict[str, Any] | None, facts: dict[str, Any], made: bool) -> dict[str, Any]:
+        """The record that is written into the folder, or what another process has made of it meanwhile."""
+        job, folder = self.job, self.folder
+        if before is not None:
+            facts = facts | {key: before["job"][key] for key in (NETWORK, *NAMES) if key in before["job"]}  # who drew it first
+        record: dict[str, Any] = {"status": "running", "job": facts, "command": self.command, "environment": environment(job.device)}
+        labels = job.labels(job.seeds)
+        record |= {"labels": labels.tolist()} if labels is not None else {}
         record["plan"] = job.plan.to_json()
         if before is not None:
             folder.write(record)
         elif not folder.begin(record):
-            return prepare()  # another process was faster
-        if packed and out.exists() and not made:  # the other shards have closed the run meanwhile
+            return self.prepare()  # another process was faster
+        if self.packed and self.out.exists() and not made:  # the other shards have closed the run meanwhile
             folder.remove()
-            before = archive.record(out)
-            folder.check(before, facts, resume=True)
-            return json.dumps(before)
-        return json.dumps(record)
+            ended = archive.record(self.out)
+            folder.check_same(ended, facts)
+            return ended
+        return record
 
-    record = json.loads(group.once(prepare))
-    if record["status"] == DONE:
-        return record | {"drawn": 0, "seconds": 0.0}
-    started = time.perf_counter()
-    todo = folder.missing(group.share(job.units[part - 1 :: parts]), checked=resume)
-    with limited(record["job"]["threads"]):
-        drawn = _draw(folder, todo, group, progress)
-
-    def close() -> str:
-        ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
-        left = 0 if packed and out.exists() else sum(map(len, folder.awaited(job.units, SEEN if parts == 1 < group.world else 0)))
+    def close(self, ended: dict[str, Any]) -> dict[str, Any]:
+        """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are missing."""
+        job, folder, out, parts = self.job, self.folder, self.out, self.parts
+        wait = SEEN if parts == 1 < self.group.world else 0
+        left = 0 if self.packed and out.exists() else sum(map(len, folder.awaited(job.units, wait)))
         if left and parts == 1:
             raise OSError(
                 f"{folder.root} misses {left} of {len(job.seeds)} images at the end of the run: the processes do not see one folder, or somebody took "
                 "files away. Give all of them the same --out, on a disk they share; with --resume the same command makes the rest."
             )
         if left:  # of other shards: the last of them closes the record
-            return json.dumps(ended | {"missing": left})
+            return ended | {"missing": left}
         try:
-            ended |= {"status": DONE, "files": folder.digest()}
-            if packed:
-                archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended)
+            ended = ended | {"status": DONE, "files": folder.digest()}
+            if self.packed:
+                archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended, ended.get("labels"))
                 folder.remove()
             else:
-                folder.write_grid()
+                folder.mend(again=True)
                 folder.write(ended)
                 sweep(folder.root)
         except OSError:
-            if not (packed and out.exists()):
+            if not (self.packed and out.exists()):
                 raise
-            ended = archive.record(out) | {"drawn": drawn}  # another shard has closed it meanwhile
+            ended = archive.record(out) | {"drawn": ended["drawn"]}  # another shard has closed it meanwhile
             folder.remove()
-        return json.dumps(ended)
-
-    return json.loads(group.once(close))
+        return ended
 
 
 class Folder:
@@ -180,16 +235,40 @@ class Folder:
     def write(self, record: dict[str, Any]) -> None:
         atomic(self.root / RECORD, files.json_bytes(record))
 
-    def write_grid(self) -> None:
-        atomic(self.root / GRID, files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+    @property
+    def names(self) -> list[str]:
+        """The paths of all images from the folder."""
+        return [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
+
+    def mend(self, again: bool = False) -> None:
+        """Makes of the images what lies beside them: grid.png and SHA256SUMS, where they are lost or broken, or `again`."""
+        if again or not files.whole(self.root / GRID):
+            atomic(self.root / GRID, files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+        if again or not (self.root / SUMS).exists():
+            atomic(self.root / SUMS, files.sums(self.root, self.names))
 
     def digest(self) -> dict[str, Any]:
-        names = [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
-        return {"count": len(names), "sha256": files.digest(self.root, names)}
+        return {"count": len(self.job.seeds), "sha256": files.digest(self.root, self.names)}
 
     def holds(self, recorded: dict[str, Any] | None) -> bool:
         """Whether all files are there, and are those of which `digest` was recorded."""
         return not self.missing(self.job.units) and self.digest() == recorded
+
+    def changed(self, recorded: dict[str, Any] | None) -> str:
+        """A sentence about whole images that are not those of which `digest` was recorded: which, if SHA256SUMS is still that of the record."""
+        try:
+            before = (self.root / SUMS).read_bytes()
+        except OSError:
+            before = b""
+        which = f" ({SUMS}, which would tell which, is not that of the record)"
+        if recorded is not None and hashlib.sha256(before).hexdigest() == recorded["sha256"]:
+            now = files.sums(self.root, self.names)
+            names = [line.partition("  ")[2] for line in now.decode().splitlines() if line not in set(before.decode().splitlines())]
+            which = f": {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''} ({len(names)} of {len(self.names)})"
+        return (
+            f"{self.root} holds other images than its record says, so somebody has changed them{which}. Take away those that are not of the run, and "
+            "--resume draws them; or draw into another folder."
+        )
 
     def remove(self) -> None:
         """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away stays."""
@@ -203,10 +282,8 @@ class Folder:
             with suppress(OSError):
                 folder.rmdir()
 
-    def check(
-        self, before: dict[str, Any] | None, facts: dict[str, Any], resume: bool, joining: bool = False, packed: bool = False
-    ) -> None:
-        """Raises ValueError if the folder holds what is not this run's, or holds it and nobody asked to go on.
+    def check_free(self, before: dict[str, Any] | None, resume: bool, joining: bool = False, packed: bool = False) -> None:
+        """Raises ValueError if the folder holds what is no run's, or a run and nobody asked to go on with it.
 
         Args:
             joining: another shard may have begun the run.
@@ -217,26 +294,26 @@ class Folder:
             foreign = next(chain(there, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
             if foreign is not None and not (self.root / RECORD).exists():  # else another process has just begun the run
                 raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
-            return
-        if not resume and not (joining and before["status"] != DONE):
+        elif not resume and not (joining and before["status"] != DONE):
             raise ValueError(f"{self.root} holds a run ({before['status']}). Complete it with --resume, or choose another folder.")
-        old = before["job"]
-        differences = [f"{key} {old.get(key)!r}, now {facts[key]!r}" for key in facts if old.get(key) != facts[key]]
-        if differences:
+
+    def check_same(self, before: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+        """Raises ValueError if the run in the folder is another one than these facts describe."""
+        if before is not None and (differences := different(before["job"], facts)):
             raise ValueError(
                 f"{self.root} holds another run: it has {'; '.join(differences)}. Give --resume what the run was started with (`command` in "
                 f"{self.root / RECORD}), or choose another folder."
             )
 
 
-def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool) -> int:
+def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool, tally: Tally) -> int:
     """Draws units into their files, the files of one while the next is drawn; how many images were drawn by all processes."""
     job = folder.job
     label, images = f"{job.plan.solver}, {job.plan.nfe} NFE", sum(map(len, units))
     writing: Future[None] | None = None
     with Progress(group, label, images * job.plan.nfe, images, progress) as bar, ThreadPoolExecutor(1) as writer:
         for unit in units:
-            made = job.images(unit, bar.asked)
+            made = job.images(unit, bar.asked, tally)
             if writing is not None:
                 writing.result()
             writing = writer.submit(_write, folder, unit, made)

@@ -1,8 +1,8 @@
 """The job: which images are to be drawn, cut into units that any process may draw."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Changed, ask, guide
-from seeds.metrics.images import Piece, to_uint8
+from seeds.metrics.images import Piece
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
+from seeds.runs.identity import Identity
+from seeds.runs.pixels import Pixels, Tally
 from seeds.runs.seed_text import check_distinct, show_seeds
 from seeds.sampling import sample
 
@@ -24,17 +26,19 @@ class Job:
     """What is drawn: jobs that are equal make equal images.
 
     Attributes:
-        denoiser: D(x, at) for images: `shape` (1 | 3, H, W), scaled to [-1, 1].
+        denoiser: D(x, at) of images, `shape` (1 | 3, H, W), or of latents, with a `decode`.
         plan: what to run.
         seeds: distinct; each is one image.
         model, model_hash: what to write down about the denoiser.
         batch: the list of seeds is cut, in order, into units of this many, and each unit is sampled as a whole. Matrix products depend on their
             shapes, so another batch size may change a pixel by 1.
-        label: the class of all images; None draws one for each seed, from the seed's own stream.
+        label: the class of all images; several take turns, seed by seed; None draws one for each seed, from the seed's own stream.
         guidance: scale of classifier-free guidance; 1 is none.
         noise: "gaussian" or "two-point".
         dtype: of the state, "float32" or "float64".
         device: where the model is.
+        data_range, decode, decode_batch: how samples become images, see `Pixels`; None: as the denoiser says.
+        identity: what the network is known by; None: it is asked when it is needed.
     Raises: ValueError naming what does not fit the model.
     """
 
@@ -44,19 +48,29 @@ class Job:
     model: str = ""
     model_hash: str = ""
     batch: int = 64
-    label: int | None = None
+    label: int | Sequence[int] | None = None
     guidance: float = 1.0
     noise: str = "gaussian"
     dtype: str = "float32"
     device: str = "cpu"
+    data_range: tuple[float, float] | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
+    decode_batch: int | None = None
+    identity: Identity | None = None
 
     def __post_init__(self) -> None:
         shape, classes = getattr(self.denoiser, "shape", None), getattr(self.denoiser, "classes", 0)
-        if shape is None or len(shape) != 3 or shape[0] not in (1, 3):
-            raise ValueError(f"The model's `shape` is {shape}, but PNG files hold (1, H, W) or (3, H, W). Use seeds.sample in Python.")
-        if self.label is not None and not 0 <= self.label < classes:
-            have = f"classes 0 to {classes - 1}" if classes else "no classes"
-            raise ValueError(f"`class` = {self.label}, but this model has {have}. " + ("Pick one of them." if classes else "Leave it out."))
+        if shape is None or (self.pixels.decode is None and (len(shape) != 3 or shape[0] not in (1, 3))):
+            raise ValueError(
+                f"The model's `shape` is {shape}, but images are (1, H, W) or (3, H, W). Give a latent model its `decode`, the function from latents to "
+                "images; of all else take seeds.sample in Python."
+            )
+        for label in self._asked:
+            if not 0 <= label < classes:
+                have = f"classes 0 to {classes - 1}" if classes else "no classes"
+                raise ValueError(f"`class` = {label}, but this model has {have}. " + ("Pick one of them." if classes else "Leave it out."))
+        if self.label is not None and not self._asked:
+            raise ValueError("`class` is empty. Give a class, several with commas between, or leave it out.")
         if self.guidance != 1 and not classes:
             raise ValueError(f"`guidance` = {self.guidance:g} sharpens a class, but this model has no classes. Leave it out.")
         if self.batch < 1:
@@ -67,55 +81,103 @@ class Job:
             raise ValueError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
         check_distinct(seed_list(self.seeds))
 
+    @cached_property
+    def pixels(self) -> Pixels:
+        """How samples become images."""
+        return Pixels.of(self.denoiser, data_range=self.data_range, decode=self.decode, batch=self.decode_batch)
+
+    @cached_property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image. A latent model decodes one to know. Raises: ValueError if `decode` makes no images."""
+        return self.pixels.shape(self.denoiser.shape, DTYPES[self.dtype], self.device)
+
+    @cached_property
+    def network(self) -> Identity:
+        """What the network is known by."""
+        if self.identity is not None:
+            return self.identity
+        decode = self.pixels.decoded if self.pixels.decode else None
+        points = (
+            [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha] if getattr(self.denoiser, "schedule", None) is None else []
+        )
+        levels = [points[0], points[len(points) // 2], points[-1]] if points else []
+        return Identity.of(self.denoiser, decode=decode, levels=levels, dtype=DTYPES[self.dtype], device=self.device)
+
+    @property
+    def _asked(self) -> tuple[int, ...]:
+        """The classes that were asked for."""
+        return () if self.label is None else (self.label,) if isinstance(self.label, int) else tuple(self.label)
+
+    @cached_property
+    def _label_of(self) -> Mapping[int, int]:
+        """The class of each seed, where several take turns."""
+        return {seed: self._asked[place % len(self._asked)] for place, seed in enumerate(self.seeds)}
+
+    def labels(self, seeds: Sequence[int]) -> Tensor | None:
+        """int64 (B,), the classes of these seeds; None if the model has none."""
+        classes = getattr(self.denoiser, "classes", 0)
+        if not classes:
+            return None
+        if self.label is None:
+            return uniform_labels(seeds, classes)
+        if isinstance(self.label, int):
+            return torch.full((len(seeds),), self.label)
+        return torch.tensor([self._label_of[seed] for seed in seeds])
+
     @property
     def units(self) -> list[Sequence[int]]:
         """The work: slices of the list of seeds. Any of them may be drawn by any process, in any order."""
         return [self.seeds[at : at + self.batch] for at in range(0, len(self.seeds), self.batch)]
 
-    def images(self, unit: Sequence[int], asked: Callable[[int], Any] | None = None) -> np.ndarray:
-        """(B, H, W, C) uint8, the images of a unit: 127.5 x + 128, clipped and truncated.
+    def images(self, unit: Sequence[int], asked: Callable[[int], Any] | None = None, tally: Tally | None = None) -> np.ndarray:
+        """(B, H, W, C) uint8, the images of a unit.
 
         Args:
             asked: called before each model call with the number of images it is asked about.
+            tally: counts the pixels.
         Raises: FloatingPointError if the model made NaN or inf.
         """
-        labels = None
-        if getattr(self.denoiser, "classes", 0):
-            drawn = uniform_labels(unit, self.denoiser.classes)
-            labels = drawn if self.label is None else torch.full_like(drawn, self.label)
         denoiser = self.denoiser if self.guidance == 1 else guide(self.denoiser, self.guidance)
         x = sample(
             denoiser if asked is None else Changed(denoiser, partial(_counted, asked)),
             self.denoiser.shape,
             seed=unit,
             plan=self.plan,
-            labels=labels,
+            labels=self.labels(unit),
             noise=self.noise,
             dtype=DTYPES[self.dtype],
             device=self.device,
         )
-        return to_uint8(x)
+        return self.pixels.images(x, tally)
 
-    def pieces(self, owns: Callable[[int], bool] = lambda number: True, asked: Callable[[int], Any] | None = None) -> Iterator[Piece]:
+    def pieces(
+        self,
+        owns: Callable[[int], bool] = lambda number: True,
+        asked: Callable[[int], Any] | None = None,
+        tally: Tally | None = None,
+    ) -> Iterator[Piece]:
         """The images of all units whose number `owns` says yes to, as `ImageSet.pieces` gives those of a folder."""
         for number, unit in enumerate(self.units):
             if owns(number):
-                yield Piece(number * self.batch, self.images(unit, asked))
+                yield Piece(number * self.batch, self.images(unit, asked, tally))
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
-        """Everything that decides the bytes, as JSON-able values."""
+        """Everything that decides the bytes, as JSON-able values; `different` compares them."""
         return {
             "model": self.model,
             "model_sha256": self.model_hash,
+            "network": self.network.facts(),
             "solver": self.plan.solver,
             "nfe": self.plan.nfe,
             "plan_sha256": self.plan.digest,
             "seeds": show_seeds(self.seeds),
             "batch": self.batch,
-            "class": self.label,
+            "class": self.label if self.label is None or isinstance(self.label, int) else list(self.label),
             "guidance": self.guidance,
             "noise": self.noise,
             "dtype": self.dtype,
+            "data_range": list(self.pixels.data_range),
+            "decode_batch": self.pixels.batch if self.pixels.decode else None,
             "device": self.device.partition(":")[0],
             "threads": threads,
             "version": version,

@@ -1,7 +1,10 @@
-"""One progress bar for the work of all processes."""
+"""One progress report for the work of all processes: a bar where somebody looks on, else a line a minute."""
 
+import sys
 import time
+from contextlib import suppress
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -9,48 +12,72 @@ from seeds.distributed import Group
 
 EVERY = 0.1
 """Seconds between two words to the others."""
+LINE_EVERY = 60.0
+"""Seconds between two lines where there is no terminal."""
 
 
 class Progress:
-    """A bar on rank 0's stderr, where that is a terminal, that moves with the model calls of every process.
+    """What all processes have done, on rank 0's stderr, by their model calls: a bar on a terminal; elsewhere a line a minute, for a log.
+
+    Nothing that happens to stderr (it may be closed, or a pipe that nobody reads any more) ends the work.
 
     Args:
-        label: what stands before the bar.
+        label: what stands before it.
         work: model calls to be made by this process, each image on its own.
-        images: of this process; the bar counts them. None shows the share of the work alone.
-        show: False for no bar.
+        images: to be drawn by this process.
+        show: False for none.
+        even: whether all images cost the same number of calls. Else `say` tells how many those cost that come next, and the bar shows the share
+            of the work alone.
     Attributes:
-        images: of all processes.
+        work, images: of all processes.
     """
 
-    def __init__(self, group: Group, label: str, work: int, images: int | None = None, show: bool = True):
+    def __init__(self, group: Group, label: str, work: int, images: int, show: bool = True, even: bool = True):
         self.group, self.own, self.told, self.last = group, 0, 0, 0.0
         self.shown, self.name = group.first and show, f"progress {group.turn('progress')}"
-        self.work, self.images = self._all("work", work), self._all("images", images or 0)
-        counted = "{n:.0f}/{total} images " if images is not None else ""
+        self.label, self.even = label, even
+        self.calls, self.drawn, self.told_drawn = work / max(images, 1), 0.0, 0
+        self.work, self.images = self._all("work", work), self._all("images", images)
+        self.began = self.lined = time.monotonic()
+        self.stderr = _Quiet(sys.stderr)
         self.bar = tqdm(
-            total=self.work if images is None else self.images,
+            total=self.images if even else self.work,
             desc=label,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| " + counted + "[{elapsed}<{remaining}]",
-            disable=None if self.shown else True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| " + "{n:.0f}/{total} images " * even + "[{elapsed}<{remaining}]",
+            disable=not (self.shown and self.stderr.isatty()),
+            file=self.stderr,
         )
 
     def asked(self, images: int) -> None:
         """The model was asked about so many images."""
         self.own += images
+        self.drawn += images / max(self.calls, 1)
         if time.monotonic() - self.last > EVERY:
             self.look()
 
-    def say(self, label: str) -> None:
-        """Changes what stands before the bar."""
+    def say(self, label: str, calls: int) -> None:
+        """Changes what stands before the bar, and how many model calls an image costs from now on."""
+        self.label, self.calls = label, calls
         self.bar.set_description_str(label, refresh=False)
 
     def look(self) -> None:
         """Tells the others, and shows what all of them have done."""
         done = self.group.count(f"{self.name} done", self.own - self.told)
-        self.told, self.last = self.own, time.monotonic()
-        if self.shown and self.work:
-            self.bar.update(done / self.work * self.bar.total - self.bar.n)
+        drawn = self.group.count(f"{self.name} drawn", int(self.drawn + 1e-6) - self.told_drawn)
+        self.told, self.told_drawn, self.last = self.own, int(self.drawn + 1e-6), time.monotonic()
+        if not (self.shown and self.work):
+            return
+        self.bar.update(done / self.work * self.bar.total - self.bar.n)
+        if self.bar.disable and self.last - self.lined >= LINE_EVERY:
+            self.lined = self.last
+            self.stderr.write(f"{self.line(done, drawn, self.last - self.began)}\n")
+            self.stderr.flush()
+
+    def line(self, done: int, drawn: int, seconds: float) -> str:
+        """What a log is told, when so many model calls were made and images drawn in so many seconds."""
+        share = done / self.work
+        left = tqdm.format_interval(seconds * (1 / share - 1)) if share else "?"
+        return f"{self.label}: {drawn:,} of {self.images:,} images, {share:.0%} of the work, {drawn / seconds:,.3g} images/s, {left} left"
 
     def _all(self, name: str, own: int) -> int:
         self.group.count(f"{self.name} {name}", own)
@@ -66,3 +93,32 @@ class Progress:
             self.group.wait(self.look)
             self.look()
         self.bar.close()
+
+
+class _Quiet:
+    """A stream to write to, if it can be written to."""
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # closed, by the other side or this one
+            if self.stream is not None:
+                self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self.stream is not None:
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError):
+            return self.stream is not None and self.stream.isatty()
+        return False
+
+    def fileno(self) -> int:
+        if self.stream is None:
+            raise OSError("there is no stream")
+        return self.stream.fileno()  # tqdm asks for the width of the terminal

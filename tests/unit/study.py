@@ -25,7 +25,8 @@ def row(number, name, options, calls, asked, seeds, *, score=True):
         "row": number, "line": " ".join([name, *(f"{key}={value}" for key, value in options.items())]), "solver": name,
         "options": {**options, "grid": "karras"}, "steps": steps, "nfe": calls * steps + 1, "nfe_asked": asked, "seeds": seeds, "images": 500,
         "plan_sha256": f"{name}-{steps}".encode().hex().ljust(64, "0"), "status": "done",
-        "frechet": estimate("Frechet distance", distance), "inception_score": estimate("Inception score", 9 - math.sqrt(distance)) if score else None,
+        "frechet": estimate("squared Frechet distance", distance),
+        "inception_score": estimate("Inception score", 9 - math.sqrt(distance)) if score else None,
         "seconds": 0.25 * steps * calls + 1 / 3, "picture": f"rows/{number:03d}.png", "command": f"seeds curves --out study --row {number}",
     }  # fmt: skip
 
@@ -50,7 +51,7 @@ def record(lines=LINES, nfe=(6, 12, 24, 48), seeds=("0-499",), *, waiting=0, sco
         "version": "0.1.0",
         "command": "seeds curves --model toy-mixture --out study",
         "baselines": [
-            {"name": "10,000 test images", "images": 10000, "frechet": estimate("Frechet distance", 0.9), "inception_score": None},
+            {"name": "10,000 test images", "images": 10000, "frechet": estimate("squared Frechet distance", 0.9), "inception_score": None},
         ],
         "rows": rows,
     }  # fmt: skip

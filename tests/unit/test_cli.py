@@ -44,8 +44,10 @@ def images(folder):
 
 def test_sample_makes_what_the_library_makes(call, tmp_path):
     code, out, err = call(*PLAIN, "--seeds", "2,5-7", "--batch", "3")
-    assert code == 0 and err == "" and out.splitlines()[-1].startswith("4 images (4 drawn last), 7 NFE each, ")
-    assert out.endswith(": out\n") and {"grid.png", "run.json"} <= set(os.listdir("out"))
+    said, last = out.splitlines()
+    assert code == 0 and err == "" and said.startswith("4 images (4 drawn last), 7 NFE each, ") and said.endswith(" s: out")
+    assert last == "Look at out/grid.png; its distance to a reference: seeds fid out (--ref, --features: docs/measure.md)."
+    assert {"grid.png", "run.json", "SHA256SUMS"} <= set(os.listdir("out"))
     plan = seeds.plan("seeds-2", steps=3, schedule="edm")
     run(Job(toy.plain(), plan, (2, 5, 6, 7), batch=3), tmp_path / "own", progress=False)
     assert images("out") == images("own") and len(images("out")) == 4

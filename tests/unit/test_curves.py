@@ -27,7 +27,7 @@ from seeds.cli.session import Session
 from seeds.distributed import Group
 from seeds.metrics.images import ImageSet
 from seeds.metrics.references import load_statistics
-from seeds.runs import Job
+from seeds.runs import Identity, Job
 from seeds.runs.curves import measure
 
 PLAN = ("--solver", "seeds-2", "--steps", "1")
@@ -150,13 +150,17 @@ def test_a_row_is_repeated_by_its_command_in_any_folder_and_without_the_baseline
 
 
 def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, capsys, monkeypatch):
-    monkeypatch.setattr(toy.Toy, "__call__", lambda *_, **__: pytest.fail("a row was drawn"))
     model, reference = Path("own_model.py"), Path("own.npz")
     before = model.read_text(), reference.read_bytes()
-    model.write_text(before[0] + "# edited\n")
+    model.write_text(before[0] + "# the same network from another file\n")
+    assert repeated(capsys, own) == (0, "The same numbers.\n")
+    monkeypatch.setattr(Job, "images", lambda *_, **__: pytest.fail("a row was drawn"))
+    model.write_text("from toy import tinted as colour\n")
+    sys.modules.pop("own_model")
     code, err = repeated(capsys, own)
-    assert code == 2 and re.match(r"Error: Row 0 cannot be repeated, for the study has model_sha256 '\w+', now '\w+'\. Bring back", err)
+    assert code == 2 and re.match(r"Error: Row 0 cannot be repeated, for the study has another network: its answers to fixed probes", err)
     model.write_text(before[0])
+    sys.modules.pop("own_model")
     with np.load(reference) as file:
         np.savez(reference, **{key: value + 1 if key == "mu" else value for key, value in file.items()})
     code, err = repeated(capsys, own)
@@ -192,7 +196,8 @@ def test_how_far_two_estimates_are_apart():
     assert apart(estimate, estimate) == 0 == apart(None, None)
     assert apart(estimate, estimate | {"value": 2.5, "parts": [1.0, -4.1]}) == pytest.approx(0.5 / 4.1)
     assert apart(estimate, estimate | {"low": -1e-9}) == pytest.approx(2e-9 / 4)  # a difference of large numbers has their rounding
-    for other in ({"metric": "fid"}, {"error": 0.1}, {"parts": [1.0]}, {"parts": [1.0, -4.0, 2.0]}, {"more": 1.0}):
+    assert apart(estimate, estimate | {"metric": "kernel distance"}) == 0  # one number by two names
+    for other in ({"error": 0.1}, {"parts": [1.0]}, {"parts": [1.0, -4.0, 2.0]}, {"more": 1.0}):
         assert apart(estimate, estimate | other) == apart(estimate | other, estimate) == math.inf
     assert apart(estimate, None) == apart(None, estimate) == math.inf
 
@@ -290,6 +295,7 @@ class Counted:
 def counted(monkeypatch):
     model = Counted()
     monkeypatch.setattr("seeds.cli.models.load_model", model.load)
+    monkeypatch.setattr(Identity, "of", lambda *given, **more: Identity("", ()))
     return model
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from seeds import report
 from seeds.metrics.estimate import over_parts
 from seeds.report import files, palette
-from seeds.report.curves import METRICS, curves, log_ticks, span, vanishing
+from seeds.report.curves import METRICS, curves, log_ticks, span
 from seeds.report.table import columns
 from seeds.report.text import number, plain, to_json
 
@@ -137,7 +137,7 @@ def test_several_ranges_are_parts_of_a_point():
         for point in points:
             rows = [row for row in record["rows"] if row["line"] == line and row["nfe"] == point.nfe]
             mean = sum(row["frechet"]["value"] for row in rows) / 3
-            expected = over_parts("Frechet distance", [row["frechet"]["value"] for row in rows], 1500)
+            expected = over_parts("squared Frechet distance", [row["frechet"]["value"] for row in rows], 1500)
             assert (
                 point.estimate.value == pytest.approx(mean)
                 and point.estimate == expected
@@ -195,41 +195,6 @@ def test_any_axis_has_some_ticks_and_not_too_many():
 def test_a_diverged_run_does_not_stretch_the_axis():
     assert span([2, 3, 1e6], True) == (2, 20_000) and span([2, 3, 90], True) == (2, 90)
     assert span([9, 3, 0.0001], False) == (0.0009, 9)
-
-
-def test_what_is_zero_but_for_rounding_or_far_away_sets_no_axis():
-    assert span([2, 3, 90], True, [1e-14, 1.5, 1e9]) == (1.5, 90) and span([2, 3, 1e-13], True) == (2, 3)
-    assert span([9, 3], False, [11.0, 1e9, 1e-7]) == (3, 11) and span([5.0], True, [1e-14]) == (5, 5)
-
-
-def of_the_references_own_images(value=-1.2e-14):
-    record = study.record()
-    record["baselines"][0] |= {"name": "its <own> images", "frechet": study.estimate("Frechet distance", value)}
-    return record
-
-
-@pytest.mark.parametrize("value", [1.2e-14, -1.2e-14, 0.0])
-def test_a_baseline_of_the_references_own_images_is_named_and_leaves_the_lines_where_they_are(value):
-    record = of_the_references_own_images(value)
-    assert [name for name, _ in vanishing(record, "frechet")] == ["its <own> images"] and not vanishing(study.record(), "frechet")
-    page = Reader(report.page(record, {}))
-    assert "its <own> images, zero but for rounding" in page.text and page.data["metrics"][0]["baselines"] == []
-    assert "Zero but for rounding, and not drawn: its <own> images (Frechet distance" in page.text
-    (axis,) = axes_of(record)
-    assert axis.get_ylim()[0] > 1 and axis.get_ylim()[1] < 100
-    assert any("zero but for rounding" in words.get_text() for words in axis.figure.legends[0].get_texts())
-
-
-def axes_of(record):
-    """The axes that the plot of the distances is drawn in."""
-    from matplotlib.figure import Figure
-
-    made = []
-    with pytest.MonkeyPatch.context() as patch:
-        add = Figure.add_subplot
-        patch.setattr(Figure, "add_subplot", lambda *given: made.append(add(*given)) or made[-1])
-        report.plots(record)
-    return made[:1]
 
 
 def test_plots_are_png_files_of_the_metrics_there_are():

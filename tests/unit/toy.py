@@ -39,8 +39,12 @@ def trained_from_1_to_10():
     return Toy(nsr_range=(1.0, 10.0))
 
 
+PROBED = 3
+"""Calls by which a run asks a model which it is, before it draws."""
+
+
 def nan():
-    return Toy(lambda call, x: x * float("nan") if call > 5 else x)
+    return Toy(lambda call, x: x * float("nan") if call > PROBED + 5 else x)
 
 
 def broken():
@@ -53,7 +57,7 @@ def first_only():
 
 def interrupted():
     def stop(call, x):
-        if call > 5:
+        if call > PROBED + 5:
             raise KeyboardInterrupt
         return x
 

@@ -1,0 +1,52 @@
+"""What identifies a run or a study, as JSON-able values, and in what two of them differ."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from seeds.distributed import Group
+from seeds.runs.identity import Identity
+
+NETWORK = "network"
+NAMES = ("model", "model_sha256")
+"""What a network is called, and the file it came from: written down, and asked only of records that do not say more of the network."""
+EARLIER: dict[str, Any] = {"data_range": [-1.0, 1.0], "decode_batch": None}
+"""What records mean that were written before they said so."""
+
+
+def different(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings of `now` that `old` has otherwise, in words; of settings within settings, those that differ.
+
+    A network is compared as `Identity` does, by its weights and answers.
+    """
+    found = []
+    known = old.get(NETWORK) is not None and now.get(NETWORK) is not None
+    for key, value in json.loads(json.dumps(now)).items():
+        held = old.get(key, EARLIER.get(key))
+        if key == NETWORK:
+            found += _networks(held, value) if known else []
+        elif key in NAMES and known:
+            continue
+        elif isinstance(value, dict) and isinstance(held, dict):
+            found += [f"{key}.{words}" for words in different(held, dict.fromkeys(held) | value)]
+        elif held != value:
+            found.append(f"{key} {held!r}, now {value!r}")
+    return found
+
+
+def _networks(old: Any, now: Any) -> list[str]:
+    """In what networks, or lists of them, differ."""
+    olds, news = ([found] if isinstance(found, dict) else found for found in (old, now))
+    if len(olds) != len(news):
+        return [f"{len(olds)} networks, now {len(news)}"]
+    words = (Identity.from_facts(a).apart(Identity.from_facts(b)) for a, b in zip(olds, news, strict=True))
+    return [said for said in words if said]
+
+
+def check_agreed(network: Identity, group: Group) -> None:
+    """Raises: ValueError if this process has another network than the first."""
+    first = json.loads(group.once(lambda: json.dumps(network.facts())))
+    if said := Identity.from_facts(first).apart(network):
+        raise ValueError(
+            f"The processes draw with different networks; process {group.rank} has {said}. Let the factory load its weights from a file, or seed them."
+        )

@@ -1,0 +1,198 @@
+"""Which network draws: what is recorded of it, and whether another is the same."""
+
+import functools
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seeds.denoisers import ask
+from seeds.noise import gaussian
+from seeds.plans import Point
+from seeds.schedules import schedule as find_schedule
+from seeds.storage import hash_tensors
+
+LEVELS = (0.2, 1.0, 5.0)
+"""nsr at which a network is probed; those outside of what it was trained on are moved to its ends."""
+PROBES, NUMBERS = 4, 4
+"""States at each level, and what is kept of each answer."""
+CLOSE, CLOSE_TO_WEIGHTS = 1e-3, 3e-2
+"""How far answers of one network may be apart, beside their size: its arithmetic differs between machines, by more in 16 bits. Where the weights
+are known to be the same, the answers tell another reading of them only (its output, time or range), which differs by far more."""
+DEPTH = 6
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a network is known by.
+
+    Attributes:
+        weights: SHA-256 over the parameters and buffers of all modules that the denoiser and its decoder hold; "" if they hold none.
+        answers: for each probe level, and for the decoder, the root mean square of the answers and `NUMBERS` projections of each.
+    """
+
+    weights: str
+    answers: tuple[tuple[float | None, ...], ...]
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        denoiser: Any,
+        *,
+        decode: Any = None,
+        levels: Sequence[Point] = (),
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "Identity":
+        """Asks a denoiser of some `shape`: its weights are hashed, and it is probed once at each of `LEVELS`.
+
+        Args:
+            decode: what makes images of its answers; its weights and answers count too.
+            levels: where to probe instead: of a denoiser that has no schedule of its own.
+        Raises: ValueError if the denoiser does not compute on `device`.
+        """
+        answers = []
+        answer = None
+        for at in levels or _levels(denoiser):
+            answer = _answer(denoiser, at, dtype, torch.device(device))
+            answers.append(_projections(answer))
+        if decode is not None and answer is not None:
+            answers.append(_projections(decode(answer)))
+        hashes = sorted(hash_tensors(_tensors(module)) for module in {*modules_of(denoiser), *modules_of(decode)})
+        weights = "" if not hashes else hashes[0] if len(hashes) == 1 else hash_tensors({name: torch.empty(0) for name in hashes})
+        return cls(weights, tuple(answers))
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {"weights_sha256": self.weights, "answers": [list(row) for row in self.answers]}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Identity":
+        """What `facts` gave. Raises: ValueError if they are none."""
+        try:
+            return cls(str(facts["weights_sha256"]), tuple(tuple(row) for row in facts["answers"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`.") from error
+
+    def apart(self, other: "Identity") -> str:
+        """In what another network differs from this one, in words; "" if it is the same."""
+        if self.weights != other.weights:
+            names = [f"weights {one.weights[:12]}" if one.weights else "no weights" for one in (self, other)]
+            return f"another network: {names[0]}, now {names[1]}"
+        furthest = max((_apart(*rows) for rows in zip(self.answers, other.answers, strict=False)), default=0.0)
+        if len(self.answers) != len(other.answers):
+            furthest = math.inf
+        if furthest <= (CLOSE_TO_WEIGHTS if self.weights else CLOSE):
+            return ""
+        size = f"by {furthest:.2g} of their size" if math.isfinite(furthest) else "in kind"
+        return f"another network: its answers to fixed probes differ {size}"
+
+
+def modules_of(thing: Any) -> list[nn.Module]:
+    """The modules that a callable holds: itself, in its attributes, in what it is bound to, and in what its functions have closed over."""
+    found: dict[int, nn.Module] = {}
+    seen: set[int] = set()
+
+    def look(at: Any, depth: int) -> None:
+        if depth > DEPTH or id(at) in seen or isinstance(at, (type, types.ModuleType, Tensor, str, bytes, int, float)):
+            return
+        seen.add(id(at))
+        if isinstance(at, nn.Module):
+            found[id(at)] = at
+            return
+        for inner in _held(at):
+            look(inner, depth + 1)
+
+    look(thing, 0)
+    return list(found.values())
+
+
+def _held(thing: Any) -> Iterator[Any]:
+    """What an object is made of, as far as it may hold a network."""
+    if isinstance(thing, (list, tuple)):
+        yield from thing
+    elif isinstance(thing, dict):
+        yield from thing.values()
+    elif isinstance(thing, functools.partial):
+        yield from (thing.func, *thing.args, *thing.keywords.values())
+    elif isinstance(thing, types.MethodType):
+        yield thing.__self__
+    elif isinstance(thing, types.FunctionType):
+        for cell in thing.__closure__ or ():
+            with suppress(ValueError):  # a name that is not bound yet
+                yield cell.cell_contents
+        yield from thing.__defaults__ or ()
+        names = [name for name in thing.__code__.co_names if isinstance(thing.__globals__.get(name), nn.Module)]
+        yield from (thing.__globals__[name] for name in names)
+    else:
+        yield from getattr(thing, "__dict__", {}).values()
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that are kept with them, by name."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _levels(denoiser: Any) -> list[Point]:
+    """`LEVELS` on the denoiser's own schedule, at levels that it knows."""
+    path = find_schedule(denoiser.schedule)
+    low, high = getattr(denoiser, "nsr_range", None) or (0.0, math.inf)
+    found = []
+    for nsr in LEVELS:
+        nsr = min(max(nsr, low), high)
+        round_nsr = getattr(denoiser, "round_nsr", None)
+        if round_nsr is not None:
+            nsr = float(np.asarray(round_nsr(np.array([nsr])))[0])
+        t = float(path.t_of_nsr(nsr))
+        found.append(Point(t, float(path.alpha(t)), float(path.sigma(t))))
+    return found
+
+
+def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device) -> Tensor:
+    size = math.hypot(0.5 * at.alpha, at.sigma)
+    x = gaussian(range(PROBES), 0, denoiser.shape).mul_(size).to(device, dtype)
+    classes = getattr(denoiser, "classes", 0)
+    labels = torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(PROBES)], device=device) if classes else None
+    try:
+        answer = ask(denoiser, x, at, labels)
+    except RuntimeError as error:
+        if device.type == "cpu":
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"`device` = {str(device)!r}: the model does not compute there ({reason}). Let its factory take `device` and build it there, give it a "
+            "method `to`, or ask for the device that it is on."
+        ) from error
+    if not isinstance(answer, Tensor) or answer.shape != x.shape:
+        what = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        raise ValueError(
+            f"The model answered a state of shape {tuple(x.shape)} with {what}. A denoiser's answer has the shape of x: see `seeds.wrap`."
+        )
+    return answer
+
+
+def _projections(answers: Tensor) -> tuple[float | None, ...]:
+    """Root mean square of (B, ...) answers, and of each its products with fixed signs, of that size too; None for what is not finite."""
+    rows = answers.detach().to("cpu", torch.float64).flatten(1)
+    signs = gaussian(range(NUMBERS), 1, (rows.shape[1],)).sign().double()
+    numbers = [rows.square().mean().sqrt(), *(rows @ signs.T / math.sqrt(max(1, rows.shape[1]))).flatten()]
+    return tuple(float(f"{float(number):.7g}") if math.isfinite(number) else None for number in numbers)
+
+
+def _apart(old: Sequence[float | None], new: Sequence[float | None]) -> float:
+    """The largest difference between two rows of `answers`, beside the larger root mean square; infinite if they are of two kinds."""
+    if len(old) != len(new) or [value is None for value in old] != [value is None for value in new]:
+        return math.inf
+    pairs = [(a, b) for a, b in zip(old, new, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return 0.0
+    size = max(map(abs, pairs[0]))
+    furthest = max(abs(a - b) for a, b in pairs)
+    return furthest / size if furthest else 0.0
