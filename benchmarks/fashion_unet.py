@@ -36,7 +36,7 @@ def draw(denoiser: Any, num: int, solver: str, nfe: int, labels: Tensor | None =
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
-    return (x * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy()
+    return (x * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 @torch.no_grad()
@@ -124,10 +124,11 @@ def main() -> None:
     parser.add_argument("--nfe", type=int, default=40)
     parser.add_argument("--solvers", default="seeds-3,erk-3", help="the first one also serves copies and guidance")
     parser.add_argument("--guided", type=int, default=500, help="images per guidance scale")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="what draws; a GPU if there is one")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network: several times faster, same images to rounding")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    denoiser = checkpoints.load(args.model)
+    denoiser = checkpoints.load(args.model).to(args.device)
     if args.compile:
         denoiser.model.compile()
     solvers = args.solvers.split(",")

@@ -6,23 +6,29 @@ With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (K
 
 which is E |F - (data - c_skip y) / c_out|^2. Labels are zeroed with probability `label_dropout`, for classifier-free guidance.
 
-Every random number is a function of (seed, images seen), so a run that was stopped and resumed is the unbroken run (bit for bit on one
-thread with `--float32`). The learning rate rises over `warmup` images, stays, and falls linearly to zero over the last `cooldown` of
-`images`: both may be changed on resume, so a cool-down can start from any checkpoint; the state keeps the history of the settings. Ctrl-C or
-SIGTERM saves before it stops. Without the state file (raw weights, averages, moments), `--from` goes on from an exported file:
-its averaged weights, its place in the data, and a fresh optimiser.
+Every random number is a function of (seed, place of the image in the run), made by `seeds.noise`, and so the same on every device: a run that was
+stopped and resumed, there or elsewhere, is the unbroken run (bit for bit on one thread of the CPU with `--float32`). The learning rate rises over `warmup`
+images, stays, and falls linearly to zero over the last `cooldown` of `images`: both may be changed on resume, so a cool-down can start from any
+checkpoint; the state keeps the history of the settings. `--fit MINUTES` sets both, as soon as the speed is known, to what that time allows. Ctrl-C
+or SIGTERM saves before it stops. Without the state file (raw weights, averages, moments), `--from` goes on from an exported file: its averaged weights,
+its place in the data, and a fresh optimiser.
+
+A GPU is used where there is one (`--device`): the data lie there, the batches are made there, and the host looks at a result once in 50 steps.
 """
 
 import argparse
 import csv
+import functools
 import json
 import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,14 +40,23 @@ from tqdm import tqdm
 
 from seeds import checkpoints
 from seeds.networks import Patched, SongUNet
+from seeds.noise import gaussian, maker
 
 
 class Data(NamedTuple):
     """Images (N, C, H, W) uint8, their labels (N,) int64, and which of them are as good mirrored, (N,) bool (None: no one)."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    flips: np.ndarray | None = None
+    images: Any
+    labels: Any
+    flips: Any = None
+
+    def on(self, device: torch.device | str) -> "Data":
+        """The same as tensors on a device."""
+        return Data(*(None if it is None else torch.tensor(it, device=device) for it in self))
+
+
+TRAINING = 1 << 31
+"""The part of the noise's key that no sampling draws from but by a chance of 2^-32."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +97,35 @@ class Settings:
 
 
 def batch_at(data: Data, classes: int, seen: int, s: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen` images."""
-    positions = np.arange(seen, seen + s.batch)
-    rows = np.empty(s.batch, np.int64)
-    for epoch in np.unique(positions // len(data.images)):
-        inside = positions // len(data.images) == epoch
-        rows[inside] = _stream(s.seed, 2 * int(epoch) + 1).permutation(len(data.images))[positions[inside] % len(data.images)]
-    draw = _stream(s.seed, 2 * seen)
-    nsr = np.exp(s.p_mean + s.p_std * draw.standard_normal((s.batch, 1, 1, 1), np.float32))
-    noise = draw.standard_normal((s.batch, *data.images.shape[1:]), np.float32)
-    kept = draw.random(s.batch) >= s.label_dropout
-    one_hot = np.eye(classes, dtype=np.float32)[data.labels[rows]] * kept[:, None]
-    clean = data.images[rows].astype(np.float32) / 127.5 - 1
-    if data.flips is not None:
-        mirrored = data.flips[rows] & (draw.random(s.batch) < 0.5)
-        clean[mirrored] = clean[mirrored, ..., ::-1]
-    return torch.from_numpy(clean), torch.from_numpy(nsr), torch.from_numpy(noise), torch.from_numpy(one_hot.astype(np.float32))
+    """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen` images, where the data are."""
+    images, labels, flips = data.on("cpu") if isinstance(data.images, np.ndarray) else data
+    device, (_, *shape) = images.device, images.shape
+    rows = _rows(len(images), seen, s, device)
+    places = range(seen, seen + s.batch)
+    draws = gaussian(places, s.seed, (3 + math.prod(shape),), part=TRAINING, device=maker("auto", device)).to(device)
+    nsr = torch.exp(s.p_mean + s.p_std * draws[:, 0]).view(-1, 1, 1, 1)
+    kept = draws[:, 1] >= (NormalDist().inv_cdf(s.label_dropout) if s.label_dropout else -math.inf)
+    one_hot = (labels[rows, None] == torch.arange(classes, device=device)) & kept[:, None]
+    clean = images[rows].float() / 127.5 - 1
+    if flips is not None:
+        clean = torch.where((flips[rows] & (draws[:, 2] < 0)).view(-1, 1, 1, 1), clean.flip(-1), clean)
+    return clean, nsr, draws[:, 3:].reshape(clean.shape), one_hot.float()
 
 
-def _stream(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
+def _rows(count: int, seen: int, s: Settings, device: torch.device) -> Tensor:
+    """Which images (B,) follow `seen` of them: each epoch shows every one once, in an order of its own."""
+    parts, at = [], seen
+    while at < seen + s.batch:
+        epoch, first = divmod(at, count)
+        parts.append(_order(count, s.seed, epoch, device)[first : first + seen + s.batch - at])
+        at += len(parts[-1])
+    return torch.cat(parts)
+
+
+@functools.lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    stream = np.random.Generator(np.random.Philox(key=np.array([seed, 2 * epoch + 1], np.uint64)))
+    return torch.from_numpy(stream.permutation(count)).to(device)
 
 
 def loss_of(network: nn.Module, sd: float, dtype: torch.dtype) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -117,33 +141,47 @@ def loss_of(network: nn.Module, sd: float, dtype: torch.dtype) -> Callable[[Tens
 
 
 class Trainer:
-    """Network, optimiser, moving averages and the count of images seen; all of it in one safetensors file."""
+    """Network, optimiser, moving averages and the count of images seen; all of it in one safetensors file, which any device goes on from.
 
-    def __init__(self, subject: Subject, settings: Settings):
-        self.subject, self.settings, self.seen, self.seconds = subject, settings, 0, 0.0
+    Attributes:
+        spent: seconds of training by the device's name.
+    """
+
+    def __init__(self, subject: Subject, settings: Settings, device: torch.device | str = "cpu"):
+        self.subject, self.settings, self.seen, self.device = subject, settings, 0, torch.device(device)
+        self.spent: dict[str, float] = {}
         self.history = [dict(seen=0, **asdict(settings))]  # settings, and from how many images on
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            self.network = Patched(SongUNet(**subject.network), subject.patch).to(memory_format=torch.channels_last)
+            self.network = Patched(SongUNet(**subject.network), subject.patch).to(self.device, memory_format=torch.channels_last)
         self.params = dict(self.network.named_parameters())
         self.adam = torch.optim.Adam(self.network.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2), fused=True)
         self.ema = [{name: p.detach().clone() for name, p in self.params.items()} for _ in settings.ema]
         for p in self.params.values():  # the state that Adam would make at its first step, so that saving and loading need no cases
-            self.adam.state[p] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            self.adam.state[p] = {
+                "step": torch.zeros((), device=self.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
 
-    def step(self, loss: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> float:
-        """One update; returns the loss."""
+    @property
+    def seconds(self) -> float:
+        """Of training, on all devices."""
+        return sum(self.spent.values())
+
+    def step(self, loss: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Tensor:
+        """One update; returns the loss. The host does not wait for it."""
         self.adam.param_groups[0]["lr"] = self.settings.rate(self.seen)
         self.adam.zero_grad()
         value = loss(*batch)
         value.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip, error_if_nonfinite=True)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.adam.step()
         self.seen += self.settings.batch
         for half_life, ema in zip(self.settings.ema, self.ema, strict=True):
             keep = 0.5 ** (self.settings.batch / min(half_life, self.settings.ema_ramp * self.seen))
             torch._foreach_lerp_(list(ema.values()), [p.detach() for p in self.params.values()], 1 - keep)
-        return value.item()
+        return value.detach()
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name, not copied."""
@@ -153,8 +191,12 @@ class Trainer:
         return state | {f"ema{i}.{name}": value for i, ema in enumerate(self.ema) for name, value in ema.items()}
 
     def save(self, path: Path) -> None:
-        """Writes the state; a reader never sees half a file."""
-        about = {"history": self.history, "network": self.subject.network, "seen": self.seen, "seconds": self.seconds}
+        """Writes the state; a reader never sees half a file. Raises FloatingPointError, and leaves the last one, if it holds NaN or inf."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.params.values()):
+            raise FloatingPointError(
+                f"The weights after {self.seen:,} images are not finite. {path} is as it was; go on from there with a lower --lr or --clip."
+            )
+        about = {"history": self.history, "network": self.subject.network, "seen": self.seen, "spent": self.spent}
         part = path.with_suffix(".part")
         save_file({name: t.contiguous() for name, t in self.tensors().items()}, part, {"state": json.dumps(about)})
         os.replace(part, path)
@@ -180,7 +222,13 @@ class Trainer:
         self._take_place(json.loads(safe_open(path, "pt").metadata()["about"]))
 
     def _take_place(self, about: dict) -> None:
-        self.seen, self.seconds, self.history = about["seen"], about["seconds"], about["history"]
+        self.seen, self.history = about["seen"], about["history"]
+        self.spent = about.get("spent", {"cpu": about.get("seconds", 0.0)})  # files of before know no device
+        self.settle(self.settings)
+
+    def settle(self, settings: Settings) -> None:
+        """Takes these settings from here on; the history knows if they are others."""
+        self.settings = settings
         if (now := json.loads(json.dumps(asdict(self.settings)))) != {
             key: value for key, value in self.history[-1].items() if key != "seen"
         }:
@@ -200,38 +248,110 @@ class Trainer:
         denoiser.model.load_state_dict(self.ema[which], strict=False)  # buffers (the resampling filter) are constants
         about = {
             "source": self.subject.source, "recipe": self.subject.recipe, "seen": self.seen, "seconds": round(self.seconds),
-            "ema_half_life": self.settings.ema[which], "history": [past for past in self.history if past["seen"] < self.seen],
+            "spent": {name: round(seconds) for name, seconds in self.spent.items()}, "ema_half_life": self.settings.ema[which],
+            "history": [past for past in self.history if past["seen"] < self.seen],
         }  # fmt: skip
         checkpoints.save(denoiser, path, dtype=torch.float16, about=about)
 
 
-def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0, compiled: bool = False,
-          dtype: torch.dtype = torch.float32, minutes: float = math.inf) -> None:  # fmt: skip
-    """Trains until `images` are seen, `minutes` are over or a signal comes; keeps run/state.safetensors and run/loss.csv."""
+EVERY = 50
+"""Steps between two looks at the loss, for which the host waits."""
+
+
+def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0, compiled: bool = False, dtype: torch.dtype = torch.float32,
+          minutes: float = math.inf, fit: float | None = None) -> float:  # fmt: skip
+    """Trains until `images` are seen, `minutes` are over or a signal comes; keeps run/state.safetensors and run/loss.csv.
+
+    Args:
+        fit: minutes; the length and the cool-down of the run are set to what is seen in that time, once the speed is known.
+    Returns: images a second, of the steps after the first `EVERY`, which compile; NaN if there were no more.
+    Raises: FloatingPointError if the loss or the weights are not finite; the state on disk is that of the last save.
+    """
     loss = loss_of(trainer.network, trainer.settings.sd, dtype)
     loss = torch.compile(loss) if compiled else loss
-    classes = trainer.subject.network["label_dim"]
-    stop: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: stop.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    data, classes = data.on(trainer.device), trainer.subject.network["label_dim"]
     rows = [row for row in _read_rows(run / "loss.csv") if int(row[0]) <= trainer.seen]
-    values: list[float] = []
-    begun = saved = time.monotonic()
-    earlier = trainer.seconds
-    with tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar:
-        while trainer.seen < trainer.settings.images and not stop and time.monotonic() - begun < 60 * minutes:
+    values: list[Tensor] = []
+    clock = _Clock(trainer)
+    saved = time.monotonic()
+    with _signals() as stop, tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar:
+        while trainer.seen < trainer.settings.images and not stop and clock.minutes < minutes:
             values.append(trainer.step(loss, batch_at(data, classes, trainer.seen, trainer.settings)))
-            trainer.seconds = earlier + time.monotonic() - begun
             bar.update(trainer.settings.batch)
-            if len(values) == 50:
-                rate = trainer.settings.rate(trainer.seen)
-                rows.append([str(trainer.seen), f"{trainer.seconds:.0f}", f"{rate:.3g}", f"{np.mean(values):.5f}"])
+            if len(values) == EVERY:
+                mean = torch.stack(values).mean().item()
+                clock.look()
+                if not math.isfinite(mean):
+                    raise FloatingPointError(
+                        f"The loss after {trainer.seen:,} images is {mean}. Go on from the last save with a lower --lr or --clip."
+                    )
+                rows.append([str(trainer.seen), f"{trainer.seconds:.0f}", f"{trainer.settings.rate(trainer.seen):.3g}", f"{mean:.5f}"])
                 bar.set_postfix(loss=rows[-1][-1])
                 values = []
+                if fit is not None and clock.known:
+                    bar.total, fit = clock.fit(fit), None
             if time.monotonic() - saved > save_every:
+                clock.look()
                 saved = _save(trainer, run, rows)
+    clock.look()
     _save(trainer, run, rows)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return clock.rate
+
+
+class _Clock:
+    """What a training takes: seconds to the trainer's account, and its speed once nothing is compiled any more."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.name, self.begun = trainer, name_of(trainer.device), time.monotonic()
+        self.earlier = trainer.spent.get(self.name, 0.0)
+        self.first: tuple[float, int] | None = None  # seconds and images of the first look
+        self.last = (0.0, trainer.seen)
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self.begun) / 60
+
+    def look(self) -> None:
+        """Called when the device has been waited for."""
+        self.last = (time.monotonic() - self.begun, self.trainer.seen)
+        self.first = self.first or self.last
+        self.trainer.spent[self.name] = self.earlier + self.last[0]
+
+    @property
+    def known(self) -> bool:
+        """Whether the speed is known well enough to plan by: ten seconds of it."""
+        return self.first is not None and self.last[0] - self.first[0] > 10
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        if self.first is None or self.last == self.first:
+            return math.nan
+        return (self.last[1] - self.first[1]) / (self.last[0] - self.first[0])
+
+    def fit(self, minutes: float) -> int:
+        """Settles the trainer on the images that `minutes` of this clock allow, less 3 %, the last 60 % of them cooling down; returns their number."""
+        left = max(60 * minutes - self.last[0], 0) * self.rate * 0.97
+        images = self.trainer.seen + int(left) // self.trainer.settings.batch * self.trainer.settings.batch
+        self.trainer.settle(replace(self.trainer.settings, images=images, cooldown=max(1, int(0.6 * images))))
+        return images
+
+
+def name_of(device: torch.device) -> str:
+    """What a device is called in records: the card's name, or its kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list to which Ctrl-C and SIGTERM add themselves."""
+    stop: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: stop.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _save(trainer: Trainer, run: Path, rows: list[list[str]]) -> float:
@@ -255,11 +375,17 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
     parser.add_argument("--run", type=Path, required=True, help="folder of the checkpoint and the loss curve")
     parser.add_argument("--data", type=Path, default=root, help="where the training set is; %(default)s unless given")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this time")
+    parser.add_argument(
+        "--fit", type=float, metavar="MINUTES", help="set --images and --cooldown to what this time allows, once the speed is known"
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps; a GPU if there is one")
     parser.add_argument("--save-every", type=float, default=240.0, help="seconds between two saves")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 inside the network, no compilation")
     parser.add_argument("--channels", type=int, default=subject.network["model_channels"], help="model_channels")
     parser.add_argument("--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state")
-    parser.add_argument("--export", type=Path, help="write the averaged weights of --run to this file instead of training")
+    parser.add_argument(
+        "--export", type=Path, help="write the averaged weights of --run to this file instead of training; with --fit, after it"
+    )
     parser.add_argument("--average", type=int, default=0, help="which average to export")
     for name in ("seed", "images", "batch", "lr", "warmup", "cooldown", "p_mean", "p_std"):
         default = getattr(defaults, name)
@@ -267,14 +393,24 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
     args = parser.parse_args()
     chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
     subject = replace(subject, network=subject.network | {"model_channels": args.channels})
-    trainer = Trainer(subject, replace(defaults, **chosen))
+    trainer = Trainer(subject, replace(defaults, **chosen), args.device or best_device())
     args.run.mkdir(parents=True, exist_ok=True)
     if (args.run / "state.safetensors").exists():
         trainer.load(args.run / "state.safetensors")
     elif args.start:
         trainer.start_from(args.start)
-    if args.export:
+    if args.export and args.fit is None:
         return trainer.export(args.export, args.average)
     dtype = torch.float32 if args.float32 else torch.bfloat16
     fast = not args.float32
-    train(trainer, read(args.data), args.run, save_every=args.save_every, compiled=fast, dtype=dtype, minutes=args.minutes)
+    how = {"save_every": args.save_every, "compiled": fast, "dtype": dtype, "minutes": args.minutes, "fit": args.fit}
+    rate = train(trainer, read(args.data), args.run, **how)
+    made = f"{str(dtype).removeprefix('torch.')}{', compiled' * fast}"
+    print(f"{trainer.seen:,} images seen in {trainer.seconds:.0f} s; {rate:,.0f} images/s on {name_of(trainer.device)} ({made})")
+    if args.export:
+        trainer.export(args.export, args.average)
+
+
+def best_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
