@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """A public name, or a submodule."""
     if name == "__all__" or not name.startswith("__"):
-        public = importlib.import_module("seeds.public")
-        if name in ("__all__", *getattr(public, "__all__", ())):  # of which there are none yet while it loads
-            return globals().setdefault(name, getattr(public, name))
-        if importlib.util.find_spec(f"seeds.{name}"):
+        if importlib.util.find_spec(f"seeds.{name}"):  # first: modules that load one another ask for no public name
             return importlib.import_module(f"seeds.{name}")
+        public = importlib.import_module("seeds.public")
+        if name in ("__all__", *public.__all__):
+            return globals().setdefault(name, getattr(public, name))
     raise AttributeError(f"module 'seeds' has no attribute {name!r}")
 
 

@@ -392,13 +392,18 @@ class Rescaled(Schedule):
 SCHEDULES: dict[str, type[Schedule]] = {"vp": VP, "ve": VE, "edm": EDM, "cosine": Cosine, "flow": Flow, "discrete": Discrete}
 
 
-def schedule(which: "str | Schedule") -> Schedule:
+def schedule(which: Any) -> Schedule:
     """The schedule of that name with its default numbers, or `which` itself if it is a schedule already."""
     if isinstance(which, str):
         cls = lookup("schedule", which, SCHEDULES)
         if cls is Discrete:
             raise ValueError("schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or Discrete.cosine().")
         return cls()
+    if isinstance(which, (list, tuple)) or getattr(which, "ndim", 0) > 0:
+        raise TypeError(
+            f"`schedule` is a row of {len(which)} numbers: a table goes in as seeds.Discrete(alphas_cumprod), or Discrete.from_betas(betas); levels "
+            f" to visit are `grid` or `sigmas`. Names: {', '.join(SCHEDULES)}."
+        )
     missing = [name for name in ("alpha", "sigma", "lam", "nsr", "t_of_lam", "t_of_nsr", "t_min", "t_max") if not hasattr(which, name)]
     if missing or isinstance(which, type):
         why = "is a class: call it" if isinstance(which, type) else f"has no {', '.join(missing)}"

@@ -12,9 +12,10 @@ Coefficients are Python floats, states keep the dtype and the device of `x`; not
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,6 +32,14 @@ def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) ->
     torch.mul(tensors[0], weights[0], out=out)
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         out.add_(tensor, alpha=weight)
+    return out
+
+
+def combined(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The sum of `combine`, of one tensor or more, as a new tensor through which gradients flow; the same numbers to the last bit."""
+    out = tensors[0] * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        out = out.add(tensor, alpha=weight)
     return out
 
 
@@ -52,6 +61,10 @@ def _version(tensor: Tensor) -> int:
     return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
+class GradientError(ValueError, RuntimeError):
+    """A tensor asks for a gradient of a run that keeps none: an argument is missing (ValueError), which torch would say as a RuntimeError."""
+
+
 class Stepper:
     """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
 
@@ -63,21 +76,24 @@ class Stepper:
         x: (B, *shape) the state at `plan.start`; never written to.
         noise: draw index -> standard normal tensor like x; a pure function, asked once for each draw.
         reuse: make new states in freed buffers.
+        grad: let gradients flow from the result to the answers, the draws and x: every state is a new tensor, and nothing is reused.
     Attributes:
         i: model calls made so far.
     Raises:
-        ValueError: a denoised value or a draw does not have the shape, dtype and device of x, or was written over an earlier one.
+        ValueError: a denoised value or a draw does not have the shape, dtype and device of x, or was written over an earlier one; or it asks
+            for a gradient, but `grad` is not set.
     """
 
-    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True):
-        self._begin(plan, x, noise, reuse)
+    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True, grad: bool = False):
+        self._begin(plan, x, noise, reuse and not grad, grad)
+        self._check_gradient(x, "The state given")
         scale, z = plan.opening
         self._set_state(0, self._combine([x], [scale], (("z", z),)))
         self._drop(-1)
 
-    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool) -> None:
+    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False) -> None:
         """What a new run and a resumed one have in common: nothing is held yet."""
-        self.plan, self.i, self._noise, self._reuse = plan, 0, noise, reuse
+        self.plan, self.i, self._noise, self._reuse, self._grad = plan, 0, noise, reuse, grad
         self._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
         self._held: dict[tuple[str, int], Tensor] = {}
         self._pool: list[Tensor] = []
@@ -138,6 +154,8 @@ class Stepper:
         if weights == [1.0]:  # the state given, or the final denoise: x = D
             return tensors[0], False
         shape, dtype, device = self._like
+        if self._grad and tensors:
+            return combined(tensors, weights), False
         out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
         return combine_in_tiles(out, tensors, weights), True
 
@@ -153,6 +171,12 @@ class Stepper:
             if part == "x" and j in self._ours and self._reuse and not any(tensor is other for other in self._held.values()):
                 self._pool.append(tensor)
 
+    def _check_gradient(self, value: Tensor, what: str) -> None:
+        if not self._grad and value.requires_grad and torch.is_grad_enabled():
+            raise GradientError(
+                f"{what} asks for a gradient, but the Stepper keeps none: make it with Stepper(..., grad=True), or run the loop under torch.no_grad()."
+            )
+
     def _check(self, value: Tensor, what: str, way: str = "A denoiser returns D(x, at) in the shape of x.") -> None:
         shape, dtype, device = self._like
         if not isinstance(value, Tensor):
@@ -163,6 +187,7 @@ class Stepper:
             raise ValueError(
                 f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer back to the state's with `.to(x)`."
             )
+        self._check_gradient(value, what)
 
     def _guard(self, denoised: Tensor) -> Tensor:
         """A model may answer with the tensor it was asked about (then a copy is kept), but not write into it, nor over an earlier answer."""
@@ -197,24 +222,38 @@ class Stepper:
     ) -> "Stepper":
         """The run that `save` wrote, ready to go on.
 
-        Raises: ValueError if the file was written by another plan.
+        Raises: ValueError if the file was written by another plan, or is damaged.
         """
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            if "config" not in metadata:
-                raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
-            held = {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
+        metadata, held = _read(path, device)
         if metadata["config"] != plan.digest:
             raise ValueError(
                 f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {plan.digest[:12]}): solver, "
                 "steps, schedule and every option must be the same. Resume with the plan that began it, or start anew."
             )
-        stepper, i = cls.__new__(cls), int(metadata["i"])
+        stepper, i = cls.__new__(cls), metadata["i"]
+        needed = {key for key, rows in plan.readers().items() if key[0] != "z" and key[1] < i + (key[0] == "x") and rows[-1] >= i} | {
+            ("x", i)
+        }
+        if not 0 <= i <= plan.nfe or set(held) != needed or len({(tensor.shape, tensor.dtype) for tensor in held.values()}) > 1:
+            raise ValueError(f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start anew.")
         stepper._begin(plan, held["x", i], noise, reuse)
         stepper.i, stepper._held = i, held
         stepper._ours = {j for part, j in held if part == "x"}
         stepper._asked = _version(stepper.x)
         return stepper
+
+
+def _read(path: str | os.PathLike, device: torch.device | str) -> tuple[dict[str, Any], dict[tuple[str, int], Tensor]]:
+    """What `save` wrote: its metadata, and the tensors held."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+            if "config" in metadata:
+                metadata["i"] = int(metadata["i"])
+                return metadata, {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged, or no file of Stepper.save: {str(error).splitlines()[0]}. Start anew.") from error
+    raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ ROOT = Path(seeds.__file__).parent
 FLOOR = {
     "names": -1,
     "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "variables": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
-    "grids": 1, "predictions": 1, "stepper": 1, "metrics": 1,
+    "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
     "sampling": 4, "checkpoints": 4,

@@ -3,13 +3,15 @@
 import math
 import random
 import threading
+from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 import seeds
-from seeds.noise import CHURN, gaussian
+from seeds.noise import CHURN, gaussian, part_of
 from seeds.preconditioners import iDDPM
 
 SHAPE = (1, 4, 4)
@@ -107,7 +109,8 @@ def test_the_initial_state_and_image_to_image():
     clean = torch.full((2, *SHAPE), 0.5)
     call = first(data=clean, start=("nsr", 0.7))
     assert call.point.nsr == pytest.approx(0.7, rel=1e-12)
-    torch.testing.assert_close(call.x, call.point.alpha * clean + call.point.sigma * gaussian([7, 8], -1, SHAPE))
+    own = gaussian([7, 8], -1, SHAPE, part=part_of(clean))
+    torch.testing.assert_close(call.x, call.point.alpha * clean + call.point.sigma * own)
     assert torch.equal(first(data=clean[0], start=("nsr", 0.7)).x, call.x)
     given = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     assert torch.equal(first(x=given, start=2).x, given)
@@ -469,7 +472,55 @@ WRONG = [
     ({"sd": 0.7}, "`sd` = 0.7 is of prediction='edm_raw', but `prediction` is 'data'"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `solver` is given too"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp"), "solver": None}, "but `steps` is given too"),
+    ({"mask": torch.ones(4, 4)}, "`mask` is no argument here. Inpainting is `project=`"),
+    ({"generator": torch.Generator()}, "`generator` is no argument here. Noise comes from `seed=` alone"),
+    ({"guidance": 3.0}, r"`guidance` is no argument here. Guide the denoiser: seeds.sample\(seeds.guide\(denoiser, 3.0\)"),
+    ({"guidance_scale": 3.0}, "`guidance_scale` is no argument here. Guide the denoiser"),
+    ({"strength": 0.5}, r"`strength` is no argument here. .* start=\('nsr', 2.0\)"),
+    ({"mask": 1, "plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`mask` is no argument here"),
+    ({"device": "meta"}, "`device` is 'meta', which holds shapes without numbers"),
+    ({"device": "gpu"}, "`device` = 'gpu' is no device of torch's, as 'cpu', 'cuda' or 'mps'"),
+    ({"labels": {"text": torch.zeros(2, 3)}}, r"`labels`\['text'\] has 2 rows for 1 seeds: give one for each"),
+    ({"labels": (torch.zeros(1, 3), {"a": [1, 2, 3]})}, r"`labels`\[1\]\['a'\] has 3 rows for 1 seeds"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", [np.linspace(0.9, 0.1, 5), torch.linspace(0.9, 0.1, 5), [0.9, 0.5, 0.1], (0.9, 0.5)])
+def test_a_table_given_as_a_schedule_is_told_where_it_goes(schedule):
+    with pytest.raises(
+        TypeError, match=rf"`schedule` is a row of {len(schedule)} numbers: a table goes in as seeds.Discrete\(alphas_cumprod\)"
+    ):
+        seeds.sample(model, SHAPE, seed=1, steps=2, schedule=schedule)
+
+
+class Prompt(NamedTuple):
+    text: torch.Tensor
+    pooled: torch.Tensor
+
+
+TEXT = torch.arange(12.0).view(3, 4)
+
+
+@pytest.mark.parametrize("labels", [
+    {"text": TEXT, "pooled": TEXT[:, 0]}, (TEXT, TEXT[:, 0]), Prompt(TEXT, TEXT[:, 0]), OrderedDict(text=TEXT, pooled=TEXT[:, 0]),
+    {"inner": (TEXT, {"mask": TEXT > 3}), "time": [1, 2, 3], "array": np.ones((3, 2)), "scale": torch.tensor(7.0), "word": "day", "none": None},
+])  # fmt: skip
+def test_several_conditions_keep_their_kind_and_are_cut_with_the_batch(labels):
+    seen = []
+
+    def conditional(x, at, labels):
+        seen.append(labels)
+        return 0.001 * x
+
+    seeds.sample(conditional, SHAPE, seed=[1, 2, 3], solver="seeds-1", steps=1, schedule="vp", labels=labels, batch=2, device="cpu")
+    first, last = seen[0], seen[-1]
+    assert type(first) is type(labels) and len(seen) == 4
+    if not isinstance(labels, tuple) and "inner" in labels:
+        assert torch.equal(last["inner"][0], TEXT[2:]) and last["inner"][1]["mask"].dtype == torch.bool and first["time"].tolist() == [1, 2]
+        assert first["array"].dtype == torch.float32 and last["scale"] == 7 and (last["word"], last["none"]) == ("day", None)
+    else:
+        text, pooled = labels.keys() if not isinstance(labels, tuple) else (0, 1)
+        assert torch.equal(first[text], TEXT[:2]) and torch.equal(last[text], TEXT[2:]) and torch.equal(last[pooled], TEXT[2:, 0])
 
 
 @pytest.mark.parametrize("shape", [4, (2.5,), (-1, 2), "ab"])

@@ -51,6 +51,28 @@ def test_a_run_in_two_parts_equals_one_run_to_the_bit(solver, prediction, tmp_pa
         assert torch.equal(second.x, once), f"split after call {k}"
 
 
+@pytest.mark.parametrize("damage", [
+    lambda raw: raw[:-5], lambda raw: raw[:40], lambda raw: b"", lambda raw: b"x" * 100, lambda raw: raw.replace(b'"i":"2"', b'"i":"7"'),
+    lambda raw: raw.replace(b'"i":"2"', b'"i":"x"'), lambda raw: raw.replace(b'"x.2"', b'"x.1"'), lambda raw: raw.replace(b'"d.', b'"e.'),
+    lambda raw: raw.replace(b'"d.0"', b'"d.x"'),
+])  # fmt: skip
+def test_a_damaged_file_is_refused_in_one_sentence(damage, tmp_path):
+    plan, file = plan_of("seeds-3", variant="3b"), tmp_path / "run.safetensors"
+    stepper = Stepper(plan, noise(-1), noise)
+    for _ in range(2):
+        stepper.advance(model(stepper.x, stepper.at))
+    stepper.save(file)
+    whole = file.read_bytes()
+    assert damage(whole) != whole
+    file.write_bytes(damage(whole))
+    with pytest.raises(ValueError, match="is damaged"):
+        Stepper.load(file, plan, noise)
+    file.write_bytes(whole)
+    assert torch.equal(Stepper.load(file, plan, noise).x, stepper.x)
+    with pytest.raises(FileNotFoundError):
+        Stepper.load(tmp_path / "none", plan, noise)
+
+
 def test_another_run_is_refused(tmp_path):
     stepper = Stepper(plan_of("seeds-2"), noise(-1), noise)
     stepper.save(tmp_path / "run.safetensors")
