@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,22 @@ def sweep(folder: Path, name: str = "") -> None:
     for path in list(folder.glob(".*.part") if name else folder.rglob(".*.part")):
         if left.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def special(path: Path) -> bool:
+    """Whether a pipe, a socket or a device is there, of which a reader might wait for ever. Links are followed."""
+    mode = path.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def there(path: Path) -> bool:
+    """Whether there is a file or folder. Raises: ValueError for what is `special`."""
+    try:
+        if special(path):
+            raise ValueError(f"{path} is a pipe, a socket or a device, and no file. Take it away, or choose another place.")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager

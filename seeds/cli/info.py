@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 from typing import Any
 
@@ -23,7 +24,7 @@ def info(file: str | None, as_json: bool) -> None:
         facts = checkpoint_info(file) if file else installation()
     except CheckpointError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(json.dumps(facts, indent=2, default=str) if as_json else rows(facts))
+    click.echo(json.dumps(strict(facts), indent=2, default=str, allow_nan=False) if as_json else rows(facts))
 
 
 def installation() -> dict[str, Any]:
@@ -34,6 +35,15 @@ def installation() -> dict[str, Any]:
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
     models = {name: f"{path.stat().st_size / 1e6:.1f} MB" for name, path in bundled().items()}
     return {"seeds": __version__, "python": platform.python_version(), **packages, "models": models, "solvers": ", ".join(SOLVERS)}
+
+
+def strict(value: Any) -> Any:
+    """The same with "inf", "-inf" and "nan" as text, since JSON has no such numbers; Python's float reads them back."""
+    if isinstance(value, dict):
+        return {name: strict(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(held) for held in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rows(facts: dict[str, Any]) -> str:

@@ -36,7 +36,9 @@ _HOW = (
     click.option("--dtype", type=click.Choice(("float32", "float64")), default="float32", show_default=True, help="Of the state."),
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
-threads = click.option("--threads", type=click.IntRange(1), help="Of the CPU.  [default: torch's choice, or those of the run resumed]")
+threads = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Of the CPU.  [default: torch's choice, or those of the run resumed]"
+)
 
 
 def job_options(function: Callable) -> Callable:

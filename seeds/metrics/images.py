@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import os
 import re
 import struct
@@ -19,7 +20,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from seeds.metrics.archives import DEFLATE, arrays, check_size, member, read_header
 from seeds.metrics.checks import MetricError, some
+from seeds.storage import special
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
@@ -105,7 +108,7 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     path = Path(path)
     if path.is_dir():
         return _folder(path, seeds)
-    with _reading(path), path.open("rb") as file:
+    with _reading(path), _opened(path) as file:
         head = file.read(4)
     if head[:2] == b"PK":
         return _zip(path, seeds)
@@ -132,11 +135,17 @@ def to_uint8(x: torch.Tensor, data_range: tuple[float, float] = DATA_RANGE) -> n
     return (x * scale + (0.5 - low * scale)).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
+def _opened(path: Path) -> BinaryIO:
+    if special(path):
+        raise ValueError("it is a pipe, a socket or a device, and no file")
+    return path.open("rb")
+
+
 def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
     names = _of_seeds(path, _image_names(file.relative_to(path).as_posix() for file in _files(path)), seeds)
 
     def load(name: str) -> np.ndarray:
-        with _reading(path / name), (path / name).open("rb") as file:
+        with _reading(path / name), _opened(path / name) as file:
             return _decode(file)
 
     return _filled(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names))
@@ -150,10 +159,10 @@ def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Pa
     for entry in entries if here not in above else ():
         path = folder / entry.name
         with _reading(path):
-            deeper, file = entry.is_dir(), entry.is_file() or entry.is_symlink()  # a link that leads nowhere is an image that is missing
+            deeper = entry.is_dir()
         if deeper:
             yield from _files(path, (*above, here))
-        elif file:
+        else:  # a pipe, or a link that leads nowhere, is an image that cannot be read
             yield path
 
 
@@ -166,7 +175,7 @@ def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
 
     def load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         with _reading(f"{path}/{name}"):
-            return _decode(io.BytesIO(archive.read(name)))
+            return _decode(io.BytesIO(member(archive, name)))
 
     def read() -> Records:
         with zipfile.ZipFile(path) as archive:
@@ -202,21 +211,18 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
     if "arr_0.npy" not in members:
         raise MetricError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
 
-    def header(file) -> tuple[int, ...]:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        if dtype != np.uint8 or len(shape) not in (3, 4) or fortran:
-            raise ValueError(f"`arr_0` is {dtype} {shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
-        return shape
-
     with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
-        count, *shape = header(file)
+        header = read_header(file)
+        if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
+            raise ValueError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
+        check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
+        count, *shape = header.shape
+        _check_shape(shape)
     places = range(count) if seeds is None else _places(path, members, seeds, count)
 
     def read() -> Records:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
-            header(file)
+            read_header(file)
             wanted = iter(places)
             place = next(wanted, None)
             for i, record in enumerate(_records(path, file, count, shape)):
@@ -231,8 +237,8 @@ def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) ->
     """Where in an npz the seeds' images are."""
     if "seeds.npy" not in members:
         raise MetricError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
-    with _reading(path), np.load(path, allow_pickle=False) as file:
-        held = file["seeds"].ravel().tolist()
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        held = arrays(archive, {"seeds"})["seeds"].ravel().tolist()
     if len(held) != count:
         raise MetricError(f"{path} holds {len(held)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
     places = _by_seed(path, ((seed, place) for place, seed in enumerate(held)), seeds)
@@ -252,6 +258,10 @@ def _idx(path: Path) -> ImageSet:
         if magic != 8 or dims != 3:
             raise ValueError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
         count, *shape = struct.unpack(">3I", file.read(12))
+        _check_shape(shape)
+        there = path.stat().st_size
+        if count * math.prod(shape) > there * (DEFLATE if isinstance(file, gzip.GzipFile) else 1):
+            raise ValueError(f"its header says {count:,} images of {shape[0]} x {shape[1]}, but it has {there:,} bytes")
 
     def read() -> Records:
         with open_() as file:
@@ -260,6 +270,12 @@ def _idx(path: Path) -> ImageSet:
             yield from _records(path, file, count, shape)
 
     return _filled(ImageSet(path, count, read))
+
+
+def _check_shape(shape: Sequence[int]) -> None:
+    """Raises: ValueError for images (H, W[, C]) without a pixel."""
+    if min(shape) < 1:
+        raise ValueError(f"its images have shape {tuple(shape)}, which holds no pixel")
 
 
 def _records(path: Path, file, count: int, shape: list[int]) -> Records:

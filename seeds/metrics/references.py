@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seeds.metrics.archives import arrays
 from seeds.metrics.checks import MetricError, as_features, as_gaussian, some
 from seeds.metrics.features import Recipe
 from seeds.metrics.moments import Moments
@@ -86,13 +87,12 @@ def load_statistics(path: str | Path) -> Statistics:
             if raw.read(4) not in (b"PK\3\4", b"PK\5\6"):  # what np.load takes for a pickle, and advises to trust
                 raise ValueError("it does not begin as an npz does")
             raw.seek(0)
-            file = np.load(raw, allow_pickle=False)
-            found = {key: file[key] for key in (*_NUMBERS, *_TEXTS) if key in file.files}
-            if broken := [key for key, value in found.items() if not isinstance(value, np.ndarray)]:
-                raise ValueError(f"its `{broken[0]}` is no array")
-            missing = {"mu", "sigma"} - set(found)
-            if missing:
-                raise ValueError(f"it holds {some(file.files)}, but no `{'`, `'.join(sorted(missing))}`")
+            with zipfile.ZipFile(raw) as archive:
+                found = arrays(archive, {*_NUMBERS, *_TEXTS})
+                missing = {"mu", "sigma"} - set(found)
+                if missing:
+                    held = [name.removesuffix(".npy") for name in archive.namelist()]
+                    raise ValueError(f"it holds {some(held)}, but no `{'`, `'.join(sorted(missing))}`")
             return _checked(found)
     except FileNotFoundError:
         raise MetricError(

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from seeds.metrics.images import ImageSet
+from seeds.storage import there
 
 GRID_SIZE = 896
 """Pixels that the grid of a run is enlarged to, at most."""
@@ -42,7 +43,9 @@ def read(path: Path) -> np.ndarray:
 
 
 def whole(path: Path) -> bool:
-    """Whether a PNG file is there, to its end, and all its checksums are right."""
+    """Whether a PNG file is there, to its end, and all its checksums are right. Raises: as `storage.there`."""
+    if not there(path):
+        return False
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:

@@ -22,7 +22,7 @@ from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.job import Job
 from seeds.runs.pixels import Tally
 from seeds.runs.progress import Progress
-from seeds.storage import atomic, create, sweep
+from seeds.storage import atomic, create, sweep, there
 
 RECORD = "run.json"
 GRID = "grid.png"
@@ -33,6 +33,7 @@ SEEN = 60
 """Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a minute."""
 DONE = "done"
 IN_GRID = 64
+THREADS = 1024
 
 
 def run(
@@ -123,7 +124,7 @@ class _Run:
         folder, out = self.folder, self.out
         if folder.root.is_file():
             raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(archive.KINDS)}.")
-        made = self.packed and out.exists()
+        made = self.packed and there(out)
         before = archive.record(out) if made else folder.read()
         if made and not self.resume:
             raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
@@ -209,7 +210,7 @@ class Folder:
 
     def missing(self, units: Sequence[Sequence[int]], checked: bool = False) -> list[Sequence[int]]:
         """The units of which a file is not there yet; with `checked`, also those of which one is damaged."""
-        good = files.whole if checked else Path.exists
+        good = files.whole if checked else there
         return [unit for unit in units if not all(good(self.path(seed)) for seed in unit)]
 
     def awaited(self, units: Sequence[Sequence[int]], seconds: float) -> list[Sequence[int]]:
@@ -222,6 +223,7 @@ class Folder:
     def read(self) -> dict[str, Any] | None:
         """What run.json says; None if there is none."""
         path = self.root / RECORD
+        there(path)
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -340,7 +342,9 @@ def environment(device: str) -> dict[str, str]:
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """So many threads of torch, and those of before at the end."""
+    """So many threads of torch, and those of before at the end. Raises: ValueError for more than THREADS, of which a process may die."""
+    if not 1 <= threads <= THREADS:
+        raise ValueError(f"`threads` = {threads} must be from 1 to {THREADS:,}. More than the machine has cores make nothing faster.")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
@@ -15,9 +16,11 @@ import toy
 import seeds
 from seeds.checkpoints import bundled, load
 from seeds.cli import COMMANDS, commands, main
+from seeds.cli.info import strict
 from seeds.cli.options import arguments
 from seeds.plans import Plan
 from seeds.runs import DTYPES, Job, parse_seeds, run
+from seeds.runs.folder import limited
 from seeds.sampling import plan_for
 
 PLAIN = ("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", "3")
@@ -264,6 +267,33 @@ def test_a_guidance_that_is_no_number_is_refused_at_once(call, value):
 def test_a_device_that_computes_nothing_is_refused(call, device):
     code, _, err = call(*PLAIN, "--device", device)
     assert code == 2 and f"`device` = {device!r} is not to be had here. There is: cpu" in err and not Path("out").exists()
+
+
+def test_info_is_json_that_strict_readers_take(call):
+    def never(name):
+        raise AssertionError(name)
+
+    for name in bundled():
+        code, out, _ = call("info", name, "--json")
+        assert code == 0 and json.loads(out, parse_constant=never)["name"]
+    assert strict({"a": [math.inf, (-math.inf, 1.0)], "b": math.nan}) == {"a": ["inf", ["-inf", 1.0]], "b": "nan"}
+
+
+def test_a_pipe_among_the_images_keeps_nobody_waiting(call):
+    assert call(*PLAIN, "--seeds", "0-2")[0] == 0
+    for name in ("000001.png", "run.json"):
+        Path(f"out/{name}").unlink()
+        os.mkfifo(f"out/{name}")
+        code, _, err = call(*PLAIN, "--seeds", "0-2", "--resume")
+        assert code == 2 and f"{name} is a pipe, a socket or a device, and no file." in err and Path(f"out/{name}").is_fifo()
+
+
+@pytest.mark.parametrize("threads", [0, 1025, 100_000])
+def test_more_threads_than_a_process_bears_are_refused(call, threads):
+    code, _, err = call(*PLAIN, "--threads", threads)
+    assert code == 2 and "'--threads'" in err and not Path("out").exists()
+    with pytest.raises(ValueError, match=f"`threads` = {threads} must be from 1 to 1,024"), limited(threads):
+        raise AssertionError
 
 
 def test_python_m_seeds():

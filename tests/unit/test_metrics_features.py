@@ -261,6 +261,20 @@ def test_statistics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         save_statistics(tmp_path / "b.npz", Statistics(np.ones(3), np.eye(3)))
 
 
+@pytest.mark.parametrize("claimed", [(2**40,), (50_000_000,), (-1,)])
+def test_a_reference_cannot_promise_more_than_its_bytes(tmp_path, claimed):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": claimed})
+    with zipfile.ZipFile(tmp_path / "ref.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("mu.npy", "w") as file:
+            file.write(header.getvalue())
+            for _ in range(100 if claimed[0] == 50_000_000 else 0):
+                file.write(bytes(4_000_000))
+        archive.writestr("sigma.npy", npy(np.eye(3)))
+    with pytest.raises(MetricError, match=r"its `mu` says that it is float64|mu\.npy would be unpacked from"):
+        load_statistics(tmp_path / "ref.npz")
+
+
 def test_damaged_references_are_named(tmp_path):
     path = tmp_path / "ref.npz"
 
@@ -285,7 +299,7 @@ def test_damaged_references_are_named(tmp_path):
     for arrays, match in (
         ({"mu": np.ones(3)}, "it holds mu, but no `sigma`"),
         ({"arr_0": IMAGES}, "it holds arr_0, but no `mu`, `sigma`"),
-        ({"mu": np.array([{}]), "sigma": np.eye(1)}, "Object arrays cannot be loaded when allow_pickle=False"),
+        ({"mu": np.array([{}]), "sigma": np.eye(1)}, "its `mu` holds Python objects, which are not read"),
         ({"mu": np.ones(3), "sigma": np.eye(2)}, r"`mu` and `sigma` must have shapes .* have \(3,\) and \(2, 2\)"),
         ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, r"must have shapes .* have \(0,\)"),
         ({"mu": np.array([np.nan]), "sigma": np.eye(1)}, "`mu` holds a NaN"),

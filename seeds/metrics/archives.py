@@ -1,0 +1,77 @@
+"""Zips and arrays from elsewhere: what a header promises is held against the bytes that are there, before memory is taken for it."""
+
+import math
+import zipfile
+from typing import IO, NamedTuple
+
+import numpy as np
+
+FREE, TIMES = 64 << 20, 100
+"""What is read whole may be unpacked to this many bytes, and beyond to so many times its size in the file."""
+DEFLATE = 1032
+"""No deflated byte gives more than so many."""
+
+
+class Header(NamedTuple):
+    """What an npy file says of its array."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """The header of an npy file; the data follow. Raises: ValueError if it is none."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return Header(*read(file))
+
+
+def member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member that is to be held in memory. Raises: ValueError if it would be unpacked to much more than it is in the file."""
+    _bounded(archive, archive.getinfo(name))
+    return archive.read(name)
+
+
+def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
+    """Those of the named arrays of an npz that it holds. Raises: ValueError if one is not as large as it says, or of objects."""
+    found = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in names and name != info.filename:
+            _bounded(archive, info)
+            with archive.open(info) as file:
+                if file.read(6) != b"\x93NUMPY":
+                    raise ValueError(f"its `{name}` is no array")
+                file.seek(0)
+                check_size(archive, info, read_header(file), file.tell())
+            with archive.open(info) as file:
+                found[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return found
+
+
+def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, begun: int) -> None:
+    """Raises: ValueError if an array, whose header took `begun` bytes, is not as large as it says, or cannot be."""
+    name, there = info.filename.removesuffix(".npy"), _there(archive, info)
+    if header.dtype.hasobject:
+        raise ValueError(f"its `{name}` holds Python objects, which are not read")
+    wrong = header.nbytes != info.file_size - begun or min(header.shape, default=0) < 0
+    if wrong or info.file_size > DEFLATE * there + begun:
+        raise ValueError(
+            f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that are there"
+        )
+
+
+def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    there = _there(archive, info)
+    if info.file_size > FREE + TIMES * there:
+        raise ValueError(f"{info.filename} would be unpacked from {there:,} bytes to {info.file_size:,}, more than {TIMES} times as many")
+
+
+def _there(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Bytes of a member in the file, whatever its entry says: at most those before the list of members."""
+    return min(info.compress_size, archive.start_dir)
