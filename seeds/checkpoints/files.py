@@ -9,6 +9,7 @@ import math
 import operator
 import os
 import shlex
+import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seeds import schedules
-from seeds.checkpoints import edm
+from seeds.checkpoints import edm, foreign, guided
 from seeds.checkpoints.errors import CheckpointError, CheckpointWarning, reason
 from seeds.checkpoints.fetch import fetch
 from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
@@ -64,7 +65,7 @@ def _load(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     kind = metadata.get("kind", "")
     if kind not in KINDS:
         raise CheckpointError(
-            f"{path} is a safetensors file, but not one of seeds: its metadata have no known kind. Write it with `checkpoints.save`."
+            f"{path} is a safetensors file, but not one of seeds: its metadata have no known kind. It holds {foreign.described(tensors)}. {foreign.WAY_IN}"
         )
     module, builder = KINDS[kind]
     with _naming(path):
@@ -145,10 +146,13 @@ def convert(
     sha256: str | None = None,
     max_bytes: int = MAX_BYTES,
     strict: bool = False,
+    image_size: int = 64,
     progress: bool = True,
     opener: OpenerDirector | None = None,
 ) -> dict[str, Any]:
-    """Converts an EDM-family checkpoint (`*.pkl`) to safetensors. The pickle is read as data: nothing in it runs.
+    """Converts an EDM-family checkpoint (`*.pkl`), or OpenAI's guided-diffusion network of 64 x 64 (`*.pt`), to safetensors.
+
+    The pickle is read as data: nothing in it runs. The `.pt` is read by torch with weights_only=True.
 
     Args:
         source: a file, or an https address, which is fetched into a cache ($SEEDS_CACHE, default ~/.cache/seeds).
@@ -156,34 +160,67 @@ def convert(
         sha256: of the source, 64 hex digits; checked before the file is read.
         max_bytes: a larger source is refused.
         strict: refuse what would be converted with a warning.
+        image_size: pixels a side that a guided-diffusion network was trained on, which its file does not say.
         progress: show a bar while fetching.
         opener: what fetches; by default one that speaks https only.
 
     Returns: the facts of `info(out)`; what was warned of stands there too, under about, warning.
-    Warns: CheckpointWarning if the file does not tell all that its network computes, as one that was pickled with a changed network file.
+    Warns: CheckpointWarning if the file does not tell all that its network computes, as one that was pickled with a changed network file, or a
+        guided-diffusion network that is not the published one.
     Raises: CheckpointError with one sentence.
     """
     if Path(out).suffix != ".safetensors":
         raise CheckpointError(f"{out} does not end in .safetensors; name the output so.")
     is_url = isinstance(source, str) and "://" in source
     path = fetch(str(source), max_bytes, progress=progress, opener=opener) if is_url else Path(source)
-    data = _read_bytes(path, max_bytes)
-    found = hashlib.sha256(data).hexdigest()
+    try:
+        head, size = _head(path), path.stat().st_size
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
+    if size > max_bytes:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that."
+        )
+    found = _hash_file(path)
     if sha256 is not None and sha256.lower() != found:
         again = f" Delete {path} to fetch it again." if is_url else ""
         raise CheckpointError(f"{source} has SHA-256 {found}, not {sha256}; it is not the file you want.{again}")
-    about = {"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": len(data)}
+    about = {"source": str(source) if is_url else path.name, "source_sha256": found, "source_bytes": size}
     try:
-        denoiser, more = read_pickle(data, name=Path(out).stem)
+        denoiser, more = _read_source(path, head, Path(out).stem, image_size)
     except CheckpointError as error:
         raise CheckpointError(f"{path} cannot be converted: {error}.") from None
-    del data
     if "warning" in more and strict:
         raise CheckpointError(f"{path} is not converted, as `strict` (--strict) asks: {more['warning']}")
     save(denoiser, out, about=about | more)
     if "warning" in more:
         warnings.warn(f"{path}: {more['warning']}", CheckpointWarning, stacklevel=2)
     return info(out)
+
+
+def _read_source(path: Path, head: bytes, name: str, image_size: int) -> tuple[Preconditioned, dict[str, Any]]:
+    """The denoiser in a file of another kind, and what is to be known of it. Raises: CheckpointError with a reason, or with what the file is."""
+    it = foreign.what(path, head)
+    if it and foreign.GUIDED in it:
+        return _guided(foreign.archived(path), name, image_size)
+    if it:
+        raise CheckpointError(f"{it}. {foreign.WAY_IN.rstrip('.')}")
+    if head[8:9] == b"{":
+        raise CheckpointError("it is a safetensors file already; `seeds info` says what is in it")
+    return read_pickle(path.read_bytes(), name)
+
+
+def _guided(tensors: Mapping[str, Tensor], name: str, image_size: int) -> tuple[Preconditioned, dict[str, Any]]:
+    config, state = guided.read(tensors, image_size)
+    about: dict[str, Any] = {"assumed": guided.ASSUMED}
+    if config.kwargs != guided.PUBLISHED:
+        about["warning"] = (
+            f"It is not OpenAI's network of 64 x 64, and its file does not say how it was trained. Images of {image_size} x {image_size} (--image-size) "
+            f"and that network's settings are taken: {guided.ASSUMED}. With others, what is drawn is wrong. {CHECK}"
+        )
+    return _assemble(config, state, name=name), about
 
 
 def read_pickle(data: bytes, name: str) -> tuple[Preconditioned, dict[str, Any]]:
@@ -250,19 +287,39 @@ def _locate(source: str | os.PathLike[str]) -> Path:
             f"{source} is an address; models are read from files. Fetch and convert it once: {shlex.join(['seeds', 'convert', str(source), str(out)])}"
         )
     try:
-        if not path.is_file():
-            raise CheckpointError(f"There is no file {path} and no bundled model of that name. Bundled: {', '.join(known) or 'none'}.")
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
+        head = _head(path)
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"There is no file {path} and no bundled model of that name. Bundled: {', '.join(known) or 'none'}."
+        ) from None
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
-    is_pickle = path.suffix == ".pkl" or (head[:1] == b"\x80" and head[8:] != b"{")  # a safetensors header's length may end in 0x80
+    if it := foreign.what(path, head):
+        way = f"Convert it once: {_command(path)}" if foreign.GUIDED in it else foreign.WAY_IN
+        raise CheckpointError(f"{path} is not read: {it}. {way}")
+    is_pickle = path.suffix == ".pkl" or (head[:1] == foreign.PICKLE and head[8:9] != b"{")  # a safetensors header's length may end in 0x80
     if is_pickle:
         raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is opened, so it is not. Convert it once, safely: "
-            f"{shlex.join(['seeds', 'convert', str(path), str(path.with_suffix('.safetensors'))])}"
+            f"{path} is a pickle, which can run code when it is opened, so it is not. Convert it once, safely: {_command(path)}"
         )
     return path
+
+
+def _command(path: Path) -> str:
+    return shlex.join(["seeds", "convert", str(path), str(path.with_suffix(".safetensors"))])
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file. Raises: CheckpointError if it is something else, OSError if it cannot be opened, ValueError for an impossible name."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise CheckpointError(foreign.folder(path))
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is no file, but a pipe, a socket or a device.")
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -271,16 +328,6 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {reason(error)}.") from error
-
-
-def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size <= max_bytes:
-            return path.read_bytes()
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
-    raise CheckpointError(f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that.")
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

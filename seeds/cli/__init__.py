@@ -16,7 +16,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 COMMANDS = {
     "sample": ("seeds.cli.sample:sample", "Draw images, a PNG for each seed."),
     "plan": ("seeds.cli.plan:plan", "Print what a run would do, and check its laws."),
-    "convert": ("seeds.cli.convert:convert", "Turn an EDM pickle into safetensors, without running it."),
+    "convert": ("seeds.cli.convert:convert", "Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it."),
     "info": ("seeds.cli.info:info", "Show what a weight file holds, or what is installed."),
     "ref": ("seeds.cli.metrics:ref", "Write the reference statistics of images."),
     "fid": ("seeds.cli.metrics:fid", "Squared Frechet distance of images to a reference (FID when the features are Inception's)."),
