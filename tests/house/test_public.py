@@ -52,6 +52,11 @@ def test_submodules_are_there_and_other_names_are_not():
     assert ended.stderr.endswith("AttributeError: module 'seeds' has no attribute 'nothing'\n")
 
 
+@pytest.mark.parametrize("module", ["runs", "sampling", "cli.sample", "metrics.features"])
+def test_a_submodule_may_be_imported_first(module):
+    assert loaded_by(f"seeds.{module}", f"seeds.{module}")
+
+
 def test_there_are_about_25_public_names():
     assert 20 <= len(seeds.__all__) <= 32
     assert all(hasattr(seeds, name) for name in seeds.__all__)

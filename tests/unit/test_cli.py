@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import own
 import pytest
+import torch
 import toy
 
 import seeds
@@ -175,6 +177,52 @@ def test_what_is_wrong_is_said_in_one_line(call, words, code, sentence):
     assert (got, out) == (code, "") and sentence in err
     assert err.count("\n") == 1 and err.startswith("Error: ") and "Traceback" not in err
     assert not images("out")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("own:nothing", "returned None, but must return a denoiser: seeds.wrap(network, "),
+        ("own:text", "returned 'fashion-unet', but must return a denoiser"),
+        ("own:bare", "returned a bare network, Net, which does not say what it was trained to output"),
+        ("own:Net", "returned a bare network, Net"),
+        ("own:needs", "needs path, but must be a function that takes nothing, or `device`"),
+        ("own:Path.cwd", "returned a PosixPath, but must return a denoiser"),
+        ("own:os", "is a module, but must be a function"),
+        ("own:latents_only", "Give a latent model its `decode`"),
+        ("own:wrong_decoder", "`decode` made a tensor of shape (4, 4, 8, 8) of latents (4, 4, 8, 8), but images are"),
+    ],
+)
+def test_slips_of_a_factory_are_named(call, model, words):
+    code, _, err = call("sample", "--model", model, "--seeds", "0-3")
+    assert code == 2 and words in err and err.count("\n") == 1 and not Path("out").exists()
+
+
+def test_a_factory_may_take_the_device(call, monkeypatch):
+    given = []
+    monkeypatch.setattr("own.on_device", lambda device: given.append(device) or own.wrapped())
+    assert call("sample", "--model", "own:on_device", "--device", "cpu", "--seeds", "0", "--steps", "1")[0] == 0
+    assert call("sample", "--model", "own:on_device", "--seeds", "0", "--steps", "1", "--out", "b")[0] == 0
+    assert given[0] == "cpu" and given[1] in ("cpu", "cuda")
+
+
+def test_a_model_that_nothing_moves_is_told_of_before_the_first_image(call, monkeypatch):
+    monkeypatch.setattr("seeds.cli.models.check_device", lambda device: None)  # as if there were a GPU
+    code, _, err = call("sample", "--model", "own:stays", "--device", "cuda", "--seeds", "0")
+    assert code == 2 and "`device` = 'cuda', but the model is on cpu, and nothing can move it: it has no method `to`." in err
+    assert "Let its factory take `device` and build it there, or give --device cpu." in err and not Path("out").exists()
+
+
+def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first_image():
+    weight = torch.ones(3, 1, 1)  # on the CPU; the fake device refuses to mix
+
+    def answer(x, at):
+        return x * weight if x.device == weight.device else torch.matmul(x, weight)
+
+    answer.shape, answer.schedule, answer.classes = (3, 8, 8), "vp", 0
+    plan = seeds.plan("seeds-1", steps=1, schedule="vp")
+    with pytest.raises(ValueError, match=r"`device` = 'meta': the model does not compute there \(.*\)\. Let its factory take `device`"):
+        run(Job(answer, plan, (0,), device="meta"), Path("out"), progress=False)
 
 
 def test_ctrl_c_leaves_whole_files_and_130(call):

@@ -15,6 +15,7 @@ from PIL import Image
 import seeds
 from seeds import checkpoints
 from seeds.cli import main
+from seeds.cli.curves import curves
 from seeds.cli.metrics import fid, is_, kid, ref
 from seeds.cli.sample import sample
 from seeds.cli.session import Session
@@ -564,6 +565,38 @@ def test_a_detector_is_told_by_its_content_not_its_name(refused, tmp_path, detec
     assert "`--sha256` belongs to a TorchScript file, but `--features` fashion-features is none, nor is there such a file." in told
     (tmp_path / "words").write_text("words")
     assert "`--features` words is none. Give the detector's path" in refused("is images.npz --features words --sha256 abc")
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"), [((32, 32, 3), "have 3 channels"), ((32, 32, 1), "are 32 x 32 pixels"), ((28, 28, 3), "have 3")]
+)
+@pytest.mark.parametrize("line", ["fid other.npz", "is other.npz", "ref --images other.npz --out ref.npz"])
+def test_without_features_it_is_said_which_there_are(refused, tmp_path, monkeypatch, line, shape, found):
+    monkeypatch.setattr(Extractor, "_run", lambda *_: pytest.fail("an image was looked at"))
+    np.savez(tmp_path / "other.npz", arr_0=np.zeros((30, *shape), np.uint8))
+    told = refused(line)
+    assert (
+        found in told and "`--features` may be fashion-features (bundled, for grey images of 28 x 28), or the path of a TorchScript" in told
+    )
+    for given in ("", "inception"):
+        assert "`--features` may be fashion-features" in refused(line, "--features", given)
+
+
+def test_the_defaults_of_fid_are_those_of_curves(tmp_path):
+    np.savez(tmp_path / "images.npz", arr_0=CLOTHES)
+    bare = run(fid, tmp_path / "images.npz").output
+    assert bare == run(fid, tmp_path / "images.npz", "--ref", "fashion-mnist", *OURS).output and "squared Frechet distance" in bare
+    asked = curves.make_context("curves", []).params
+    assert (asked["features"], asked["reference"]) == ("fashion-features", "fashion-mnist")
+
+
+@pytest.mark.parametrize("line", ["fid images.npz", "kid images.npz", "curves --out study"])
+def test_a_folder_as_reference_is_told_how_to_become_one(refused, tmp_path, line):
+    (tmp_path / "train").mkdir()
+    assert (
+        "`--ref` train is a folder; a reference is a file of statistics. Make one of the images in it: seeds ref --images train"
+        in refused(f"{line} --ref train")
+    )
 
 
 def test_a_zip_of_images_given_as_reference_is_told_by_a_few_of_its_names(refused, tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -173,6 +174,41 @@ def test_a_finished_run_with_an_image_of_another_is_not_called_complete(tmp_path
     (tmp_path / "000003.png").unlink()
     before = record(tmp_path)["files"]
     assert draw(tmp_path, resume=True)["files"] == before
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "000003.png (1 of 8)"), (7, "000000.png, 000001.png, 000002.png, 000003.png, 000004.png, ... (7 of 8)")]
+)
+def test_the_images_that_somebody_changed_are_named(tmp_path, count, words):
+    draw(tmp_path, seeds=range(8))
+    other = draw(tmp_path / "other", Toy(lambda call, x: x + 1), seeds=range(8)) and images(tmp_path / "other")
+    for seed in [3, 0, 1, 2, 4, 5, 6][:count]:
+        (tmp_path / f"{seed:06d}.png").write_bytes(other[f"{seed:06d}.png"])
+    with pytest.raises(
+        ValueError, match=rf"holds other images than its record says, so somebody has changed them: {re.escape(words)}\. Take away"
+    ):
+        draw(tmp_path, seeds=range(8), resume=True)
+    (tmp_path / "SHA256SUMS").write_text("forged")
+    with pytest.raises(ValueError, match=r"changed them \(SHA256SUMS, which would tell which, is not that of the record\)\. Take away"):
+        draw(tmp_path, seeds=range(8), resume=True)
+
+
+def test_the_sums_are_what_sha256sum_reads(tmp_path):
+    draw(tmp_path, subdirs=True)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
+    assert hashlib.sha256((tmp_path / "SHA256SUMS").read_bytes()).hexdigest() == record(tmp_path)["files"]["sha256"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-20]), lambda path: path.write_bytes(b"")])
+def test_a_done_run_makes_its_lost_or_broken_grid_again(tmp_path, harm):
+    draw(tmp_path)
+    grid, sums = tmp_path / "grid.png", tmp_path / "SHA256SUMS"
+    before = grid.read_bytes(), sums.read_bytes()
+    harm(grid)
+    sums.unlink()
+    model = Toy()
+    assert draw(tmp_path, model, resume=True)["drawn"] == 0 and model.calls == 0
+    assert (grid.read_bytes(), sums.read_bytes()) == before
 
 
 def test_a_file_is_no_folder(tmp_path):
