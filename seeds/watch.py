@@ -1,6 +1,6 @@
 r"""What a run notices of itself: where it began without the data that belong there, where it grew without bound, and whose fault NaN is.
 
-Largest values are measured on the device, image by image and call by call, and read once, after the loop.
+Sizes (rms) are measured on the device, image by image and call by call, and read once, after the loop.
 """
 
 import math
@@ -23,15 +23,14 @@ GROWN = 1000.0
 """How many times the size of its level a state is when something is wrong: alpha times the data's range, and sigma."""
 
 
-def largest(values: Tensor) -> Tensor:
-    """(B,) largest |value| of each sample, NaN where there is one; 0 of nothing."""
+def size(values: Tensor) -> Tensor:
+    """(B,) root of the mean square of each sample, in float32 at least: one pass over the values, and no copy. Not finite where they are not, nor where
+    their squares overflow; 0 of nothing."""
     flat = values.detach().reshape(len(values), -1)
-    return torch.linalg.vector_norm(flat, math.inf, dim=1) if flat.shape[1] else flat.new_zeros(len(values))
-
-
-def rms(values: Tensor) -> Tensor:
-    """() root of the mean square of all values, in float32."""
-    return values.detach().float().square().mean().sqrt()
+    count = flat.shape[1]
+    if not count:
+        return flat.new_zeros(len(values))
+    return torch.linalg.vector_norm(flat, 2, dim=1, dtype=torch.promote_types(flat.dtype, torch.float32)) / math.sqrt(count)
 
 
 class Watch:
@@ -50,36 +49,36 @@ class Watch:
     ):
         self.plan, self.seeds, self.dtype, self.given, self.projected = plan, list(seeds), dtype, given, projected
         self.reach = max(abs(float(end)) for end in data_range)
-        self._first: Tensor | None = None
         self._seen: list[Tensor] = []
+        self._finite: Tensor | None = None
 
     def call(self, x: Tensor, denoised: Tensor) -> None:
         """Measures a state and the answer about it; nothing waits for the device."""
-        if not self._seen:
-            self._first = rms(denoised)
-        self._seen += [largest(x), largest(denoised)]
+        self._seen += [size(x), size(denoised)]
 
     def end(self, x: Tensor) -> None:
         """Measures the result."""
-        self._seen.append(largest(x))
+        self._seen.append(size(x))
+        self._finite = torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
 
     def read(self) -> "Sizes":
         """What was measured, on the host: this waits for the device."""
         table = torch.stack(self._seen).cpu().double().numpy()
-        return Sizes(self, float(self._first) if self._first is not None else 0.0, table[::2], table[1::2])
+        finite = np.ones(len(self.seeds), bool) if self._finite is None else self._finite.cpu().numpy()
+        return Sizes(self, finite, table[::2], table[1::2])
 
 
 class Sizes:
     """What a `Watch` saw.
 
     Attributes:
-        x: (calls + 1, B) largest value of each state, the result last.
+        finite: (B,) whether the result is.
+        x: (calls + 1, B) rms of each state, the result last.
         d: (calls, B) of each answer.
-        first: rms of the first answers.
     """
 
-    def __init__(self, watch: Watch, first: float, x: np.ndarray, d: np.ndarray):
-        self.watch, self.first, self.x, self.d = watch, first, x, d
+    def __init__(self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray):
+        self.watch, self.finite, self.x, self.d = watch, finite, x, d
         points = watch.plan.points()[: len(x)]
         told = np.isfinite(d[0]) & (watch.given != "x")  # an answer about a state of the wrong scale says nothing of the data's
         reach = np.maximum(watch.reach, np.where(told, d[0], 0.0))
@@ -88,14 +87,14 @@ class Sizes:
             self.grown = self.x > GROWN * self.level  # inf has grown, NaN has not
 
     @property
-    def shown(self) -> float:
-        """How much of the data the first state should show: rms of the first answer over nsr."""
-        nsr = self.watch.plan.start.nsr
-        return self.first / nsr if math.isfinite(self.first) else 0.0
+    def first(self) -> float:
+        """rms of all first answers."""
+        return float(np.sqrt(np.square(self.d[0]).mean()))
 
-    def lost(self) -> np.ndarray:
-        """(B,) whether a sample's result is not finite."""
-        return ~np.isfinite(self.x[-1])
+    @property
+    def shown(self) -> float:
+        """How much of the data the first state should show: rms of the first answers over nsr."""
+        return self.first / self.watch.plan.start.nsr if math.isfinite(self.first) else 0.0
 
     def fault(self, b: int) -> str:
         """Why sample b is not finite: the state, the answer, or the plan."""
@@ -137,7 +136,7 @@ def some(seeds: Sequence[int]) -> str:
 
 def refuse_lost(batches: Sequence[Sizes], total: int) -> None:
     """Raises: FloatingPointError that says whose fault it is, if a result is not finite."""
-    bad = [(sizes, b) for sizes in batches for b in np.flatnonzero(sizes.lost()).tolist()]
+    bad = [(sizes, b) for sizes in batches for b in np.flatnonzero(~sizes.finite).tolist()]
     if bad:
         sizes, b = bad[0]
         named = some([it.watch.seeds[k] for it, k in bad])
@@ -188,4 +187,4 @@ def _warn_of_blind_start(batches: Sequence[Sizes]) -> None:
 
 def seen(data: Tensor, at: Point) -> float:
     """rms(data) / nsr: how much of the data a state at this level shows; 0 at SNR 0."""
-    return max(float(rms(data)), USUAL) / at.nsr
+    return max(float(data.detach().float().square().mean().sqrt()), USUAL) / at.nsr

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
 from seeds.exact import Gaussian, GaussianMixture
-from seeds.watch import largest
+from seeds.watch import size
 
 UNIT = Gaussian(0.0, 1.0, shape=(2,), schedule=seeds.EDM())
 MODES = GaussianMixture(torch.tensor([[2.0], [4.0]]), 0.1)
@@ -153,10 +153,11 @@ def test_data_of_a_wide_range_is_not_taken_for_growth():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_largest_value(dtype):
-    values = torch.tensor([[1.0, -3.0], [math.nan, 9.0], [-math.inf, 1.0]], dtype=dtype)
-    assert largest(values)[:1].tolist() == [3.0] and largest(values)[1].isnan() and largest(values)[2].isinf()
-    assert largest(torch.zeros(3, 0, 2)).tolist() == [0, 0, 0] and largest(torch.tensor([2.0, -5.0])).tolist() == [2, 5]
+def test_the_size_of_each_sample(dtype):
+    values = torch.tensor([[1.0, -7.0], [math.nan, 9.0], [-math.inf, 1.0], [3e4, 3e4]], dtype=dtype)
+    sizes = size(values)
+    assert sizes[0] == 5 and sizes[1].isnan() and sizes[2].isinf() and sizes[3] == pytest.approx(3e4, rel=0.01)
+    assert size(torch.zeros(3, 0, 2)).tolist() == [0, 0, 0] and size(torch.tensor([2.0, -5.0])).tolist() == [2, 5]
 
 
 class Waits(TorchDispatchMode):
