@@ -197,7 +197,7 @@ def test_levels_between_steps_are_told_the_nearest_and_runs_end_at_steps(small):
     plan = seeds.sampling.plan_for(denoiser, "seeds-2", steps=4)
     asked = np.array([row.at.nsr for row in plan.rows])
     assert np.abs(asked[:, None] / steps - 1).min(1).max() < 1e-3
-    assert torch.isfinite(seeds.sample(denoiser, denoiser.shape, seed=[1], steps=1, solver="seeds-1", labels=2)).all()
+    assert all(torch.isfinite(denoiser(torch.zeros(1, *denoiser.shape), row.at, torch.tensor([2]))).all() for row in plan.rows)
 
 
 def test_the_design_that_is_read_off_the_weights(small):
