@@ -76,10 +76,15 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
 def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, Any]) -> runs.Job:
     """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
     from seeds import runs
+    from seeds.metrics.images import open_images
     from seeds.sampling import plan_for
 
-    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "data_range")}
+    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "data_range", "data", "start")}
     arguments = options.arguments(own, found.denoiser)
+    if (given.get("data") is None) != (given.get("start") is None):
+        raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
+    if given.get("start") is not None:
+        arguments["start"] = ("nsr", given["start"])
     noise = arguments.pop("noise", "gaussian")
     label, classes = given.get("label"), getattr(found.denoiser, "classes", 0)
     return runs.Job(
@@ -95,4 +100,5 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
         dtype=given.get("dtype", "float32"),
         device=found.device,
         data_range=given.get("data_range"),
+        data=open_images(given["data"]) if given.get("data") is not None else None,
     )

@@ -33,6 +33,10 @@ SEEDS = "0-63"
 )
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
 @jobs.job_options
+@click.option(
+    "--data", type=options.Place(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
+)
+@click.option("--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it.")
 @jobs.device
 @jobs.threads
 @click.option("--subdirs", is_flag=True, help="A folder for each thousand seeds.")

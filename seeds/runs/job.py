@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Changed, ask, guide
-from seeds.metrics.images import Piece
+from seeds.metrics.images import ImageSet, Piece
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
+from seeds.runs.files import fingerprint
 from seeds.runs.identity import Identity
 from seeds.runs.pixels import Pixels, Tally
 from seeds.runs.seed_text import check_distinct, show_seeds
@@ -38,6 +39,7 @@ class Job:
         dtype: of the state, "float32" or "float64".
         device: where the model is.
         data_range, decode, decode_batch: how samples become images, see `Pixels`; None: as the denoiser says.
+        data: images, one for each seed in order, that are noised at the plan's start: image-to-image.
         identity: what the network is known by; None: it is asked when it is needed.
     Raises: ValueError naming what does not fit the model.
     """
@@ -56,6 +58,7 @@ class Job:
     data_range: tuple[float, float] | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     decode_batch: int | None = None
+    data: ImageSet | None = None
     identity: Identity | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +83,10 @@ class Job:
         if self.dtype == "float64" and self.device != "cpu":
             raise ValueError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
         check_distinct(seed_list(self.seeds))
+        if self.data is not None and self.data.count < len(self.seeds):
+            raise ValueError(
+                f"`data` = {self.data.path} holds {self.data.count} images, but there are {len(self.seeds)} seeds: one is needed for each."
+            )
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -144,11 +151,20 @@ class Job:
             seed=unit,
             plan=self.plan,
             labels=self.labels(unit),
+            data=self._data(unit),
             noise=self.noise,
             dtype=DTYPES[self.dtype],
             device=self.device,
         )
         return self.pixels.images(x, tally)
+
+    def _data(self, unit: Sequence[int]) -> Tensor | None:
+        """What a unit's samples begin from."""
+        if self.data is None:
+            return None
+        number = self.seeds.index(unit[0]) // self.batch
+        piece = next(self.data.pieces(self.batch, len(self.seeds), lambda other: other == number))
+        return self.pixels.samples(piece.images, self.denoiser.shape, DTYPES[self.dtype], self.device)
 
     def pieces(
         self,
@@ -178,6 +194,7 @@ class Job:
             "dtype": self.dtype,
             "data_range": list(self.pixels.data_range),
             "decode_batch": self.pixels.batch if self.pixels.decode else None,
+            "data_sha256": None if self.data is None else fingerprint(self.data),
             "device": self.device.partition(":")[0],
             "threads": threads,
             "version": version,

@@ -31,13 +31,15 @@ class Pixels:
     Attributes:
         data_range: (low, high) of the data's values: a pixel is 255 (x - low) / (high - low), rounded, and clipped to 0 ... 255.
         decode: of a latent model: (B, *latent) -> (B, 1 | 3, H, W) images in `data_range`; None: samples are images.
-        batch: the most latents that are decoded at once.
+        batch: the most latents that are decoded, or images that are encoded, at once.
+        encode: of a latent model: images in `data_range` -> latents.
     Raises: ValueError if one of them is none.
     """
 
     data_range: tuple[float, float] = DATA_RANGE
     decode: Callable[[Tensor], Tensor] | None = None
     batch: int = DECODE_BATCH
+    encode: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_range", _range(self.data_range))
@@ -48,11 +50,12 @@ class Pixels:
 
     @classmethod
     def of(cls, denoiser: Any, **given: Any) -> "Pixels":
-        """Those of a denoiser, by its attributes `data_range`, `decode` and `decode_batch`; what is `given` and not None goes before."""
+        """Those of a denoiser, by its attributes `data_range`, `decode`, `decode_batch` and `encode`; what is `given` and not None goes before."""
         own = {
             "data_range": getattr(denoiser, "data_range", None),
             "decode": getattr(denoiser, "decode", None),
             "batch": getattr(denoiser, "decode_batch", None),
+            "encode": getattr(denoiser, "encode", None),
         }
         return cls(**{name: value for name in own if (value := own[name] if given.get(name) is None else given[name]) is not None})
 
@@ -78,6 +81,22 @@ class Pixels:
         if tally is not None:
             tally.add(shown, images, self.data_range)
         return images
+
+    @torch.no_grad()
+    def samples(self, images: np.ndarray, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+        """uint8 images (B, H, W, C) as samples (B, *shape), what `images` shows as them. Raises: ValueError if they are of another shape."""
+        low, high = self.data_range
+        x = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(device, dtype) * ((high - low) / 255) + low
+        if self.decode is not None:
+            if self.encode is None:
+                raise ValueError(
+                    "The model draws latents, but has no `encode`, the function from images to latents: image-to-image needs it."
+                )
+            x = torch.cat([self.encode(part) for part in x.split(self.batch)])
+        if x.shape != (len(images), *shape):
+            what = "`encode` makes latents of shape" if self.decode else "the images are of shape"
+            raise ValueError(f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size.")
+        return x
 
     def shape(self, sample: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> tuple[int, ...]:
         """(C, H, W) of the image of a sample of that shape."""

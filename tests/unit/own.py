@@ -78,11 +78,17 @@ class Decoder(torch.nn.Module):
         self.sizes.append(len(z))
         return torch.einsum("cl,blhw->bchw", self.mix, z).repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.5
 
+    def encode(self, images):
+        """Latents whose images are those, up to rounding: the mean of each 2 x 2 block, by the pseudo-inverse of `mix`."""
+        small = torch.nn.functional.avg_pool2d(images - 0.5, 2)
+        return torch.einsum("lc,bchw->blhw", torch.linalg.pinv(self.mix), small)
+
 
 def latent():
     model = GaussianMixture(torch.zeros(4, 4, 8, 8), 1.0, component_class=range(4))
     decoder = Decoder()
-    model.decode, model.decode_batch, model.data_range, model.decoder = decoder.decode, 4, (0.0, 1.0), decoder
+    model.decode, model.encode, model.decode_batch, model.data_range = decoder.decode, decoder.encode, 4, (0.0, 1.0)
+    model.decoder = decoder
     return model
 
 

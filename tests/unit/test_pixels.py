@@ -102,6 +102,34 @@ def test_latents_are_decoded_in_batches_of_the_decoders_own_and_seen_as_decoded(
         draw(tmp_path / "a", model, batch=5, plan=PLAN, resume=True, decode_batch=2)
 
 
+@pytest.mark.parametrize("model", ["latent", "unit_range"])
+def test_image_to_image_keeps_what_little_noise_leaves(call, model):  # noqa: F811
+    drawn = ("sample", "--model", f"own:{model}", "--batch", "4", "--solver", "erk-1", "--steps", "4")
+    assert call(*drawn, "--seeds", "0-5", "--out", "first.npz")[0] == 0
+    again = (*drawn, "--seeds", "10-15", "--data", "first.npz")
+    for start, out in (("0.01", "near"), ("3", "far")):
+        assert call(*again, "--start", start, "--out", f"{out}.npz")[0] == 0
+    first, near, far = (np.load(f"{name}.npz")["arr_0"].astype(float) for name in ("first", "near", "far"))
+    assert np.abs(near - first).mean() < 4
+    assert model != "latent" or np.abs(far - first).mean() > 8
+    assert (
+        "holds another run" in call(*drawn, "--seeds", "10-15", "--data", "near.npz", "--start", "0.01", "--out", "near.npz", "--resume")[2]
+    )
+    for words, sentence in (
+        (("--start", "1", "--data", "first.npz", "--seeds", "0-9"), "`data` = first.npz holds 6 images, but there are 10 seeds"),
+        (("--start", "1"), "`data` and `start` belong together"),
+        (("--data", "first.npz"), "`data` and `start` belong together"),
+        (("--start", "1", "--data", "none.npz"), "none.npz does not exist"),
+        (("--start", "1", "--data", "small.npz", "--seeds", "0-5"), "Give images of the model's own size"),
+    ):
+        np.savez("small.npz", arr_0=np.zeros((6, 4, 4, first.shape[-1]), np.uint8))
+        code, _, err = call(*drawn, *words, "--out", "refused")
+        assert code and sentence in err, err
+    if model == "latent":
+        with pytest.raises(ValueError, match="has no `encode`, the function from images to latents"):
+            Pixels(decode=lambda z: z).samples(np.zeros((1, 4, 4, 3), np.uint8), (4, 2, 2), torch.float32, "cpu")
+
+
 def test_a_decoder_may_be_an_argument_and_must_make_images():
     job = Job(own.latents_only(), PLAN, (1, 2), decode=lambda z: z[:, :3].clamp(0, 1))
     assert job.image_shape == (3, 8, 8) and job.images((1, 2)).shape == (2, 8, 8, 3)
