@@ -39,7 +39,11 @@ class Line(NamedTuple):
 TABLE = (
     Line("--solver etd-serk --order K", "--solver seeds-K", "K = 1 to 4; 1 if left out (ours: 3)"),
     Line("--solver etd-erk --order K", "--solver erk-K", "K = 1 to 4; 1 if left out"),
-    Line("--solver rk --order K", "--solver rk-K", 'K = 1, 2 (Heun); 1 if left out; steps in t of the schedule: `variable="t"` in Python'),
+    Line(
+        "--solver rk --order K",
+        "--solver rk-K",
+        'K = 1, 2 (Heun); 1 if left out; off linear, none it steps in t of the schedule: `variable="t"` in Python',
+    ),
     Line("--steps N", "--steps N-1", "levels there, intervals here; 18 if left out"),
     Line("--noise_pred True", "--prediction noise", "if left out (ours: data); no effect on rk"),
     Line("--noise_pred True", "--prediction edm_raw", "with an EDM-preconditioned network on --disc edm --schedule linear --scaling none"),
@@ -140,7 +144,7 @@ def _exponential(family: str, options: Mapping[str, Any], raw_std: float | None)
 
 def _runge_kutta(options: Mapping[str, Any]) -> dict[str, Any]:
     order = _order(options, 2)
-    ours: dict[str, Any] = {"solver": f"rk-{order}", "variable": "t"}
+    ours: dict[str, Any] = {"solver": f"rk-{order}"} | ({} if _is_edm(options) else {"variable": "t"})  # there t is nsr
     if order == 2 and "c2" in options:
         ours["r"] = _c2(options)
     return ours
@@ -195,7 +199,7 @@ Two things differ on purpose. Their etd-serk and etd-erk leave out the last inte
 call denoises them (`--final none` leaves it out too). Their rk takes it, by a step of Euler's to 0, which on linear, none is D, as here; on the other
 schedules it stops about half-way, (x + D) / 2 on ve, and here it is D. And their coefficients are wrong in places
 ([differences.md](differences.md)): these are the methods of the paper, not the numbers of that code. Where those are right, both give the same
-numbers to 1e-13 in float64.
+numbers in float64: to 1e-13, rk on vp and ve to 1e-9 (its slopes in t are taken by differences).
 """
     return head + lines + tail
 

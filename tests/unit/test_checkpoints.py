@@ -389,7 +389,11 @@ def test_strict_refuses_a_fork(forked):
 
 
 @pytest.mark.filterwarnings("error::seeds.checkpoints.CheckpointWarning")
-@pytest.mark.parametrize("inner", [None, "# a changed U-Net under the published preconditioner"], ids=["published", "changed inside"])
+@pytest.mark.parametrize(
+    "inner",
+    [None, "# a changed U-Net under the published preconditioner", "published\n"],
+    ids=["published", "changed inside", "one byte more"],
+)
 def test_every_module_of_the_network_must_be_of_a_published_source(tmp_path, monkeypatch, inner):
     """A U-Net of another source under a published preconditioner is a fork too; loss and augmentation are no part of the network."""
     monkeypatch.setattr(edm, "PUBLISHED_SOURCES", frozenset({hashlib.sha256(b"published").hexdigest()}))
