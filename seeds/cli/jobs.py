@@ -33,7 +33,16 @@ _WHAT = (
 _HOW = (
     click.option("--noise", help="gaussian or two-point.  [default: gaussian]"),
     click.option("--noise_type", hidden=True),
-    click.option("--dtype", type=click.Choice(("float32", "float64")), default="float32", show_default=True, help="Of the state."),
+    click.option(
+        "--dtype",
+        type=click.Choice(("float32", "float64", "bf16", "fp16")),
+        default="float32",
+        show_default=True,
+        help="float32, float64: of the state. bf16, fp16: of the network, the state being float32.",
+    ),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="Compile the network: minutes first, then faster; the same images to rounding."
+    ),
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
 threads = click.option(
@@ -79,7 +88,7 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     from seeds.metrics.images import open_images
     from seeds.sampling import plan_for
 
-    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "data_range", "data", "start")}
+    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "compiled", "data_range", "data", "start")}
     arguments = options.arguments(own, found.denoiser)
     if (given.get("data") is None) != (given.get("start") is None):
         raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
@@ -87,8 +96,9 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
         arguments["start"] = ("nsr", given["start"])
     noise = arguments.pop("noise", "gaussian")
     label, classes = given.get("label"), getattr(found.denoiser, "classes", 0)
+    dtype, compiled = given.get("dtype", "float32"), given.get("compiled", False)
     return runs.Job(
-        found.denoiser,
+        found.tuned(dtype, compiled),
         plan_for(found.denoiser, **arguments),
         seeds,
         model=found.name,
@@ -97,7 +107,8 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
         label=(tuple(range(classes)) or 0) if isinstance(label, options.Each) else label,
         guidance=given.get("guidance", 1.0),
         noise=noise,
-        dtype=given.get("dtype", "float32"),
+        dtype=dtype,
+        compiled=compiled,
         device=found.device,
         data_range=given.get("data_range"),
         data=open_images(given["data"]) if given.get("data") is not None else None,

@@ -10,7 +10,7 @@ import operator
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,15 @@ class Model:
     name: str
     sha256: str
     device: str
+    _tuned: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def tuned(self, dtype: str, compiled: bool) -> Any:
+        """The denoiser, made faster as asked the first time: a command asks for one thing. Raises: ValueError as `seeds.tuning.tuned`."""
+        from seeds.tuning import HALVES, tuned
+
+        if not self._tuned:
+            self._tuned.append(tuned(self.denoiser, dtype=dtype if dtype in HALVES else None, compiled=compiled))
+        return self._tuned[0]
 
 
 def load_model(source: str, device: str | None = None) -> Model:

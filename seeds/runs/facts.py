@@ -10,7 +10,7 @@ from seeds.runs.identity import Identity
 NETWORK = "network"
 NAMES = ("model", "model_sha256")
 """What a network is called, and the file it came from: written down, and asked only of records that do not say more of the network."""
-EARLIER: dict[str, Any] = {"data_range": [-1.0, 1.0], "decode_batch": None, "data_sha256": None}
+EARLIER: dict[str, Any] = {"data_range": [-1.0, 1.0], "decode_batch": None, "data_sha256": None, "compiled": False}
 """What records mean that were written before they said so."""
 
 

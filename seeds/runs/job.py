@@ -19,7 +19,8 @@ from seeds.runs.pixels import Pixels, Tally
 from seeds.runs.seed_text import check_distinct, show_seeds
 from seeds.sampling import sample
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32, "fp16": torch.float32}
+"""Of the state, by the name of what is asked for: a network may compute in 16 bits, a state does not."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Job:
         label: the class of all images; several take turns, seed by seed; None draws one for each seed, from the seed's own stream.
         guidance: scale of classifier-free guidance; 1 is none.
         noise: "gaussian" or "two-point".
-        dtype: of the state, "float32" or "float64".
+        dtype: of the state, "float32" or "float64"; or of the network, "bf16" or "fp16", written down here: `seeds.tuning.tuned` makes it so.
+        compiled: whether the network is compiled, written down here.
         device: where the model is.
         data_range, decode, decode_batch: how samples become images, see `Pixels`; None: as the denoiser says.
         data: images, one for each seed in order, that are noised at the plan's start: image-to-image.
@@ -55,6 +57,7 @@ class Job:
     noise: str = "gaussian"
     dtype: str = "float32"
     device: str = "cpu"
+    compiled: bool = False
     data_range: tuple[float, float] | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     decode_batch: int | None = None
@@ -79,7 +82,7 @@ class Job:
         if self.batch < 1:
             raise ValueError(f"`batch` must be at least 1, but is {self.batch}.")
         if self.dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be {' or '.join(DTYPES)}, but is {self.dtype!r}.")
+            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, but is {self.dtype!r}.")
         if self.dtype == "float64" and self.device != "cpu":
             raise ValueError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
         check_distinct(seed_list(self.seeds))
@@ -192,6 +195,7 @@ class Job:
             "guidance": self.guidance,
             "noise": self.noise,
             "dtype": self.dtype,
+            "compiled": self.compiled,
             "data_range": list(self.pixels.data_range),
             "decode_batch": self.pixels.batch if self.pixels.decode else None,
             "data_sha256": None if self.data is None else fingerprint(self.data),

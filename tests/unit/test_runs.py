@@ -366,7 +366,7 @@ def test_nan_spares_the_units_before_it(tmp_path):
         ({"label": 10}, {"classes": 10}, "has classes 0 to 9"),
         ({"guidance": 2.0}, {}, "no classes"),
         ({"batch": 0}, {}, "`batch` must be at least 1"),
-        ({"dtype": "float16"}, {}, "`dtype` must be float32 or float64"),
+        ({"dtype": "float16"}, {}, "`dtype` must be one of float32, float64, bf16, fp16, but is 'float16'"),
         ({"dtype": "float64", "device": "cuda"}, {}, "on the CPU only"),
         ({"seeds": (1, 2, 1)}, {}, "1 more than once"),
         ({"seeds": (-1,)}, {}, "`seed` = -1"),

@@ -1,0 +1,184 @@
+"""Networks on the device: 16 bits, channels-last, compiled; and the commands that ask for it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from devices import everywhere, on_gpus
+from models import SHAPE, mixture, network
+
+import seeds
+from seeds import Point, checkpoints
+from seeds.cli import main
+from seeds.tuning import tuned
+
+KINDS = pytest.mark.parametrize("kind", ["SongUNet", "DhariwalUNet"])
+
+
+def asked(denoiser, device, nsr=1.0):
+    x = torch.linspace(-2, 2, 2 * 192).view(2, *SHAPE).to(device)
+    return denoiser(x, Point(nsr, 1.0, nsr), labels=torch.tensor([1, 3], device=device))
+
+
+@everywhere
+@KINDS
+@pytest.mark.parametrize(("dtype", "apart"), [("bf16", 0.03), ("fp16", 0.005)])
+def test_a_network_in_16_bits_answers_nearly_the_same_in_float32(device, kind, dtype, apart):
+    want = asked(network(kind), "cpu")
+    denoiser = tuned(network(kind).to(device), dtype=dtype)
+    found = asked(denoiser, device)
+    assert found.dtype == torch.float32 and found.device.type == device
+    assert 0 < (found.cpu() - want).abs().max() < apart * want.abs().max()
+    assert all(weight.dtype == torch.float32 for weight in denoiser.parameters())
+
+
+@everywhere
+@KINDS
+def test_channels_last_and_float32_are_the_network_to_rounding(device, kind):
+    want, denoiser = asked(network(kind, dtype=torch.float64), "cpu"), network(kind).to(device)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            torch.testing.assert_close(asked(denoiser.to(memory_format=layout), device).cpu(), want, rtol=0, atol=2e-5)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@on_gpus
+@KINDS
+@pytest.mark.parametrize("dtype", [None, "bf16", "fp16"])
+def test_a_compiled_network_is_the_network_to_rounding(device, kind, dtype):
+    torch._dynamo.reset()
+    want = asked(tuned(network(kind).to(device), dtype=dtype), device)
+    found = asked(tuned(network(kind).to(device), dtype=dtype, compiled=True), device)
+    torch.testing.assert_close(found, want, rtol=0, atol={None: 1e-4, "bf16": 0.05, "fp16": 0.01}[dtype])
+
+
+def test_compiling_asks_for_it_once_and_turns_the_layout(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
+    denoiser = network()
+    assert tuned(denoiser) is denoiser and not compiled and tuned(seeds.guide(denoiser, 2.0), compiled=True).inner is denoiser
+    assert compiled == [denoiser.model]
+    convolution = next(weight for weight in denoiser.parameters() if weight.ndim == 4)
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_module_of_ones_own_is_cast_as_a_whole():
+    module = torch.nn.Conv2d(3, 3, 3, padding=1)
+    denoiser = tuned(seeds.wrap(lambda x, t: module(x), schedule="edm"), dtype=None)
+    assert denoiser.dtype is None
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x, t):
+            return self.inner(x)
+
+    half = tuned(seeds.wrap(Net(), schedule="edm"), dtype="bf16")
+    x = torch.ones(2, *SHAPE)
+    assert half.dtype == module.weight.dtype == torch.bfloat16 and half(x, Point(1.0, 1.0, 1.0)).dtype == torch.float32
+
+
+def test_what_holds_no_network_cannot_be_made_faster():
+    with pytest.raises(ValueError, match=r"`dtype` = 'bf16' and `compile`: a GaussianMixture holds no network that could be changed"):
+        tuned(mixture(), dtype="bf16", compiled=True)
+    with pytest.raises(ValueError, match=r"`compile`: a Wrapped holds no network"):
+        tuned(seeds.wrap(lambda x, t: x, schedule="edm"), compiled=True)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*words):
+        code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run_command
+
+
+DRAW = ("sample", "--seeds", "0-3", "--solver", "seeds-1", "--steps", "2")
+
+
+def pixels(out):
+    from seeds.metrics.images import open_images
+
+    return torch.cat([torch.from_numpy(piece.images) for piece in open_images(Path(out)).pieces(64)]).int()
+
+
+@everywhere
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_the_command_draws_in_16_bits_and_writes_it_down(device, dtype, call):
+    for name in ("float32", dtype):
+        code, _, err = call(*DRAW, "--device", device, "--dtype", name, "--out", name)
+        assert code == 0, err
+    job = json.loads(Path(dtype, "run.json").read_text())["job"]
+    assert job["dtype"] == dtype and job["compiled"] is False and job["device"] == device
+    gap = (pixels(dtype) - pixels("float32")).abs()
+    assert 0 < gap.max() and gap.float().mean() < 3
+    code, _, err = call(*DRAW, "--device", device, "--out", dtype, "--resume")
+    assert code != 0 and f"dtype '{dtype}', now 'float32'" in err
+
+
+def test_the_command_compiles_and_writes_it_down(call, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
+    assert call(*DRAW, "--device", "cpu", "--compile")[0] == 0 and len(compiled) == 1
+    assert json.loads(Path("out/run.json").read_text())["job"]["compiled"] is True
+    code, _, err = call(*DRAW, "--device", "cpu", "--model", "fashion-mixture", "--dtype", "bf16", "--out", "other")
+    assert code == 2 and "holds no network that could be changed" in err
+
+
+@on_gpus
+def test_the_device_and_the_cpu_draw_the_same_images(device, call):
+    """Of a network of real size, to 2 levels of 255 in all but a few pixels."""
+    for where in ("cpu", device):
+        assert call(*DRAW, "--steps", "9", "--device", where, "--out", where)[0] == 0
+    gap = (pixels(device) - pixels("cpu")).abs().float()
+    print(f"largest difference {gap.max():.0f} of 255, mean {gap.mean():.4f}")
+    assert gap.quantile(0.999) <= 2
+
+
+@on_gpus
+def test_features_are_those_of_the_cpu(device):
+    from seeds.metrics.features import from_module
+
+    images = torch.randint(0, 256, (9, 28, 28, 1), generator=torch.Generator().manual_seed(0)).byte().numpy()
+    found = [from_module(checkpoints.load("fashion-features"), "it", channels="grey", device=where)(images) for where in ("cpu", device)]
+    torch.testing.assert_close(*map(torch.as_tensor, found), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu("cuda")
+def test_torchrun_with_one_process_for_each_gpu(tmp_path):
+    """And nccl, if the group talks of tensors on the device; one GPU is enough to run it."""
+    root = Path(__file__).parents[2]
+    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=gpu", "-m", "seeds"]
+    given = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(root)}, "check": True, "capture_output": True, "timeout": 300}
+    subprocess.run([*agent, *DRAW, "--batch", "2", "--out", "many"], **given)
+    subprocess.run([sys.executable, "-m", "seeds", *DRAW, "--batch", "2", "--out", "one"], **given)
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("many", "one")]
+    assert records[0]["job"] == records[1]["job"] and records[0]["job"]["device"] == "cuda"
+    assert (pixels(tmp_path / "many") - pixels(tmp_path / "one")).abs().max() <= 1
+
+
+def test_processes_take_turns_at_the_gpus(monkeypatch):
+    """A pretended machine of two: process 3 has the second."""
+    from seeds.cli.session import Session
+    from seeds.distributed import Group
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    session = Session(group=Group(rank=3, world=4, local=3))
+    assert session.device("cpu") == "cpu" and session.device("cuda:0") == "cuda:0"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert session.device(None) == session.device("cuda") == "cuda:1" and session.device("mps") == "mps"
