@@ -88,7 +88,9 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     from seeds.metrics.images import open_images
     from seeds.sampling import plan_for
 
-    own = {key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "compiled", "data_range", "data", "start")}
+    own = {
+        key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "compiled", "data_range", "data", "start")
+    }
     arguments = options.arguments(own, found.denoiser)
     if (given.get("data") is None) != (given.get("start") is None):
         raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
