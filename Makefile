@@ -1,6 +1,7 @@
 # make sample   64 images drawn from fashion-unet, the bundled network, with 40 model calls each, in out/
 # make test     everything that is tested
 # make lint     formatting, lint and types
+# make gpu      what needs a GPU: its tests and its numbers, with a torch that this machine has; make gpu PYTHON=/path/to/python
 # make bench    overhead and plan building, as ratios
 #
 # Without make: python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ".[dev]"; then the commands below.
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 
-.PHONY: sample test lint bench
+.PHONY: sample test lint bench gpu
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -39,3 +40,18 @@ lint: .venv/dev
 bench: .venv/bench
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/build.py
+
+# A torch with CUDA is gigabytes: it is taken from $(PYTHON), where it is, and never downloaded.
+.venv-gpu/ready: pyproject.toml
+	@$(PYTHON) -c "import torch; raise SystemExit(not (torch.cuda.is_available() or torch.backends.mps.is_available()))" 2>/dev/null || \
+		{ echo "make gpu: $(PYTHON) has no torch that sees a GPU. Name one that has: make gpu PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv-gpu
+	$(PYTHON) -c "import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])" > \
+		$$(.venv-gpu/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/machine.pth
+	.venv-gpu/bin/python -c "import numpy, safetensors, PIL, click, tqdm, pytest, torch" 2>/dev/null || \
+		.venv-gpu/bin/pip install --quiet numpy safetensors pillow click tqdm pytest
+	touch $@
+
+gpu: .venv-gpu/ready
+	PYTHONPATH=. .venv-gpu/bin/python -m pytest tests/gpu -p no:cacheprovider
+	PYTHONPATH=. .venv-gpu/bin/python benchmarks/device.py --minutes 4 --json device.json

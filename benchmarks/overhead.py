@@ -22,11 +22,13 @@ SHAPE = (64, 3, 64, 64)
 STEPS = 10
 
 
-def ours(solver: str, **options) -> tuple[Callable[[], None], int]:
+def ours(solver: str, device: torch.device | str = "cpu", **options) -> tuple[Callable[[], None], int]:
     """One whole run of a solver with its number of model calls."""
     plan = seeds.plan(solver, steps=STEPS, schedule="vp", final="none", **options)
-    x, noise = torch.randn(SHAPE), torch.randn(SHAPE)
-    answers = [torch.randn(SHAPE) for _ in range(plan.nfe // STEPS)]  # one per stage: an answer still needed must not be written over
+    x, noise = torch.randn(SHAPE).to(device), torch.randn(SHAPE).to(device)
+    answers = [
+        torch.randn(SHAPE).to(device) for _ in range(plan.nfe // STEPS)
+    ]  # one per stage: an answer still needed must not be written over
 
     def run() -> None:
         stepper = Stepper(plan, x, lambda j: noise)
@@ -36,12 +38,12 @@ def ours(solver: str, **options) -> tuple[Callable[[], None], int]:
     return run, plan.nfe
 
 
-def theirs(name: str, **options) -> tuple[Callable[[], None], int]:
+def theirs(name: str, device: torch.device | str = "cpu", **options) -> tuple[Callable[[], None], int]:
     """One whole run of a scheduler of diffusers, with its noise given."""
     import diffusers
 
     scheduler = getattr(diffusers, name)(num_train_timesteps=1000, prediction_type="sample", **options)
-    x, answer, noise = torch.randn(SHAPE), torch.randn(SHAPE), torch.randn(SHAPE)
+    x, answer, noise = (torch.randn(SHAPE).to(device) for _ in range(3))
     module = __import__(scheduler.__module__, fromlist=["randn_tensor"])
     module.randn_tensor = lambda *args, **kwargs: noise  # given noise, as for ours
 

@@ -182,3 +182,26 @@ def test_processes_take_turns_at_the_gpus(monkeypatch):
     assert session.device("cpu") == "cpu" and session.device("cuda:0") == "cuda:0"
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert session.device(None) == session.device("cuda") == "cuda:1" and session.device("mps") == "mps"
+
+
+@everywhere
+def test_the_table_of_a_device_stops_early_with_what_it_has(device, tmp_path, monkeypatch, capsys):
+    from benchmarks import device as table
+
+    monkeypatch.setattr(table, "SHAPE", (2, 3, 4, 4))
+    monkeypatch.setattr(sys, "argv", ["device.py", "--device", device, "--minutes", "0.01", "--json", str(tmp_path / "it.json")])
+    table.main()
+    report = json.loads((tmp_path / "it.json").read_text())
+    assert report["whole"] is False and "stopped after 0.01 minutes, with what there is" in capsys.readouterr().out
+    assert report["rows"] and all(row["value"] > 0 for row in report["rows"])
+
+
+@everywhere
+def test_answers_a_second_are_measured_in_any_dtype(device, monkeypatch):
+    from benchmarks import device as table
+
+    bench = table.Bench(device, 1.0)
+    monkeypatch.setattr(table.Bench, "seconds", lambda self, call: (call(), self.wait(), 0.5)[-1])
+    for dtype in (None, "bf16", "fp16"):
+        (row,) = table.answers(bench, "small", tuned(network().to(device), dtype=dtype), 3, str(dtype))
+        assert row == ("small", f"batch 3, {dtype}", 6.0, "answers/s")
