@@ -72,7 +72,7 @@ class Pixels:
                     f"`decode` made {what} of latents {tuple(part.shape)}, but images are ({len(part)}, 1 | 3, H, W). "
                     "Wrap what picks them out, as `lambda z: vae.decode(z / scale).sample`."
                 )
-        return torch.cat(images)
+        return torch.cat(images).to(x.dtype)  # a decoder of 16 bits tells 256 levels apart no better than that
 
     def images(self, x: Tensor, tally: "Tally | None" = None) -> np.ndarray:
         """Samples as uint8 (B, H, W, C), counted by `tally`. Raises: FloatingPointError for NaN."""

@@ -1,6 +1,5 @@
 """Factories as users write them, for the command line: weights drawn or read, data in [0, 1], latents with a decoder, and slips."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -33,10 +32,6 @@ def wrapped(seed=0, **changes):
 def random():
     """Other weights at each call."""
     return wrapped(None)
-
-
-def by_rank():
-    return wrapped(int(os.environ.get("RANK", 0)))
 
 
 def from_file():

@@ -188,7 +188,7 @@ def test_what_is_wrong_is_said_in_one_line(call, words, code, sentence):
         ("own:Net", "returned a bare network, Net"),
         ("own:needs", "needs path, but must be a function that takes nothing, or `device`"),
         ("own:Path.cwd", "returned a PosixPath, but must return a denoiser"),
-        ("own:os", "is a module, but must be a function"),
+        ("own:torch", "is a module, but must be a function"),
         ("own:latents_only", "Give a latent model its `decode`"),
         ("own:wrong_decoder", "`decode` made a tensor of shape (4, 4, 8, 8) of latents (4, 4, 8, 8), but images are"),
     ],

@@ -3,17 +3,20 @@
 import dataclasses
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import own
 import pytest
 import torch
 from test_cli import call  # noqa: F401, a fixture
+from torch.distributed import HashStore
 from toy import Toy
 
 import seeds
+from seeds.distributed import Group
 from seeds.runs import Identity, Job
-from seeds.runs.facts import different
+from seeds.runs.facts import check_agreed, different
 from seeds.runs.identity import modules_of
 
 PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
@@ -122,3 +125,20 @@ def test_another_network_is_not_resumed_on_the_command_line(call):  # noqa: F811
         code, _, err = call("sample", "--model", model, "--out", model[4:], *FEW, "--resume")
         assert code == 2 and words in err and not (Path(model[4:]) / "000003.png").exists()
     assert call("sample", "--model", "own:wrapped", "--out", "wrapped", *FEW, "--resume")[0] == 0
+
+
+@pytest.mark.parametrize("second", [1, 2])
+def test_processes_that_draw_with_different_networks_are_refused(second):
+    store, models = HashStore(), (own.wrapped(1), own.wrapped(second))
+
+    def agreed(rank):
+        try:
+            check_agreed(Identity.of(models[rank]), Group(rank, 2, store=store))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as processes:
+        first, other = processes.map(agreed, (0, 1))
+    assert first == "" and (other == "") == (second == 1)
+    assert not other or other.startswith("The processes draw with different networks; process 1 has another network: weights")

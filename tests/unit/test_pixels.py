@@ -141,6 +141,13 @@ def test_a_decoder_may_be_an_argument_and_must_make_images():
         Job(own.latent(), PLAN, (1, 2), decode_batch=0)
 
 
+def test_what_a_decoder_of_16_bits_makes_is_scaled_in_32():
+    levels = torch.arange(256).view(1, 1, 16, 16).repeat(1, 3, 1, 1) / 127.5 - 1
+    exact = Pixels(decode=lambda z: z).images(levels)
+    halved = Pixels(decode=lambda z: z.half()).images(levels)
+    assert (exact == halved).all() and len(np.unique(exact)) == 256
+
+
 def test_labels_are_in_the_record_and_in_the_archive(tmp_path):
     wanted = uniform_labels((3, 8, 9, 1041, 5), 10).tolist()
     draw(tmp_path / "a", Toy(classes=10))
@@ -246,7 +253,7 @@ def test_what_is_measured_is_what_is_seen(call, measuring, tmp_path, model):  # 
     assert score[0] == score[1] and score[0]
 
 
-def test_two_processes_draw_latents_as_one_does_and_tell_networks_apart(tmp_path):
+def test_two_processes_draw_latents_as_one_does(tmp_path):
     words = ("sample", "--seeds", "0-9", "--batch", "2", "--solver", "erk-1", "--steps", "2", "--threads", "1")
     models = ("latent", "unit_range")
     commands = [[*words, "--model", f"own:{model}", "--out", str(tmp_path / model)] for model in models]
@@ -255,9 +262,3 @@ def test_two_processes_draw_latents_as_one_does_and_tell_networks_apart(tmp_path
     for model in models:
         draw(tmp_path / "alone" / model, getattr(own, model)(), seeds=range(10), batch=2, plan=plan, threads=1)
         assert record(tmp_path / model)["files"] == record(tmp_path / "alone" / model)["files"]
-    process = torchrun("-m", "seeds", *words, "--model", "own:by_rank", "--out", tmp_path / "other")
-    err = process.communicate(timeout=120)[1]
-    assert (
-        process.returncode and err.count("Error: The processes draw with different networks; process 1 has another network: weights") == 1
-    )
-    assert not list((tmp_path / "other").glob("0*.png"))

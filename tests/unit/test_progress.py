@@ -4,11 +4,13 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from test_cli import call  # noqa: F401, a fixture
-from test_distributed import HERE, torchrun
+from test_distributed import HERE
+from torch.distributed import HashStore
 
 from seeds.distributed import Group
 from seeds.runs import Progress, progress
@@ -119,26 +121,18 @@ def test_commands_write_lines_into_a_log(call, monkeypatch):  # noqa: F811
     assert err[0].startswith("row 1/2: seeds-1, 2 NFE: 5 of 40 images, 10% of the work, ") and Path("study/index.html").exists()
 
 
-def test_the_line_of_several_processes_counts_the_images_of_all(tmp_path):
-    told = "from seeds.runs import progress; progress.LINE_EVERY = progress.EVERY = 0.0; "
-    (tmp_path / "told.py").write_text(told + "import runpy; runpy.run_module('seeds', run_name='__main__', alter_sys=True)\n")
-    words = (
-        "sample",
-        "--model",
-        "toy:plain",
-        "--seeds",
-        "0-19",
-        "--batch",
-        "5",
-        "--solver",
-        "erk-1",
-        "--steps",
-        "2",
-        "--out",
-        tmp_path / "out",
-    )
-    process = torchrun(tmp_path / "told.py", *words)
-    err = process.communicate(timeout=120)[1].splitlines()
-    lines = [line for line in err if " images/s, " in line]
-    assert process.returncode == 0, err
+def test_the_line_of_several_processes_counts_the_images_of_all(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    store = HashStore()
+
+    def work(rank):
+        with Progress(Group(rank, 2, store=store), "erk-1, 3 NFE", 30, 10) as bar:
+            for _ in range(6):
+                bar.asked(5)
+
+    with ThreadPoolExecutor(2) as processes:
+        list(processes.map(work, (0, 1)))
+    lines = said(capsys)
+    assert lines and all(line.startswith("erk-1, 3 NFE: ") and " of 20 images, " in line for line in lines)
     assert lines[-1].startswith("erk-1, 3 NFE: 20 of 20 images, 100% of the work, ")
