@@ -182,6 +182,7 @@ class Job:
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the bytes, as JSON-able values; `different` compares them."""
+        null = getattr(self.denoiser, "null", None) if self.guidance != 1 else None
         return {
             "model": self.model,
             "model_sha256": self.model_hash,
@@ -193,6 +194,7 @@ class Job:
             "batch": self.batch,
             "class": self.label if self.label is None or isinstance(self.label, int) else list(self.label),
             "guidance": self.guidance,
+            "null": null.tolist() if isinstance(null, (Tensor, np.ndarray)) else null,
             "noise": self.noise,
             "dtype": self.dtype,
             "compiled": self.compiled,

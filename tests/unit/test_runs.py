@@ -324,6 +324,12 @@ def test_threads_are_those_of_the_run_resumed_and_given_back(tmp_path):
         draw(tmp_path, resume=True, threads=other + 1)
 
 
+def test_the_class_that_guidance_takes_for_none_is_part_of_the_run(tmp_path):
+    draw(tmp_path, Toy(classes=10, null=9), guidance=2.0)
+    with pytest.raises(ValueError, match="null 9, now 8"):
+        draw(tmp_path, Toy(classes=10, null=8), guidance=2.0, resume=True)
+
+
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     draw(tmp_path / "whole")
     out, write, room = tmp_path / "full", Path.write_bytes, [4]
