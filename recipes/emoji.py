@@ -23,8 +23,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recipes.training import Data
+
 ROOT = Path(__file__).parent / "data" / "emoji32.npz"
 SHA256 = "a0965b913f1a67ab61c61a0e6b62b634d342b1b6cdccc5094906a886bba2e912"  # of the bytes of `images`
+SOURCE = "emoji drawings of five npm packages, MIT and Apache-2.0: recipes/data/emoji32.md"
 CLASSES = ("faces", "people", "nature", "food", "travel", "activities", "objects", "symbols", "flags")
 GROUPS = (
     "Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects",
@@ -190,6 +193,12 @@ def load(split: str, path: Path = ROOT) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} does not hold the images of the recipe (SHA-256 {SHA256}).")
     chosen = data["held"] if split == "held" else ~data["held"]
     return data["images"][chosen], data["labels"][chosen].astype(np.int64)
+
+
+def read(split: str, path: Path = ROOT) -> Data:
+    """`load`, and which of the drawings are as good mirrored."""
+    images, labels = load(split, path)
+    return Data(images, labels, ~np.isin(labels, [CLASSES.index(name) for name in UNFLIPPED]))
 
 
 def main() -> None:

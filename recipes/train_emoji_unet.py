@@ -8,8 +8,6 @@ The tenth of the subjects that `recipes.emoji` holds out is not seen. Half of th
 
 from pathlib import Path
 
-import numpy as np
-
 from recipes import emoji
 from recipes.training import Data, Settings, Subject, command
 
@@ -21,7 +19,7 @@ SUBJECT = Subject(
     },
     patch=2,
     nsr_range=(0.005, 60.0),
-    source="emoji drawings of five npm packages, MIT and Apache-2.0 (recipes/emoji.py)",
+    source=emoji.SOURCE,
     recipe="recipes/train_emoji_unet.py",
 )  # fmt: skip
 SETTINGS = Settings(images=1_000_000, warmup=10_000, cooldown=400_000, p_mean=-0.8, p_std=1.3, sd=0.6)
@@ -29,8 +27,7 @@ SETTINGS = Settings(images=1_000_000, warmup=10_000, cooldown=400_000, p_mean=-0
 
 def read(path: Path) -> Data:
     """The training set in the file of `recipes.emoji`."""
-    images, labels = emoji.load("train", path)
-    return Data(images, labels, ~np.isin(labels, [emoji.CLASSES.index(name) for name in emoji.UNFLIPPED]))
+    return emoji.read("train", path)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
 """Those of the bundled models."""
 MAY_BE = (
-    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), or the path of a TorchScript detector with its --sha256, as "
-    "inception-2015-12-05.pt, which gives the FID of papers."
+    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), or the path of a "
+    "TorchScript detector with its --sha256, as inception-2015-12-05.pt, which gives the FID of papers."
 )
 
 
@@ -351,7 +351,7 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
         raise MetricError(f"`--features` {features}: {error} {MAY_BE}") from error
     if facts["kind"] != "features":
         raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
-    return from_module(module, facts["name"], channels="grey", device=device)
+    return from_module(module, facts["name"], channels="grey" if module.channels == 1 else "rgb", device=device)
 
 
 def _is_zip(path: Path) -> bool:

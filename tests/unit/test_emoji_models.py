@@ -6,6 +6,8 @@ import torch
 
 from recipes import emoji
 from recipes.training import Data, Settings, batch_at
+from seeds import checkpoints
+from seeds.metrics.references import bundled_statistics, load_statistics
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,25 @@ def test_half_of_what_may_be_mirrored_is():
     same, mirrored = ((after[0] == it).flatten(1).all(1) for it in (before[0], before[0].flip(3)))
     assert (same ^ mirrored).all() and 60 < mirrored.sum() < 140
     assert all(torch.equal(a, b) for a, b in zip(before[1:], after[1:], strict=True))
+
+
+def test_the_classifier_tells_drawings_of_subjects_that_it_has_not_seen(splits):
+    images, labels = splits["held"]
+    model = checkpoints.load("emoji-features")
+    assert (model.size, model.channels) == ((32, 32), 3)
+    features, logits = model(torch.from_numpy(images[::3]))
+    assert features.shape == (234, 128)
+    assert (logits.argmax(1).numpy() == labels[::3]).mean() >= 0.6  # 0.694 of all 702; chance is 0.11, always "people" 0.38
+    with pytest.raises(ValueError, match=r"takes colour images as \(B, 3, H, W\)"):
+        model(torch.zeros(2, 1, 32, 32))
+
+
+def test_the_bundled_statistics_weigh_classes_alike_and_count_mirrored_drawings_once():
+    from recipes.emoji_reference import weighted
+
+    images, weights = weighted("held")
+    stored = load_statistics(bundled_statistics()["emoji"])
+    assert (stored.n, stored.recipe.name, stored.recipe.channels) == (5457, "emoji-features", "rgb")
+    assert len(images) == 702 + (702 - 53 - 58) and weights.sum() == pytest.approx(1)
+    _, labels, flips = emoji.read("held")
+    np.testing.assert_allclose(np.bincount(np.concatenate([labels, labels[flips]]), weights), 1 / 9)

@@ -26,7 +26,7 @@ def sample():
         return torch.from_numpy(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
 
 
-@pytest.mark.parametrize(("name", "most"), [("fashion-unet", 10e6), ("fashion-features", 1e6)])
+@pytest.mark.parametrize(("name", "most"), [("fashion-unet", 10e6), ("fashion-features", 1e6), ("emoji-features", 1e6)])
 def test_a_bundled_file_is_small_and_says_where_it_comes_from(name, most):
     path = checkpoints.bundled()[name]
     assert path.stat().st_size <= most
@@ -156,10 +156,13 @@ def test_the_loss_falls_and_its_curve_is_kept(trainer_of, made_up, tmp_path):
 
 
 def test_the_classifier_recipe_trains():
-    from recipes.train_fashion_features import accuracy, train
+    from recipes.features import accuracy, train
+    from recipes.train_fashion_features import SUBJECT
+    from recipes.training import Data
 
     dark = torch.arange(64) % 2
-    images = (100 * dark[:, None, None, None] + torch.randint(0, 100, (64, 1, 28, 28), generator=torch.Generator().manual_seed(0))).byte()
-    net = train(images, dark, epochs=1, batch=8, compiled=False)
+    images = 100 * dark[:, None, None, None] + torch.randint(0, 100, (64, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    data = Data(images.byte().numpy(), dark.numpy())
+    net = train(SUBJECT, data, epochs=1, batch=8, compiled=False)
     assert isinstance(net, ConvClassifier)
-    assert 0 <= accuracy(net, images, dark) <= 1
+    assert 0 <= accuracy(net, data) <= 1
