@@ -1,44 +1,163 @@
 r"""Denoisers: what a solver asks. A denoiser is any callable D(x, at) that estimates the clean data behind x = alpha data + sigma eps at a Point.
 
-This file makes one from a network, guides it, bounds it, and checks that it is what it is taken for. No file access.
+This file makes one from a network, guides it, bounds it, and says in one place what is known of it. No file access.
 """
 
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from seeds.noise import gaussian
+from seeds.modules import first_tensor, modules, move, moved
 from seeds.plans import Point
-from seeds.predictions import PREDICTIONS
 from seeds.predictions import output as output_map
-from seeds.schedules import EDM, VP, Cosine, Discrete, Flow, Schedule
+from seeds.predictions import output_name
+from seeds.schedules import Discrete, Schedule
 from seeds.schedules import schedule as find_schedule
+
+Rows = slice | list[int]
+"""Some of a run's images, by their place in it."""
 
 
 class Denoiser(Protocol):
     """D(x, at): x (B, *shape) is the state at the level `at`; returns E[data | x], like x.
 
-    A denoiser that takes labels has a third parameter `labels`. The front door also reads, where they are there: `schedule` (its own), `shape` (of one
-    sample), `classes` (how many), `nsr_range` (lowest and highest level it was trained on) and `round_nsr` (the levels it knows, as a rounding of nsr).
+    A denoiser that takes labels has a third parameter `labels`. What else is read, where it is there, is in `Facts`, all in one place. Three methods
+    are used where they are there: `parameters()` (they tell the device), `to(device)` (returns the denoiser there), and `rows(part, of)` (returns
+    the denoiser for these of the run's images, where it holds something for each).
     Steps end at levels it knows. Other levels are asked for by seeds-4 and erk-4, whose stages cannot move, and under `round_nsr=None`.
     """
 
     def __call__(self, x: Tensor, at: Point) -> Tensor: ...
 
 
-def ask(denoiser: Any, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Facts:
+    """What is read from a denoiser besides its answers: attributes of the same names, each of which may be missing.
+
+    Attributes:
+        schedule: its own; used where the caller names none.
+        shape: of one sample, without the batch.
+        classes: how many; 0 is none.
+        nsr_range: lowest and highest level it was trained on.
+        round_nsr: the levels it knows, as a rounding of nsr: float64 array to float64 array; None is all.
+        name: for messages and records.
+        data_range: (low, high), the range of the data's values. Pixels are 255 (D - low) / (high - low). The state stays in the network's own scale.
+        decode: (B, *latent) -> (B, C, H, W) images in `data_range`, for a model of latents; called in batches of `decode_batch`.
+        encode: images in `data_range` -> latents.
+        null: the label that means "no label", for guidance; None asks without labels.
+        device: where it is: with its parameters, those of the networks behind it, on its own `device`, or on the CPU.
+    """
+
+    schedule: Schedule | None = None
+    shape: tuple[int, ...] | None = None
+    classes: int = 0
+    nsr_range: tuple[float, float] | None = None
+    round_nsr: Callable[[np.ndarray], np.ndarray] | None = None
+    name: str = ""
+    data_range: tuple[float, float] = (-1.0, 1.0)
+    decode: Callable[[Tensor], Tensor] | None = None
+    encode: Callable[[Tensor], Tensor] | None = None
+    decode_batch: int = 16
+    null: Any = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def facts(denoiser: Any) -> Facts:
+    """What is known of a denoiser.
+
+    Raises: ValueError if it is no denoiser (None, text, a network that was not wrapped), or a fact is not what it must be.
+    """
+    _check_denoiser(denoiser)
+    known: dict[str, Any] = {it.name: getattr(denoiser, it.name, it.default) for it in fields(Facts) if it.name != "device"}
+    if known["schedule"] is not None:
+        known["schedule"] = find_schedule(known["schedule"])
+    known["classes"], known["data_range"] = known["classes"] or 0, check_range(known["data_range"])
+    _check_batch(known["decode_batch"])
+    return Facts(**known, device=device_of(denoiser))
+
+
+def check_range(given: Any) -> tuple[float, float]:
+    """Raises: ValueError if `data_range` is not (low, high), finite, low < high."""
+    try:
+        low, high = (float(value) for value in given)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"`data_range` must be (low, high), two finite numbers that rise, as (-1, 1) or (0, 1), but is {given!r}.")
+    return low, high
+
+
+def _check_batch(given: Any) -> None:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
+        raise ValueError(f"`decode_batch` must be a whole number, at least 1, but is {given!r}: so many latents are decoded at once.")
+
+
+TIMES = {
+    "t",
+    "time",
+    "times",
+    "timestep",
+    "timesteps",
+    "sigma",
+    "sigmas",
+    "noise_level",
+    "noise_levels",
+    "noise_labels",
+    "c_noise",
+    "lam",
+    "temb",
+}
+"""What networks call the second thing that they are given; a denoiser is given a Point there."""
+
+
+def _check_denoiser(denoiser: Any) -> None:
+    wrapping = (
+        "seeds.wrap(network, output='noise', schedule='vp', time='t') makes a denoiser of a network: say what it outputs, on which schedule"
+    )
+    if isinstance(denoiser, type) or not callable(denoiser):
+        what = f"the class {denoiser.__name__}, which is to be called first" if isinstance(denoiser, type) else repr(denoiser)
+        raise ValueError(f"`denoiser` must be a callable D(x, at) that returns the clean data, but is {what[:200]}. {wrapping}.")
+    if isinstance(denoiser, nn.Module) and not hasattr(denoiser, "schedule"):
+        taken = [it for it in inspect.signature(denoiser.forward).parameters.values() if it.kind != it.KEYWORD_ONLY]
+        takes_two = len(taken) > 1 or any(it.kind == it.VAR_POSITIONAL for it in taken)
+        if not takes_two or (len(taken) > 1 and taken[1].name in TIMES):
+            raise ValueError(
+                f"`denoiser` is a bare network, {type(denoiser).__name__}({', '.join(it.name for it in taken)}), but a denoiser is called as "
+                f"D(x, at), where `at` is a Point, and returns the clean data. {wrapping}."
+            )
+
+
+def device_of(denoiser: Any) -> torch.device:
+    """Where a denoiser is: with its parameters, on its own `device`, with the networks behind it, or on the CPU."""
+    parameters = getattr(denoiser, "parameters", None)
+    first = next(iter(parameters()), None) if callable(parameters) else None
+    if isinstance(first, Tensor):
+        return first.device
+    if getattr(denoiser, "device", None) is not None:
+        return torch.device(denoiser.device)
+    behind = first_tensor(modules(denoiser))
+    return torch.device("cpu") if behind is None else behind.device
+
+
+def ask(denoiser: Any, x: Tensor, at: Point, labels: Any = None) -> Tensor:
     """The denoiser's answer; labels are passed on only if there are any."""
     return denoiser(x, at) if labels is None else denoiser(x, at, labels=labels)
 
 
+def rows_of(denoiser: Any, part: Rows, of: int) -> Any:
+    """The denoiser for some of a run's `of` images: itself, unless it holds something for each."""
+    return denoiser.rows(part, of) if callable(getattr(denoiser, "rows", None)) else denoiser
+
+
 @dataclass(frozen=True)
 class Wrapped:
-    """A network as a denoiser, made by `wrap`."""
+    """A network as a denoiser, made by `wrap`; its fields are those of `wrap` and of `Facts`."""
 
     network: Callable[..., Tensor]
     output: str
@@ -51,8 +170,13 @@ class Wrapped:
     nsr_range: tuple[float, float] | None = None
     round_nsr: Callable[[np.ndarray], np.ndarray] | None = None
     name: str = ""
+    data_range: tuple[float, float] = (-1.0, 1.0)
+    decode: Callable[[Tensor], Tensor] | None = None
+    encode: Callable[[Tensor], Tensor] | None = None
+    decode_batch: int = 16
+    null: Any = None
 
-    def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
         own = _same_level(self.schedule, at)
         scale, skip, out = output_map(self.output, own, self.sd)
         ratio = own.sigma / at.sigma  # takes x, a state of the plan's schedule, to the network's
@@ -75,9 +199,14 @@ class Wrapped:
         nsr = float(known[np.argmin(np.abs(known - at.nsr))])
         return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=SAME) else _point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
 
-    def parameters(self):
-        """The network's parameters, if it has any: they tell the device."""
-        return self.network.parameters() if isinstance(self.network, torch.nn.Module) else iter(())
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the networks behind it, if there are any: they tell the device."""
+        return (parameter for module in modules(self.network) for parameter in module.parameters())
+
+    def to(self, device: torch.device | str) -> "Wrapped":
+        """The denoiser on that device: the networks behind `network`, `decode` and `encode` are moved, in place as torch does."""
+        move((self.decode, self.encode), device)
+        return replace(self, network=moved(self.network, device))
 
 
 SAME = 1e-9
@@ -95,7 +224,15 @@ def _same_level(schedule: Schedule, at: Point) -> Point:
 
 
 def _time(time: str | Callable[[Point], float], at: Point) -> float:
-    return float(time(at)) if callable(time) else float(getattr(at, time))
+    if not callable(time):
+        return float(getattr(at, time))
+    try:
+        return float(time(at))
+    except TypeError as error:
+        raise ValueError(
+            f"`time` fails with TypeError: {str(error).partition(chr(10))[0]} The Point holds Python floats and `time` returns one: use functions of "
+            "`math`, as `lambda at: math.log(at.sigma) / 4`, and not of torch."
+        ) from error
 
 
 def wrap(
@@ -111,195 +248,215 @@ def wrap(
     nsr_range: tuple[float, float] | None = None,
     round_nsr: Callable[[np.ndarray], np.ndarray] | None = None,
     name: str = "",
+    data_range: tuple[float, float] = (-1.0, 1.0),
+    decode: Callable[[Tensor], Tensor] | None = None,
+    encode: Callable[[Tensor], Tensor] | None = None,
+    decode_batch: int = 16,
+    null: Any = None,
 ) -> Wrapped:
     """Makes a denoiser of a network.
 
     Args:
         network: called as network(x, time) or network(x, time, labels); x (B, *shape), time (B,) float.
-        output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data), or "edm_raw" (F of EDM's
-            preconditioning for data of standard deviation `sd`; the network is then given c_in x / alpha).
+        output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data), "score" (-eps / sigma, sigma of
+            the network's own schedule), or "edm_raw" (F of EDM's preconditioning for data of standard deviation `sd`; the network is then given
+            c_in x / alpha). Names from elsewhere are understood: "epsilon", "x0", "sample", "v_prediction".
         schedule: what it was trained on, an instance or a name. A plan may run on another: the network is asked at the same nsr, in its own scale
             and time.
-        time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`.
+        time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`. The Point
+            holds Python floats, so functions of `math` work in it, and those of torch do not.
         dtype: what it computes in (bfloat16, ...); None is the state's own. The state itself keeps its dtype.
-        shape, classes, nsr_range, name: what the front door reads, see `Denoiser`.
+        shape, classes, nsr_range, name, data_range, decode, encode, decode_batch, null: what else is known of it, see `Facts`.
         round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the `time` of the rounded level,
             and its input and output are scaled for the exact one, as iDDPM's preconditioner does. None: all levels or, with a `Discrete` schedule, the
             table's own. A network that takes times between whole steps: `round_nsr=lambda nsr: nsr`.
-    Raises: ValueError if `output`, `schedule` or `time` is unknown.
+    Raises: ValueError if `output`, `schedule` or `time` is unknown, or `data_range` or `decode_batch` is none.
     """
-    if output not in PREDICTIONS:
-        raise ValueError(f"`output` must be one of {', '.join(PREDICTIONS)}, but is {output!r}. `check_model` helps to find out which.")
+    output = output_name(output)
     if isinstance(time, str) and time not in ("t", "lam", "nsr", "sigma", "alpha"):
         raise ValueError(f"`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is {time!r}.")
     path = find_schedule(schedule)
     if round_nsr is None and isinstance(path, Discrete):
         round_nsr = path.round_nsr
-    return Wrapped(network, output, path, time, sd, dtype, shape, classes, nsr_range, round_nsr, name)
+    if not callable(network):
+        raise ValueError(f"`network` must be callable as network(x, time), but is {str(network)[:200]!r}.")
+    seen = {"data_range": check_range(data_range), "decode": decode, "encode": encode, "decode_batch": decode_batch, "null": null}
+    _check_batch(decode_batch)
+    return Wrapped(network, output, path, time, sd, dtype, shape, classes, nsr_range, round_nsr, name, **seen)
 
 
-@dataclass(frozen=True)
-class Changed:
-    """A denoiser whose answers come from another's, which answers for all else (schedule, shape, ...)."""
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """A denoiser made from another, `inner`, which answers for all else (schedule, shape, ...). Plain data: it is pickled if `inner` can be."""
 
     inner: Any
-    change: Callable[[Any, Tensor, Point, Tensor | None], Tensor]
 
-    def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
-        return self.change(self.inner, x, at, labels)
+    def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        return ask(self.inner, x, at, labels)
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.inner, name)
 
+    def to(self, device: torch.device | str) -> "Derived":
+        """The denoiser on that device, see `Wrapped.to`."""
+        return replace(self, inner=moved(self.inner, device))
 
-def guide(denoiser: Any, scale: float | Callable[[Point], float], *, null: Any = None) -> Changed:
+    def rows(self, part: Rows, of: int) -> "Derived":
+        """The denoiser for these of the run's `of` images."""
+        return replace(self, inner=rows_of(self.inner, part, of))
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.inner)
+
+
+@dataclass(frozen=True, eq=False)
+class Changed(Derived):
+    """A denoiser whose answers a function makes of another's: change(inner, x, at, labels)."""
+
+    change: Callable[[Any, Tensor, Point, Any], Tensor]
+
+    def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        return self.change(self.inner, x, at, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Stated(Derived):
+    """A denoiser of which its user knows better: `known` goes before what `inner` says of itself."""
+
+    known: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "known":
+            raise AttributeError(name)
+        known = self.__dict__.get("known", {})
+        return known[name] if name in known else super().__getattr__(name)
+
+
+def state(denoiser: Any, **known: Any) -> Stated:
+    """The denoiser with facts of the user's own, as `state(denoiser, data_range=(0, 1), null=10)`.
+
+    Raises: ValueError if a name is none of `Facts`, or a fact is not what it must be.
+    """
+    names = [it.name for it in fields(Facts) if it.name != "device"]
+    if unknown := [name for name in known if name not in names]:
+        raise ValueError(f"`{unknown[0]}` is nothing that is known of a denoiser: these are {', '.join(names)}.")
+    stated = Stated(denoiser, known)
+    facts(stated)
+    return stated
+
+
+@dataclass(frozen=True, eq=False)
+class Guided(Derived):
+    """Classifier-free guidance, made by `guide`."""
+
+    scale: float | Tensor | Callable[[Point], float]
+    none: Any = None
+
+    def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        if labels is None:
+            raise ValueError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
+        weight = self._weight(x, at)
+        if not isinstance(weight, Tensor) and weight == 1:
+            return ask(self.inner, x, at, labels)
+        free = ask(self.inner, x, at, None if self.none is None else _like_each(self.none, labels))
+        if not isinstance(weight, Tensor) and weight == 0:
+            return free
+        return torch.lerp(free, ask(self.inner, x, at, labels), weight)
+
+    def _weight(self, x: Tensor, at: Point) -> float | Tensor:
+        """One number, or one for each image, ready to multiply them."""
+        if not isinstance(self.scale, Tensor):
+            return float(self.scale(at)) if callable(self.scale) else self.scale
+        if len(self.scale) != len(x):
+            raise ValueError(f"`scale` has {len(self.scale)} entries for {len(x)} images: give guide one for each.")
+        return self.scale.to(x.dtype).to(x.device).view(-1, *[1] * (x.ndim - 1))  # rounded first: some devices hold no float64
+
+    def rows(self, part: Rows, of: int) -> "Guided":
+        inner = rows_of(self.inner, part, of)
+        if not isinstance(self.scale, Tensor):
+            return replace(self, inner=inner)
+        if len(self.scale) != of:
+            raise ValueError(f"`scale` has {len(self.scale)} entries for {of} images: give guide one for each.")
+        return replace(self, inner=inner, scale=self.scale[part])
+
+
+def _like_each(null: Any, labels: Any) -> Any:
+    """The label that means none, once for each image, in the form of `labels`: a tensor, or a dict or tuple of such."""
+    if isinstance(labels, Mapping):
+        if missing := [key for key in labels if isinstance(null, Mapping) and key not in null]:
+            raise ValueError(f"`null` has no {missing[0]!r}, which `labels` has: give a label that means none for each part.")
+        return {key: _like_each(null[key] if isinstance(null, Mapping) else null, value) for key, value in labels.items()}
+    if isinstance(labels, (tuple, list)):
+        nulls = null if isinstance(null, (tuple, list)) and len(null) == len(labels) else [null] * len(labels)
+        return tuple(_like_each(one, value) for one, value in zip(nulls, labels, strict=True))
+    return torch.as_tensor(null, device=labels.device).to(labels.dtype).expand_as(labels)
+
+
+def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None) -> Guided:
     """Classifier-free guidance, in every stage:  D = D_null + scale (D_labels - D_null).
 
     Scale 0 ignores the labels, 1 is the plain model, more sharpens. Two network evaluations for a call (one where the scale is 0 or 1); NFE counts calls
     of the guided denoiser.
 
     Args:
-        scale: a number, or a function of the Point: `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0` guides in an interval only.
-        null: the label that means "no label": a class index or a (K,) row; None asks the denoiser without labels.
+        scale: a number, (B,) numbers, one for each image of the run, or a function of the Point, which guides in an interval only:
+            `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0`.
+        null: the label that means "no label": a class index or a (K,) row, or a dict or tuple of such where the labels are. None is the denoiser's own
+            `null` or, where it has none, asks without labels.
+    Raises: ValueError if a scale is not finite.
     Source: Ho and Salimans 2022 (arXiv:2207.12598); in an interval Kynkaanniemi et al. 2024 (arXiv:2404.07724).
     """
-    if not callable(scale) and not math.isfinite(scale):
-        raise ValueError(f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual.")
+    _check_denoiser(denoiser)
+    if not callable(scale):
+        try:
+            numbers = torch.as_tensor(scale, dtype=torch.float64, device="cpu")
+        except (TypeError, ValueError, RuntimeError):
+            numbers = torch.tensor(math.nan)
+        if numbers.ndim > 1 or not bool(torch.isfinite(numbers).all()):
+            raise ValueError(
+                f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual. (B,) numbers are one for each image."
+            )
+        scale = numbers if numbers.ndim else float(scale)
+    return Guided(denoiser, scale, getattr(denoiser, "null", None) if null is None else null)
 
-    def guided(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
-        if labels is None:
-            raise ValueError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
-        weight = float(scale(at)) if callable(scale) else float(scale)
-        if weight == 1:
-            return ask(inner, x, at, labels)
-        free = ask(inner, x, at, None if null is None else torch.as_tensor(null, device=labels.device).to(labels.dtype).expand_as(labels))
-        return free if weight == 0 else torch.lerp(free, ask(inner, x, at, labels), weight)
 
-    return Changed(denoiser, guided)
+@dataclass(frozen=True, eq=False)
+class Bounded(Derived):
+    """D kept inside [centre - limit, centre + limit], made by `threshold`."""
+
+    limit: float
+    centre: float = 0.0
+    quantile: float | None = None
+
+    def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        denoised = ask(self.inner, x, at, labels)
+        if self.quantile is None:
+            return denoised.clamp(self.centre - self.limit, self.centre + self.limit)
+        away = denoised - self.centre if self.centre else denoised
+        s = torch.quantile(away.abs().flatten(1).float(), self.quantile, dim=1).clamp_min(self.limit).to(denoised.dtype)
+        s = s.view(-1, *[1] * (denoised.ndim - 1))
+        bounded = away.clamp(-s, s) * (self.limit / s)
+        return bounded + self.centre if self.centre else bounded
 
 
-def threshold(denoiser: Any, limit: float = 1.0, *, quantile: float | None = None) -> Changed:
+def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | None = None) -> Bounded:
     """Keeps D inside the range of the data.
 
-    Static (quantile None): D is clipped to [-limit, limit]. Dynamic: with s the `quantile` of |D| in each sample, where s > limit D is clipped to
-    [-s, s] and scaled by limit / s.
-
-    Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
-    """
-    if not (limit > 0 and math.isfinite(limit)) or not (quantile is None or 0 < quantile <= 1):
-        raise ValueError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
-
-    def bounded(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
-        denoised = ask(inner, x, at, labels)
-        if quantile is None:
-            return denoised.clamp(-limit, limit)
-        s = torch.quantile(denoised.abs().flatten(1).float(), quantile, dim=1).clamp_min(limit).to(denoised.dtype)
-        s = s.view(-1, *[1] * (denoised.ndim - 1))
-        return denoised.clamp(-s, s) * (limit / s)
-
-    return Changed(denoiser, bounded)
-
-
-LEVELS_CHECKED = (0.1, 0.3, 1.0, 3.0)
-"""nsr at which `check_model` looks: there a denoiser's mean square error is below min(nsr^2, data variance)."""
-NOISES_EACH = 8
-"""Noises put on each clean sample, so that few samples tell the readings apart."""
-CLEARLY = 1.1
-"""How many times smaller another reading's error must be to be named: the right reading has the smallest error of all, at every level."""
-
-
-@torch.no_grad()
-def check_model(
-    denoiser: Any, data: Tensor, *, schedule: str | Schedule | None = None, labels: Tensor | None = None, seed: int = 0
-) -> dict[str, float]:
-    """Finds out whether a denoiser is what it is taken for, from a few clean samples.
-
-    They are noised at four levels. A right denoiser leaves a mean square error below that of the simplest guesses (the state itself, or the mean
-    of the data), so `excess`, their ratio, is at most about 1. The same network is then read as if it had been trained to output something else, and
-    on other schedules: E[data | x] has the least error there is, so a reading with clearly less error is named. Schedules that are nearly the same
-    (error within 10 %) are not told apart.
+    Static (quantile None): D is clipped to [c - limit, c + limit], c the middle of the denoiser's `data_range`. Dynamic: with s the `quantile` of
+    |D - c| in each sample, where s > limit D - c is clipped to [-s, s] and scaled by limit / s.
 
     Args:
-        denoiser: from `wrap`, or any callable (then only its output type is tried).
-        data: (B, *shape) clean samples, 8 or more, in the scale the model was trained on.
-        schedule: default the denoiser's own.
-    Returns: {"excess": ..., "excess at nsr 0.1": ..., ...}.
-    Raises: ValueError with the guess, if another reading fits clearly better, or the denoiser does worse than the simplest guesses.
+        limit: None is half the width of `data_range`, 1 by default. Of a model of latents (one with `decode`), whose range nobody knows, c is 0 and
+            None is 1.
+    Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
     """
-    own = getattr(denoiser, "schedule", None) if schedule is None else find_schedule(schedule)
-    if own is None:
-        raise ValueError(
-            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
-        )
-    if len(data) < 2:
-        raise ValueError(f"`data` holds {len(data)} samples: give 8 or more clean ones.")
-    data = torch.cat([data] * NOISES_EACH)
-    labels = None if labels is None else torch.cat([labels] * NOISES_EACH)
-    eps = gaussian(range(seed, seed + len(data)), -1, data.shape[1:]).to(data)
-    try:
-        excess, failed = _excess(denoiser, own, data, eps, labels), None
-    except Exception as error:  # a network may refuse times or inputs that are not its own, in any way
-        excess, failed = np.full(len(LEVELS_CHECKED), math.inf), error
-    overall = _overall(excess)
-    readings = {name: _try(other, path, data, eps, labels) for name, other, path in _readings(denoiser, own)}
-    best = min(readings, key=lambda name: readings[name])
-    better = readings[best] * CLEARLY < overall and readings[best] <= 1.5
-    if overall <= 1.5 and excess.max() <= 3 and not better:
-        return {"excess": overall, **{f"excess at nsr {nsr:g}": float(value) for nsr, value in zip(LEVELS_CHECKED, excess, strict=True)}}
-    taken = f"output {getattr(denoiser, 'output', 'data')!r} on {type(own).__name__}"
-    if better:
-        guess = f"Read as {best} its excess is {readings[best]:.2f}: that is most likely what it is."
-    else:
-        guess = "No other output or schedule fits either: look at the scale of the data, the `time` it takes, and its weights."
-    found = f"the denoiser's error is {overall:.3g} times that of the simplest guess (a right one: at most 1)"
-    if failed is not None:
-        found = f"the denoiser fails with {type(failed).__name__}: {str(failed).partition(chr(10))[0]}"
-    raise ValueError(f"As {taken}, {found.rstrip('.')}. {guess}") from failed
-
-
-def _overall(excess: np.ndarray) -> float:
-    return math.exp(float(np.mean(np.log(np.maximum(excess, 1e-12))))) if np.isfinite(excess).all() else math.inf
-
-
-def _try(denoiser: Any, path: Schedule, data: Tensor, eps: Tensor, labels: Tensor | None) -> float:
-    try:
-        return _overall(_excess(denoiser, path, data, eps, labels))
-    except Exception:  # a network may refuse times of a schedule that is not its own, in any way: then it is not that one
-        return math.inf
-
-
-def _excess(denoiser: Any, path: Schedule, data: Tensor, eps: Tensor, labels: Tensor | None) -> np.ndarray:
-    """(levels,) mean square error of D over that of the best of two simplest guesses."""
-    found = []
-    variance = float((data - data.mean(0)).square().mean())
-    for nsr in LEVELS_CHECKED:
-        at = _point(path, float(path.t_of_lam(-math.log(nsr))))
-        error = float((ask(denoiser, at.alpha * data + at.sigma * eps, at, labels) - data).square().mean())
-        found.append(error / min(nsr**2, variance))
-    return np.array(found)
-
-
-def _readings(denoiser: Any, own: Schedule):
-    """Other things a denoiser might be: (name, denoiser, schedule)."""
-    if isinstance(denoiser, Wrapped):
-        paths: list[Schedule] = [own, *(path for path in (VP(), EDM(), Cosine(), Flow(), Discrete.linear()) if type(path) is not type(own))]
-        for path in paths:
-            for name in PREDICTIONS:
-                if (name, path) != (denoiser.output, own):
-                    on = f"{name!r} on {type(path).__name__}"
-                    round_nsr = denoiser.round_nsr if path == denoiser.schedule else path.round_nsr if isinstance(path, Discrete) else None
-                    yield f"output {on}", replace(denoiser, output=name, schedule=path, round_nsr=round_nsr), path
-    else:
-        for name in PREDICTIONS:
-            if name not in ("data", "edm_raw"):
-                yield f"output {name!r}", Changed(denoiser, _as(name)), own
-
-
-def _as(name: str):
-    def reading(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
-        _, skip, out = output_map(name, at)
-        return x * skip + ask(inner, x, at, labels) * out
-
-    return reading
+    _check_denoiser(denoiser)
+    latent = getattr(denoiser, "decode", None) is not None
+    low, high = (-1.0, 1.0) if latent else check_range(getattr(denoiser, "data_range", (-1.0, 1.0)))
+    limit = (high - low) / 2 if limit is None else limit
+    if not (limit > 0 and math.isfinite(limit)) or not (quantile is None or 0 < quantile <= 1):
+        raise ValueError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
+    return Bounded(denoiser, float(limit), (low + high) / 2, quantile)

@@ -145,6 +145,9 @@ class GaussianMixture:
 
     nsr_range = None  # exact at every noise level
     round_nsr = None
+    data_range = (-1.0, 1.0)  # as `seeds.denoisers.Facts` has it, like what follows; set another on a law of other data
+    decode = encode = null = None
+    decode_batch = 16
 
     def __init__(
         self,

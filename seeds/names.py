@@ -10,6 +10,10 @@ OTHER = {
     "prediction": {
         "epsilon": "noise", "eps": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data", "flow_prediction": "flow",
     },
+    "output": {
+        "epsilon": "noise", "eps": "noise", "noise_prediction": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data",
+        "denoised": "data", "flow_prediction": "flow", "rectified_flow": "flow", "score_function": "score",
+    },
     "solver": {"ddim": "erk-1", "ddpm": "seeds-1", "euler": "rk-1", "heun": "rk-2"},
     "schedule": {"rectified_flow": "flow"},
     "grid": {"logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam"},
@@ -17,9 +21,11 @@ OTHER = {
 """For each kind, names that others use for the very thing that the registry has: {their name: ours}."""
 
 FAMILY = "It comes with the family of rivals, which is not in this version."
+VELOCITY = "Two are called that: 'v' is alpha eps - sigma data, 'flow' is eps - data. Say which."
 EXPLAINED = {
+    "output": {"velocity": VELOCITY, "velocity_prediction": VELOCITY},
     "prediction": {
-        "velocity": "Two are called that: 'v' is alpha eps - sigma data, 'flow' is eps - data. Say which.",
+        "velocity": VELOCITY,
         "score": "The score is -eps / sigma: multiply it by -sigma, and say 'noise'.",
     },
     "solver": dict.fromkeys(
@@ -37,7 +43,7 @@ def resolve(kind: str, name: str, registry: Mapping[str, object]) -> str:
     """The registry's own name for `name`: itself, or what others call by it ("epsilon" is "noise").
 
     Args:
-        kind: "solver", "schedule", "grid", "prediction", or another word for an error to say.
+        kind: "solver", "schedule", "grid", "prediction", "output", or another word for an error to say.
         name: as the user says it.
         registry: what there is.
     Raises: ValueError with what the name means, the names that are near, or all of them.

@@ -218,8 +218,9 @@ class Preconditioned(nn.Module):
             in float32; float64 evaluates everything in float64. None: float16 on a CUDA device if `use_fp16`, else float32.
         nsr_range: noise levels the network was trained on, the preconditioner's own by default; None where it has no bounds.
         schedule: default schedule for sampling; None: the variance-exploding EDM one, sigma = t, alpha = 1.
+        data_range, null: range of the data's values, and the label that means none, if not leaving labels out; see `seeds.denoisers.Facts`.
 
-    Attributes read by the front door: schedule, shape, classes, nsr_range, round_nsr, name. The network itself is `model`:
+    The front door reads the attributes of `seeds.denoisers.Facts`; `decode` and `encode` may be set on the instance. The network itself is `model`:
     `denoiser.model.compile(fullgraph=True)` compiles it, `denoiser.to(memory_format=torch.channels_last)` changes its layout.
     """
 
@@ -235,10 +236,15 @@ class Preconditioned(nn.Module):
         nsr_range: tuple[float, float] | None = None,
         schedule: schedules.Schedule | None = None,
         name: str = "",
+        data_range: tuple[float, float] = (-1.0, 1.0),
+        null: Any = None,
     ):
         super().__init__()
         self.preconditioner, self.shape, self.classes = preconditioner, tuple(shape), classes
         self.dtype, self.use_fp16, self.name = dtype, use_fp16, name
+        self.data_range, self.null, self.decode_batch = data_range, null, 16
+        self.decode: Any = None  # not of the class: a module set here is then found, moved and saved as one
+        self.encode: Any = None
         self.config: Any = None  # what it was built from; set by checkpoints.build, asked by checkpoints.save
         low, high = nsr_range or (preconditioner.sigma_min, preconditioner.sigma_max)
         if not 0 <= low < high:

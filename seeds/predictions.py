@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seeds.names import resolve
 from seeds.plans import Point
 
 Curve = Callable[[np.ndarray], np.ndarray]
@@ -66,6 +67,20 @@ def edm_raw(sd: float = 0.5) -> Prediction:
 
 PREDICTIONS: dict[str, Callable[..., Prediction]] = {"data": data, "noise": noise, "v": v, "flow": flow, "edm_raw": edm_raw}
 
+OUTPUTS = (*PREDICTIONS, "score")
+"""What a network may have been trained to output: what a solver can interpolate, and the score, grad log p(x)."""
+
+
+def output_name(name: str) -> str:
+    """The name in `OUTPUTS` of an output that may have another elsewhere ("epsilon", "x0", "v_prediction").
+
+    Raises: ValueError if there is no such output, or if the word has two meanings ("velocity").
+    """
+    try:
+        return resolve("output", name, dict.fromkeys(OUTPUTS))
+    except ValueError as error:
+        raise ValueError(f"`output` = {name!r}: {error} `check_model` helps to find out which.") from None
+
 
 class Affine(NamedTuple):
     """How a network's output F becomes a denoised value: the network is given `scale` x, and D = skip x + out F."""
@@ -78,20 +93,21 @@ class Affine(NamedTuple):
 def output(name: str, at: Point, sd: float = 0.5) -> Affine:
     """The affine map of a network trained to output `name`, at one level.
 
-    As an output, `v` is alpha eps - sigma data with the schedule's own alpha and sigma (as the interpolated quantity it is `v()` above).
+    As an output, `v` is alpha eps - sigma data with the schedule's own alpha and sigma (as the interpolated quantity it is `v()` above), and the score
+    is that of the schedule's own x, E[-eps / sigma | x].
 
-    Raises: ValueError if `name` is unknown, or is "noise" at SNR 0, where eps says nothing about the data.
+    Raises: ValueError if `name` is unknown, or is "noise" or "score" at SNR 0, where eps says nothing about the data.
     """
     _, alpha, sigma = at
     if name == "data":
         return Affine(1.0, 0.0, 1.0)
-    if name == "noise":
+    if name in ("noise", "score"):
         if alpha == 0:
             raise ValueError(
-                "A network with output 'noise' cannot say D at SNR 0 (alpha = 0): there x is noise whatever the data. "
+                f"A network with output {name!r} cannot say D at SNR 0 (alpha = 0): there x is noise whatever the data. "
                 "Start at a level with alpha > 0, as start=('nsr', 100), or use a network with output 'v', 'flow' or 'data'."
             )
-        return Affine(1.0, 1 / alpha, -sigma / alpha)
+        return Affine(1.0, 1 / alpha, (-sigma if name == "noise" else sigma * sigma) / alpha)
     if name == "v":
         norm = alpha**2 + sigma**2
         return Affine(1.0, alpha / norm, -sigma / norm)
@@ -100,4 +116,4 @@ def output(name: str, at: Point, sd: float = 0.5) -> Affine:
     if name == "edm_raw":
         norm = math.hypot(sigma, sd * alpha)
         return Affine(1 / norm, sd**2 * alpha / norm**2, sigma * sd / norm)
-    raise ValueError(f"`output` must be one of {', '.join(PREDICTIONS)}, but is {name!r}.")
+    raise ValueError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {name!r}.")

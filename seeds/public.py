@@ -1,6 +1,7 @@
 """The public names of the package; `seeds` has them all, and this is what it loads when one of them is first asked for."""
 
-from seeds.denoisers import Denoiser, check_model, guide, threshold, wrap
+from seeds.checking import check_model
+from seeds.denoisers import Denoiser, guide, threshold, wrap
 from seeds.grids import GRIDS
 from seeds.integrals import Eta
 from seeds.plans import Plan, Point, Row

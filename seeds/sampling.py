@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from seeds import conditions, grids, schedules, watch
 from seeds import noise as noises
-from seeds.denoisers import Denoiser, ask
+from seeds.denoisers import Denoiser, Facts, ask, facts, rows_of
 from seeds.integrals import Eta, EtaLike
+from seeds.modules import moved, refuse_training
 from seeds.names import lookup, resolve
 from seeds.plans import Before, Plan, Point
 from seeds.predictions import PREDICTIONS
@@ -271,10 +272,11 @@ def sample(
             For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
         grad: True lets gradients flow through the run, to `x`, `data`, labels and the denoiser's parameters; "checkpoint" keeps no activations and
             makes each model call again on the way back. False, the default, runs without.
-        dtype, device: of the state; default float32 and the denoiser's own device.
+        dtype, device: of the state; default float32 and the denoiser's own device. The networks behind the denoiser are moved to a device that is
+            asked for, in place as torch does.
     Returns: (B, *shape) samples, data in the scale the model was trained on.
     Raises:
-        ValueError: an argument is wrong, by name.
+        ValueError: an argument is wrong, by name; a network is in training mode, or cannot be moved.
         FloatingPointError: the result is NaN or inf; it says whether by the state, an answer or the plan (looked for once, after the loop).
     Warns: UserWarning, once, after the loop: the run began from noise where the data should be seen, or states grew a thousand times beyond their level.
     """
@@ -343,7 +345,8 @@ class _Run:
         device: torch.device | str | None = None,
         **options: Any,
     ):
-        self.denoiser, self.shape, self.project, self.dtype, self.grad = denoiser, _shape(shape), project, dtype, grad
+        self.facts, self.shape, self.project, self.dtype, self.grad = facts(denoiser), _shape(shape), project, dtype, grad
+        refuse_training(denoiser)
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's.")
         if grad not in (False, True, "checkpoint"):
@@ -353,7 +356,8 @@ class _Run:
             raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
         _check_slips(options)
         x, data = (None if value is None else torch.as_tensor(value) for value in (x, data))
-        self.device = _device(denoiser, device, x if x is not None else data)
+        self.device = _device(self.facts.device, device, x if x is not None else data)
+        self.denoiser = denoiser if device is None else moved(denoiser, self.device)
         named = {"solver": solver, "steps": steps, "schedule": schedule, "start": start}
         self.groups = _groups(denoiser, plan, len(self.seeds), named, options)
         self._take_state(x, data)
@@ -416,7 +420,7 @@ class _Run:
         rows = rows.expand(len(self.seeds)) if rows.ndim == 0 else rows
         if len(rows) != len(self.seeds):
             raise ValueError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
-        classes = getattr(self.denoiser, "classes", 0)
+        classes = self.facts.classes
         if classes and rows.ndim == 1 and not ((rows >= 0) & (rows < classes)).all():
             raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
         return rows.to(self.device)
@@ -440,8 +444,9 @@ class _Run:
         return units
 
     def watcher(self, unit: _Unit) -> Watch:
-        data_range = getattr(self.denoiser, "data_range", None) or (-1.0, 1.0)
-        return Watch(unit.plan, unit.seeds, self.dtype, data_range=data_range, given=self.given, projected=self.project is not None)
+        return Watch(
+            unit.plan, unit.seeds, self.dtype, data_range=self.facts.data_range, given=self.given, projected=self.project is not None
+        )
 
     def alone(self) -> Generator[Call, None, Tensor]:
         """The calls of all samples as one batch; returns the samples."""
@@ -456,12 +461,13 @@ class _Run:
         return (self._loop if self.grad else torch.no_grad()(self._loop))(unit, watched, keep)  # torch knows generators
 
     def _loop(self, unit: _Unit, watched: Watch, keep: bool) -> Generator[Call, None, Tensor]:
+        denoiser = rows_of(self.denoiser, unit.rows, len(self.seeds))
         labels, seeds = conditions.rows(self.labels, unit.rows), tuple(unit.seeds)
         with self._noise(unit) as draw:
             stepper = Stepper(unit.plan, self._start(unit, draw), draw, reuse=not keep, grad=bool(self.grad))
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
-                denoised = self._ask(x, at, labels)
+                denoised = self._ask(denoiser, x, at, labels)
                 stepper.advance(denoised)
                 watched.call(x, denoised)
                 if self.project is not None and stepper.completed:
@@ -470,10 +476,10 @@ class _Run:
             watched.end(stepper.x)
             return stepper.x
 
-    def _ask(self, x: Tensor, at: Point, labels: Any) -> Tensor:
+    def _ask(self, denoiser: Any, x: Tensor, at: Point, labels: Any) -> Tensor:
         if self.grad == "checkpoint":
-            return checkpoint(ask, self.denoiser, x, at, labels, use_reentrant=False)
-        return ask(self.denoiser, x, at, labels)
+            return checkpoint(ask, denoiser, x, at, labels, use_reentrant=False)
+        return ask(denoiser, x, at, labels)
 
     def _noise(self, unit: _Unit) -> "noises.Ahead":
         """Draws of one batch, made ahead of need; those of a caller's own function, and of a device, are made when needed, in the caller's thread."""
@@ -627,19 +633,20 @@ def plan_for(
     denoiser: Any, solver: str | Solver = "seeds-3", *, steps: int | None = None, schedule: str | Schedule | None = None, **options: Any
 ) -> Plan:
     """The `plan` that `sample` makes for this denoiser: its own schedule, its range of levels and its rounding, where nothing else is asked for."""
-    schedule = schedule if schedule is not None else getattr(denoiser, "schedule", None)
+    known = Facts() if denoiser is None else facts(denoiser)
+    schedule = schedule if schedule is not None else known.schedule
     if schedule is None:
         raise ValueError(
             "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
         )
     path = schedules.schedule(schedule)
-    options = {"round_nsr": getattr(denoiser, "round_nsr", None), **_ends(denoiser, path, options), **options}
+    options = {"round_nsr": known.round_nsr, **_ends(known.nsr_range, path, options), **options}
     return plan(solver, steps=steps, schedule=path, **options)
 
 
-def _ends(denoiser: Any, path: Schedule, options: dict[str, Any]) -> dict[str, float]:
+def _ends(known: tuple[float, float] | None, path: Schedule, options: dict[str, Any]) -> dict[str, float]:
     """Where a named grid would begin or end outside the levels a network was trained on, the network's ends."""
-    known, name = getattr(denoiser, "nsr_range", None), options.get("grid", "karras")
+    name = options.get("grid", "karras")
     if known is None or not isinstance(name, str) or options.get("sigmas") is not None:
         return {}
     shaping = _parameters(lookup("grid", name, grids.GRIDS))
@@ -658,9 +665,9 @@ def _shape(shape: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | None) -> torch.device:
+def _device(own: torch.device, device: torch.device | str | None, given: Tensor | None) -> torch.device:
     if device is None:
-        found = device_of(denoiser) if given is None else given.device
+        found = own if given is None else given.device
     else:
         try:
             found = torch.device(device)
@@ -673,10 +680,3 @@ def _device(denoiser: Any, device: torch.device | str | None, given: Tensor | No
             "`device` is 'meta', which holds shapes without numbers: nothing can be drawn there. Load the model on 'cpu', 'cuda' or 'mps'."
         )
     return found
-
-
-def device_of(denoiser: Any) -> torch.device:
-    """Where a denoiser is: with its parameters, on its own `device`, or on the CPU."""
-    parameters = getattr(denoiser, "parameters", None)
-    first = next(iter(parameters()), None) if callable(parameters) else None
-    return first.device if isinstance(first, Tensor) else torch.device(getattr(denoiser, "device", None) or "cpu")

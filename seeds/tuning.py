@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seeds.denoisers import Changed, Wrapped
+from seeds.denoisers import Derived, Wrapped
 from seeds.preconditioners import Preconditioned
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +27,7 @@ def tuned(denoiser: Any, *, dtype: str | None = None, compiled: bool = False) ->
     """
     if dtype is None and not compiled:
         return denoiser
-    if isinstance(denoiser, Changed):
+    if isinstance(denoiser, Derived):
         return replace(denoiser, inner=tuned(denoiser.inner, dtype=dtype, compiled=compiled))
     network = denoiser.model if isinstance(denoiser, Preconditioned) else denoiser.network if isinstance(denoiser, Wrapped) else None
     if not isinstance(network, nn.Module):

@@ -227,7 +227,7 @@ def _study(session: Session, given: dict[str, Any]) -> studies.Study:
             kept = {
                 key: value
                 for key, value in asked.items()
-                if value is not None and key not in ("steps", "solver", "label", "guidance", "dtype", "compiled", "data_range")
+                if value is not None and key not in ("steps", "solver", "label", "guidance", "null", "dtype", "compiled", "data_range")
             }
             for part in parts:
                 jobs.seeds_of(part, asked.get("label"), model)

@@ -29,6 +29,7 @@ _WHAT = (
         metavar="LOW,HIGH",
         help="Of the model's data, black to white.  [default: the model's own; -1,1]",
     ),
+    click.option("--null", type=int, help="The class that means none, for guidance.  [default: the model's own, or no label]"),
 )
 _HOW = (
     click.option("--noise", help="gaussian or two-point.  [default: gaussian]"),
@@ -85,11 +86,19 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
 def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, Any]) -> runs.Job:
     """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
     from seeds import runs
+    from seeds.denoisers import state
     from seeds.metrics.images import open_images
     from seeds.sampling import plan_for
 
+    null = given.get("null")
+    if null is not None and given.get("guidance", 1.0) == 1:
+        raise ValueError(
+            f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, or leave it out."
+        )
     own = {
-        key: value for key, value in given.items() if key not in ("label", "guidance", "dtype", "compiled", "data_range", "data", "start")
+        key: value
+        for key, value in given.items()
+        if key not in ("label", "guidance", "null", "dtype", "compiled", "data_range", "data", "start")
     }
     arguments = options.arguments(own, found.denoiser)
     if (given.get("data") is None) != (given.get("start") is None):
@@ -99,8 +108,9 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     noise = arguments.pop("noise", "gaussian")
     label, classes = given.get("label"), getattr(found.denoiser, "classes", 0)
     dtype, compiled = given.get("dtype", "float32"), given.get("compiled", False)
+    denoiser = found.tuned(dtype, compiled)
     return runs.Job(
-        found.tuned(dtype, compiled),
+        denoiser if null is None else state(denoiser, null=null),
         plan_for(found.denoiser, **arguments),
         seeds,
         model=found.name,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 DEFAULT = "fashion-unet"
 WRAP = 'seeds.wrap(network, "noise", schedule="vp", shape=(3, 32, 32)) makes one of a network (docs/models.md).'
@@ -52,6 +52,8 @@ def load_model(source: str, device: str | None = None) -> Model:
 
     if not source:
         raise ValueError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
+    if device is not None:
+        check_device(device)
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
         denoiser, file = _made(source, device)
     else:
@@ -133,28 +135,17 @@ def _parameters(make: Any) -> dict[str, inspect.Parameter]:
 
 
 def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
-    """The denoiser on the device asked for, and that device. Raises: ValueError if it is elsewhere and stays there."""
+    """The denoiser on the device asked for, and that device.
+
+    Raises: ValueError if there is no such device, or if the denoiser cannot be moved there.
+    """
     import torch
 
-    from seeds.sampling import device_of
+    from seeds.denoisers import facts
+    from seeds.modules import modules, moved
 
-    move = getattr(denoiser, "to", None)
     if device is None:
-        device = "cuda" if move is not None and torch.cuda.is_available() else str(device_of(denoiser))
+        movable = callable(getattr(denoiser, "to", None)) or bool(modules(denoiser))
+        device = "cuda" if movable and torch.cuda.is_available() else str(facts(denoiser).device)
     check_device(device)
-    if move is not None:
-        moved = move(device)
-        denoiser = denoiser if moved is None else moved
-    elif stays := [str(one) for one in _devices(denoiser) if one.type != torch.device(device).type]:
-        raise ValueError(
-            f"`device` = {device!r}, but the model is on {stays[0]}, and nothing can move it: it has no method `to`. Let its factory take `device` and "
-            f"build it there, or give --device {stays[0]}."
-        )
-    return denoiser, device
-
-
-def _devices(denoiser: Any) -> list[torch.device]:
-    """Where the networks of a denoiser are, that it is known to have."""
-    from seeds.runs.identity import modules_of
-
-    return list(dict.fromkeys(tensor.device for module in modules_of(denoiser) for tensor in module.state_dict().values()))
+    return moved(denoiser, device), device

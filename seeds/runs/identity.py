@@ -1,10 +1,7 @@
 """Which network draws: what is recorded of it, and whether another is the same."""
 
-import functools
 import math
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds.denoisers import ask
+from seeds.modules import modules
 from seeds.noise import gaussian
 from seeds.plans import Point
 from seeds.schedules import schedule as find_schedule
@@ -25,7 +23,6 @@ PROBES, NUMBERS = 4, 4
 CLOSE, CLOSE_TO_WEIGHTS = 1e-3, 3e-2
 """How far answers of one network may be apart, beside their size: its arithmetic differs between machines, by more in 16 bits. Where the weights
 are known to be the same, the answers tell another reading of them only (its output, time or range), which differs by far more."""
-DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Identity:
             answers.append(_projections(answer))
         if decode is not None and answer is not None:
             answers.append(_projections(decode(answer)))
-        hashes = sorted(hash_tensors(_tensors(module)) for module in {*modules_of(denoiser), *modules_of(decode)})
+        hashes = sorted(hash_tensors(_tensors(module)) for module in {*modules(denoiser), *modules(decode)})
         weights = "" if not hashes else hashes[0] if len(hashes) == 1 else hash_tensors({name: torch.empty(0) for name in hashes})
         return cls(weights, tuple(answers))
 
@@ -93,46 +90,6 @@ class Identity:
             return ""
         size = f"by {furthest:.2g} of their size" if math.isfinite(furthest) else "in kind"
         return f"another network: its answers to fixed probes differ {size}"
-
-
-def modules_of(thing: Any) -> list[nn.Module]:
-    """The modules that a callable holds: itself, in its attributes, in what it is bound to, and in what its functions have closed over."""
-    found: dict[int, nn.Module] = {}
-    seen: set[int] = set()
-
-    def look(at: Any, depth: int) -> None:
-        if depth > DEPTH or id(at) in seen or isinstance(at, (type, types.ModuleType, Tensor, str, bytes, int, float)):
-            return
-        seen.add(id(at))
-        if isinstance(at, nn.Module):
-            found[id(at)] = at
-            return
-        for inner in _held(at):
-            look(inner, depth + 1)
-
-    look(thing, 0)
-    return list(found.values())
-
-
-def _held(thing: Any) -> Iterator[Any]:
-    """What an object is made of, as far as it may hold a network."""
-    if isinstance(thing, (list, tuple)):
-        yield from thing
-    elif isinstance(thing, dict):
-        yield from thing.values()
-    elif isinstance(thing, functools.partial):
-        yield from (thing.func, *thing.args, *thing.keywords.values())
-    elif isinstance(thing, types.MethodType):
-        yield thing.__self__
-    elif isinstance(thing, types.FunctionType):
-        for cell in thing.__closure__ or ():
-            with suppress(ValueError):  # a name that is not bound yet
-                yield cell.cell_contents
-        yield from thing.__defaults__ or ()
-        names = [name for name in thing.__code__.co_names if isinstance(thing.__globals__.get(name), nn.Module)]
-        yield from (thing.__globals__[name] for name in names)
-    else:
-        yield from getattr(thing, "__dict__", {}).values()
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -11,10 +11,11 @@ ROOT = Path(seeds.__file__).parent
 FLOOR = {
     "names": -1,
     "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "variables": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
+    "modules": 0,
     "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
-    "sampling": 4, "checkpoints": 4, "tuning": 4,
+    "checking": 4, "sampling": 4, "checkpoints": 4, "tuning": 4,
     "runs": 5, "integrations": 5, "report": 5, "public": 5,
     "__init__": 6, "cli": 7, "__main__": 8,
 }  # fmt: skip

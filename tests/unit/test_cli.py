@@ -206,11 +206,11 @@ def test_a_factory_may_take_the_device(call, monkeypatch):
     assert given[0] == "cpu" and given[1] in ("cpu", "cuda")
 
 
-def test_a_model_that_nothing_moves_is_told_of_before_the_first_image(call, monkeypatch):
-    monkeypatch.setattr("seeds.cli.models.check_device", lambda device: None)  # as if there were a GPU
-    code, _, err = call("sample", "--model", "own:stays", "--device", "cuda", "--seeds", "0")
-    assert code == 2 and "`device` = 'cuda', but the model is on cpu, and nothing can move it: it has no method `to`." in err
-    assert "Let its factory take `device` and build it there, or give --device cpu." in err and not Path("out").exists()
+def test_a_model_that_cannot_be_moved_is_told_of_before_the_first_image(call, monkeypatch):
+    monkeypatch.setattr("seeds.cli.models.check_device", lambda device: None)  # as if there were a TPU
+    code, _, err = call("sample", "--model", "own:stays", "--device", "xla", "--seeds", "0")
+    assert code == 2 and "`device` = 'xla': Net cannot be moved there (" in err
+    assert "leave `device` out, or choose another device." in err and not Path("out").exists()
 
 
 def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first_image():
@@ -246,6 +246,20 @@ def test_a_pickle_is_refused_with_the_command_to_paste(call):
     Path("net.pkl").write_bytes(b"\x80\x04.")
     code, _, err = call("sample", "--model", "net.pkl")
     assert code == 1 and "seeds convert net.pkl net.safetensors" in err
+
+
+def test_null_is_the_class_that_guidance_takes_for_none_and_is_recorded(call, tmp_path):
+    words = ["sample", "--model", "toy:colour", "--seeds", "0,1", "--steps", "2", "--class", "3"]
+    drawn = {}
+    for name, more in {"none": [], "five": ["--null", "5"], "three": ["--null", "3"], "plain": ["--guidance", "1"]}.items():
+        assert call(*words, "--guidance", "2", *more, "--out", name)[0] == 0
+        drawn[name] = Path(name, "000000.png").read_bytes(), json.loads(Path(name, "run.json").read_text())
+    assert len({png for png, _ in drawn.values()}) == 3 and drawn["three"][0] == drawn["plain"][0]
+    assert drawn["five"][1]["job"]["null"] == 5 and drawn["none"][1]["job"]["null"] is None
+    code, _, err = call(*words, "--guidance", "2", "--null", "4", "--out", "five", "--resume")
+    assert code == 2 and "null" in err
+    code, _, err = call(*words, "--null", "5", "--out", "other")
+    assert code == 2 and "`null` = 5 is the class that guidance takes for none, but there is no guidance" in err
 
 
 def test_plan_prints_the_table_and_its_laws(call):

@@ -1,15 +1,20 @@
 """Denoisers: every kind of network read right, on its own schedule and on others; guidance and bounds by hand; wrong readings found and named."""
 
+import copy
 import math
+import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import seeds
+from seeds.denoisers import Changed, Facts, ask, facts, state
+from seeds.exact import Gaussian
 from seeds.plans import Point
-from seeds.predictions import PREDICTIONS
+from seeds.predictions import OUTPUTS, PREDICTIONS
 from seeds.schedules import EDM, VP, Cosine, Discrete, Flow
 
 SCHEDULES = {"vp": VP(), "edm": EDM(), "flow": Flow(), "cosine": Cosine(), "discrete": Discrete.linear()}
@@ -37,7 +42,7 @@ def network(output, schedule):
             return (best(y * alpha, alpha, sigma) - SD**2 / (nsr**2 + SD**2) * y) / (nsr * SD / math.sqrt(nsr**2 + SD**2))
         d = best(x, alpha, sigma)
         eps = (x - alpha * d) / sigma
-        return {"data": d, "noise": eps, "v": alpha * eps - sigma * d, "flow": eps - d}[output]
+        return {"data": d, "noise": eps, "v": alpha * eps - sigma * d, "flow": eps - d, "score": -eps / sigma}[output]
 
     return answer
 
@@ -55,7 +60,7 @@ def samples(count=16):
 
 @pytest.mark.parametrize("plans", SCHEDULES)
 @pytest.mark.parametrize("own", SCHEDULES)
-@pytest.mark.parametrize("output", PREDICTIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
 def test_a_network_of_any_kind_says_d_on_any_schedule(output, own, plans):
     """The state and the time handed to it are its own, whatever schedule the plan runs on."""
     between = (lambda nsr: nsr) if own == "discrete" else None  # this network takes times between whole steps
@@ -152,7 +157,7 @@ def test_the_parameters_of_the_network_tell_the_device():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda: seeds.wrap(abs, "eps", schedule="vp"), "`output` must be one of data, noise, v, flow, edm_raw, but is 'eps'.*check_model"),
+    (lambda: seeds.wrap(abs, "energy", schedule="vp"), "`output` = 'energy'.*Known: data, noise, v, flow, edm_raw, score.*check_model"),
     (lambda: seeds.wrap(abs, schedule="vp", time="step"), "`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is 'step'"),
     (lambda: seeds.wrap(abs, schedule="pv"), "There is no schedule 'pv'"),
     (lambda: seeds.wrap(lambda x, t: x, "noise", schedule="flow")(torch.ones(1, 1), Point(1.0, 0.0, 1.0)), "cannot say D at SNR 0"),
@@ -230,6 +235,138 @@ def test_guidance_answers_for_its_denoiser_and_needs_labels():
         seeds.guide(by_label, math.inf)
 
 
+def test_a_scale_for_each_image_travels_with_it_in_any_batch():
+    guided, labels = seeds.guide(by_label, torch.tensor([0.0, 1.0, 2.0])), torch.tensor([3, 5, 3])
+    by_hand = torch.tensor([[10.0], [5.0], [-4.0]])
+    torch.testing.assert_close(guided(torch.zeros(3, 1), HERE, labels=labels), by_hand)
+    for outer in (guided, seeds.threshold(guided, 100.0), state(guided, classes=10)):
+        for batch in (None, 1, 2):
+            found = seeds.sample(outer, (1,), seed=range(3), labels=labels, steps=2, schedule="edm", batch=batch)
+            torch.testing.assert_close(found, by_hand)
+    for wrong in (2, 4):  # a longer one too: no image takes another's
+        with pytest.raises(ValueError, match=f"`scale` has {wrong} entries for 3 images: give guide one for each"):
+            seeds.sample(seeds.guide(by_label, [1.0] * wrong), (1,), seed=range(3), labels=labels, steps=2, schedule="edm", batch=1)
+    with pytest.raises(ValueError, match="`scale` has 3 entries for 2 images"):
+        guided(torch.zeros(2, 1), HERE, labels=labels[:2])
+    for bad in ([1.0, math.nan], torch.ones(2, 2), "much"):
+        with pytest.raises(ValueError, match="`scale` must be a finite number, but is"):
+            seeds.guide(by_label, bad)
+
+
+def test_the_null_label_is_the_denoisers_own_and_may_be_a_dict_or_a_tuple():
+    def by_text(x, at, labels=None):
+        text, size = labels.values() if isinstance(labels, dict) else labels
+        return x * 0 + text.sum((1, 2), keepdim=False).view(-1, 1) + 10 * size.view(-1, 1)
+
+    by_text.null = {"text": torch.full((2, 3), -1.0), "size": 7}
+    labels = {"text": torch.ones(4, 2, 3), "size": torch.arange(4)}
+    found = seeds.guide(by_text, 2.0)(torch.zeros(4, 1), HERE, labels=labels)
+    torch.testing.assert_close(found[:, 0], 64 + 2 * (6 + 10.0 * torch.arange(4) - 64))
+    found = seeds.guide(by_text, 2.0, null=(0.0, 7))(torch.zeros(4, 1), HERE, labels=tuple(labels.values()))
+    torch.testing.assert_close(found[:, 0], 70 + 2 * (6 + 10.0 * torch.arange(4) - 70))
+    assert seeds.guide(seeds.wrap(lambda x, t, y: x * y.view(-1, 1), schedule="edm", null=5), 2.0).none == 5
+    with pytest.raises(ValueError, match="`null` has no 'size'"):
+        seeds.guide(by_text, 2.0, null={"text": 0.0})(torch.zeros(4, 1), HERE, labels=labels)
+
+
+def module_level(x, t, labels=None):
+    return x
+
+
+def test_guided_and_bounded_denoisers_can_be_pickled():
+    x = torch.tensor([[0.5], [3.0]])
+    labels = torch.tensor([1, 2])
+    for made in (
+        seeds.guide(by_label, 2.0, null=3),
+        seeds.guide(by_label, torch.tensor([1.0, 3.0])),
+        seeds.threshold(seeds.guide(by_label, 2.0), 1.5),
+        seeds.threshold(by_label, quantile=0.9),
+        state(seeds.threshold(seeds.wrap(module_level, "noise", schedule="vp", data_range=(0, 1))), null=1),
+    ):
+        again = pickle.loads(pickle.dumps(made))
+        torch.testing.assert_close(again(x, HERE, labels=labels), made(x, HERE, labels=labels), rtol=0, atol=0)
+        assert facts(again) == facts(made)
+        assert repr(copy.deepcopy(made)) == repr(made)
+
+
+# What is known of a denoiser.
+
+
+def test_facts_are_read_in_one_place_through_guidance_and_bounds():
+    def decode(z):
+        return z
+
+    known = {
+        "shape": (4, 2),
+        "classes": 10,
+        "nsr_range": (0.1, 7.0),
+        "name": "net",
+        "data_range": (0.0, 1.0),
+        "decode": decode,
+        "encode": abs,
+        "decode_batch": 4,
+    }
+    inner = seeds.wrap(module_level, "data", schedule="vp", null=9, **known)
+    for denoiser in (inner, seeds.guide(inner, 2.0), seeds.threshold(seeds.guide(inner, 2.0)), Changed(inner, ask)):
+        found = facts(denoiser)
+        assert {name: getattr(found, name) for name in known} == known
+        assert (found.schedule, found.null, found.device) == (VP(), 9, torch.device("cpu"))
+    assert facts(by_label) == Facts() and Facts().data_range == (-1.0, 1.0) and Facts().decode_batch == 16
+    assert facts(Gaussian(0.0, 1.0)).data_range == (-1.0, 1.0) and facts(Gaussian(0.0, 1.0)).decode is None
+    stated = state(inner, data_range=(0, 255), null=1)
+    assert facts(stated) == replace(facts(inner), data_range=(0.0, 255.0), null=1) and facts(seeds.guide(stated, 2.0)).null == 1
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: seeds.wrap(abs, schedule="vp", data_range=(1, 0)), r"`data_range` must be \(low, high\).*but is \(1, 0\)"),
+    (lambda: seeds.wrap(abs, schedule="vp", data_range=1.0), "`data_range` must be"),
+    (lambda: seeds.wrap(abs, schedule="vp", decode_batch=0), "`decode_batch` must be a whole number, at least 1, but is 0"),
+    (lambda: seeds.wrap(None, schedule="vp"), r"`network` must be callable as network\(x, time\), but is 'None'"),
+    (lambda: state(abs, range=(0, 1)), "`range` is nothing that is known of a denoiser: these are schedule, shape"),
+    (lambda: state(by_label, data_range=(0, math.inf)), "`data_range` must be"),
+    (lambda: seeds.wrap(abs, "velocity", schedule="vp"), "'v' is alpha eps - sigma data, 'flow' is eps - data. Say which"),
+    (lambda: seeds.wrap(abs, schedule="vp", time=lambda at: torch.log(at.sigma))(torch.ones(1, 1), HERE), "`time` fails with .*of `math`"),
+])  # fmt: skip
+def test_wrong_facts_are_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+class Bare(torch.nn.Module):
+    def forward(self, x, timestep, context=None):
+        return x
+
+
+class Own(torch.nn.Module):
+    def forward(self, x, at):
+        return x * 0
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    (torch.nn.Conv2d(3, 3, 1).eval(), r"is a bare network, Conv2d\(input\).*seeds.wrap\(network, output='noise'"),
+    (Bare().eval(), r"is a bare network, Bare\(x, timestep, context\), but a denoiser is called as D\(x, at\)"),
+    (None, "must be a callable D.*but is None"),
+    ("fashion-unet", "but is 'fashion-unet'"),
+    (Own, "is the class Own, which is to be called first"),
+])  # fmt: skip
+def test_what_is_no_denoiser_is_refused_with_the_way_to_make_one(given, words):
+    for ask_about in (
+        lambda given: seeds.sample(given, (3, 4, 4), seed=0, steps=2, schedule="edm"),
+        seeds.threshold,
+        lambda given: seeds.guide(given, 2.0),
+    ):
+        with pytest.raises(ValueError, match=f"^`denoiser` .*{words}"):
+            ask_about(given)
+    assert seeds.sample(Own().eval(), (3, 4, 4), seed=0, steps=2, schedule="edm").abs().max() == 0
+
+
+@pytest.mark.parametrize(("other", "ours"), [
+    ("epsilon", "noise"), ("eps", "noise"), ("v_prediction", "v"), ("sample", "data"), ("x0", "data"), ("score", "score"), ("V-prediction", "v"),
+])  # fmt: skip
+def test_the_usual_other_names_of_outputs_lead_to_ours(other, ours):
+    assert seeds.wrap(abs, other, schedule="vp").output == ours
+
+
 def test_thresholds_by_hand():
     d = torch.tensor([[-4.0, -1.0, 0.5, 2.0], [0.1, 0.2, -0.3, 0.4]])
     static = seeds.threshold(lambda x, at: d, 1.5)(d, HERE)
@@ -239,6 +376,11 @@ def test_thresholds_by_hand():
     torch.testing.assert_close(dynamic, torch.tensor([[-1.0, -0.5, 0.25, 1.0], [0.1, 0.2, -0.3, 0.4]]))
     images = d.view(2, 1, 2, 2)
     torch.testing.assert_close(seeds.threshold(lambda x, at: images, 1.0, quantile=2 / 3)(images, HERE), dynamic.view(2, 1, 2, 2))
+    in_0_1 = seeds.threshold(state(lambda x, at: d, data_range=(0, 1)))  # the middle is 0.5, and so is the limit
+    torch.testing.assert_close(in_0_1(d, HERE), d.clamp(0, 1))
+    twice = seeds.threshold(state(lambda x, at: 2 * d + 3, data_range=(1, 5)), 2.0, quantile=2 / 3)
+    torch.testing.assert_close(twice(d, HERE), 2 * dynamic + 3)
+    assert seeds.threshold(state(by_label, data_range=(0, 1), decode=abs)).limit == 1  # latents have a range of their own
     labelled = seeds.threshold(by_label, 2.0)(torch.zeros(1, 2), HERE, labels=torch.tensor([5]))
     assert labelled.tolist() == [[2.0, 2.0]]
     for bad in ({"limit": 0.0}, {"limit": math.nan}, {"quantile": 0.0}, {"quantile": 1.5}):

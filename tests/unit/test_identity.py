@@ -15,9 +15,9 @@ from toy import Toy
 
 import seeds
 from seeds.distributed import Group
+from seeds.modules import modules
 from seeds.runs import Identity, Job
 from seeds.runs.facts import check_agreed, different
-from seeds.runs.identity import modules_of
 
 PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
 FEW = ("--seeds", "0-3", "--steps", "1", "--batch", "2")
@@ -40,7 +40,7 @@ def test_one_network_is_itself_and_another_is_not():
 def test_weights_are_found_in_closures_partials_and_attributes(wrap):
     net = own.Net(3)
     model = seeds.guide(dataclasses.replace(own.wrapped(), network=wrap(net)), 2.0)
-    assert modules_of(model) == [net]
+    assert modules(model) == [net]
 
 
 def test_the_smallest_change_of_a_weight_is_another_network():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seeds.plans import Point
-from seeds.predictions import PREDICTIONS, Affine, edm_raw, output
+from seeds.predictions import OUTPUTS, PREDICTIONS, Affine, edm_raw, output
 
 SD = 0.6
 NSR = np.geomspace(1e-4, 1e4, 41)
@@ -25,6 +25,7 @@ TRUTH = {
     "noise": lambda at: EPS,
     "v": lambda at: at.alpha * EPS - at.sigma * DATA,
     "flow": lambda at: EPS - DATA,
+    "score": lambda at: -EPS / at.sigma,
     # Karras et al. 2022, Table 1: F = (D - c_skip y) / c_out
     "edm_raw": lambda at: (DATA - SD**2 / (at.nsr**2 + SD**2) * (DATA + at.nsr * EPS)) / (at.nsr * SD / math.sqrt(at.nsr**2 + SD**2)),
 }
@@ -40,7 +41,7 @@ QUANTITY = {
 
 
 @pytest.mark.parametrize("at", LEVELS, ids=lambda at: f"nsr {at.nsr:g}")
-@pytest.mark.parametrize("name", PREDICTIONS)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_a_perfect_network_gives_back_the_data(name, at):
     _, skip, out = output(name, at, SD)
     assert skip * (at.alpha * DATA + at.sigma * EPS) + out * TRUTH[name](at) == pytest.approx(DATA, rel=1e-11)
@@ -91,13 +92,14 @@ def test_at_snr_0():
     zero = Point(1.0, 0.0, 1.0)
     assert output("v", zero) == Affine(1.0, 0.0, -1.0) and output("flow", zero) == Affine(1.0, 1.0, -1.0)
     assert output("data", zero) == Affine(1.0, 0.0, 1.0) and output("edm_raw", zero, SD) == Affine(1.0, 0.0, SD)
-    with pytest.raises(ValueError, match=r"output 'noise' cannot say D at SNR 0 .*start=\('nsr', 100\)"):
-        output("noise", zero)
+    for name in ("noise", "score"):
+        with pytest.raises(ValueError, match=rf"output '{name}' cannot say D at SNR 0 .*start=\('nsr', 100\)"):
+            output(name, zero)
 
 
 @pytest.mark.parametrize("sd", [0.0, -1.0, math.inf, math.nan])
 def test_wrong_options_are_named(sd):
     with pytest.raises(ValueError, match="`sd`, the standard deviation of the data, must be positive and finite"):
         edm_raw(sd)
-    with pytest.raises(ValueError, match="`output` must be one of data, noise, v, flow, edm_raw, but is 'x0'"):
+    with pytest.raises(ValueError, match="`output` must be one of data, noise, v, flow, edm_raw, score, but is 'x0'"):
         output("x0", LEVELS[0])
