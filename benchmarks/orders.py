@@ -1,43 +1,59 @@
-"""Measured orders of convergence of every solver, variant and prediction, by the laws of tests/laws: exact, no Monte Carlo.
+"""Measured orders of convergence of every solver, variant and prediction, by the laws of seeds.laws: exact, no Monte Carlo.
 
 python benchmarks/orders.py                  # one line for each solver: the table of README
-python benchmarks/orders.py --all            # one line for each variant and prediction
+python benchmarks/orders.py --all            # one line for each variant and prediction, with the weak orders on nonlinear models
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-import seeds
-from seeds.solvers import SOLVERS
+from seeds.laws import Subject, gaussian_errors, mixture_errors, ode_errors, skew_errors, slope, subjects
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "laws"))
-from laws import WITH_PREDICTIONS, gaussian_errors, ode_errors, slope, solved_flow
+
+def orders(it: Subject) -> tuple[float, float | None]:
+    """Of the ODE on the mixture, and weak on Gaussian data."""
+    weak = slope(gaussian_errors(it.plan, **it.noisy)) if it.solver.orders(**it.options).weak else None
+    return slope(ode_errors(it.plan)), weak
+
+
+def nonlinear(it: Subject) -> str:
+    """Weak orders where no linear model can stand for the data."""
+    if it.solver.noise != "eta":
+        return ""
+    skew = slope(skew_errors(it.plan, **it.noisy))
+    mixture = (
+        "" if it.solver.memory or it.prediction != "data" else f"  mixture {slope(mixture_errors(it.plan, (64, 128), **it.noisy)):.2f}"
+    )
+    return f"  skew {skew:.2f}{mixture}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every variant and prediction")
     everything = parser.parse_args().all
-    reference, found = solved_flow(), {}
-    for name, case, form in WITH_PREDICTIONS:
-        solver = SOLVERS[name]
-        ode = slope(ode_errors(seeds.plan, name, reference, prediction=form, eta=0.0, **case))
-        weak = slope(gaussian_errors(seeds.plan, name, prediction=form, **case, **solver.noisy)) if solver.orders(**case).weak else None
-        found.setdefault(name, []).append((ode, weak))
+    usual: dict[str, list[tuple[float, float | None]]] = {}
+    solvers = {}
+    for it in subjects():
+        if it.options and not everything:
+            continue
+        ode, weak = orders(it)
+        solvers[it.solver.name] = it.solver
+        if not it.options:
+            usual.setdefault(it.solver.name, []).append((ode, weak))
         if everything:
-            print(f"{name:15} {form:8} {case or 'default'!s:40} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}", flush=True)
+            print(f"{it!s:55} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}{nonlinear(it)}", flush=True)
     print("| solver | calls a step | ODE order: declared, measured | weak order: declared, measured |\n|---|---|---|---|")
-    for name, pairs in found.items():
-        default = SOLVERS[name].orders()
-        per_step = seeds.plan(name, steps=1, schedule="edm", final="none").nfe
-        kept = [pair for pair, (_, case, _) in zip(pairs, (it for it in WITH_PREDICTIONS if it[0] == name), strict=True) if not case]
-        spans = [
-            f"{min(v):.2f} to {max(v):.2f}" if max(v) - min(v) > 0.005 else f"{v[0]:.2f}"
-            for v in zip(*kept, strict=True)
-            if v[0] is not None
-        ]
-        print(f"| `{name}` | {per_step} | {default.ode}, {spans[0]} | {f'{default.weak}, {spans[1]}' if default.weak else '-'} |")
+    for name, pairs in usual.items():
+        declared = solvers[name].orders()
+        per_step = Subject(solvers[name]).plan(steps=1, schedule="edm", final="none").nfe
+        ode, weak = (span([pair[k] for pair in pairs if pair[k] is not None]) for k in (0, 1))
+        print(f"| `{name}` | {per_step} | {declared.ode}, {ode} | {f'{declared.weak}, {weak}' if declared.weak else '-'} |")
+
+
+def span(values: list) -> str:
+    """From the least to the largest."""
+    if not values:
+        return "-"
+    return f"{min(values):.2f} to {max(values):.2f}" if max(values) - min(values) > 0.005 else f"{values[0]:.2f}"
 
 
 if __name__ == "__main__":

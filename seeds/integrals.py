@@ -216,6 +216,10 @@ class Integrals:
         """(M,) int Phi(lam1, lam) (1+eta) q basis dlam; `basis` is given at the nodes, (P, 20)."""
         return self.panels.sum(self._gain * basis)
 
+    def size(self, basis: Array | float = 1.0) -> Array:
+        """(M,) int |Phi (1+eta) q basis| dlam: what the rounding of a weight is relative to."""
+        return self.panels.sum(np.abs(self._gain * basis))
+
     def moment(self, k: int) -> Array:
         """(M,) the weight of ((lam - lam0) / h)^(k-1) / (k-1)!; in data mode with constant eta and H = (1+eta) h it is H phi_k(-H)."""
         if k == 1:

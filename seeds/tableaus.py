@@ -17,7 +17,7 @@ Weights = dict[tuple[int, float], float]
 
 
 class Orders(NamedTuple):
-    """Measured orders of convergence, held by tests/laws/test_order.py: of the ODE limit (eta = 0), and weak (eta = 1; None: not an SDE method)."""
+    """Measured orders of convergence, held by seeds.laws: of the ODE limit (eta = 0), and weak (eta = 1; None: not an SDE method)."""
 
     ode: int
     weak: int | None

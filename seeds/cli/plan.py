@@ -12,7 +12,6 @@ from seeds.plans import Plan
 from seeds.predictions import PREDICTIONS
 from seeds.schedules import EDM
 from seeds.solvers import find_solver
-from seeds.solvers.checks import constant_error, path_error
 
 
 @click.command()
@@ -41,6 +40,8 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
 
 def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     """What is known of the solver, and its exactness laws tested on this plan, which has no churn."""
+    from seeds.laws.exactness import constant_error, path_error  # torch, which the help does not wait for
+
     solver = find_solver(given["solver"])
     orders = solver.orders(**{name: given[name] for name in solver.options if name in given})
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."

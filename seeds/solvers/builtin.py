@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from seeds.solvers.classic import euler, euler_maruyama, two_stages
+from seeds.solvers.multistep import adams, adams_orders
 from seeds.solvers.registry import Cases, Solver, add, tableau_solver
 from seeds.tableaus import Orders, Tableau, order_1, order_2, order_3, order_4
 
@@ -28,6 +29,14 @@ CASES_3: Cases = (
 )
 CASES_RK_1: Cases = ({}, {"variable": "t"})
 CASES_RK_2: Cases = ({}, {"r": 1 / 2}, {"r": 2 / 3}, {"variable": "t"}, {"variable": "t", "r": 1 / 2})
+CASES_ADAMS: Cases = (
+    {},
+    {"k": 1, "corrector": 2},
+    {"k": 3, "corrector": 3, "variable": "nsr^0.45"},
+    {"k": 3, "corrector": 4, "variable": "index"},
+    {"k": 3, "corrector": 4, "variable": "nsr", "startup": "singlestep"},
+    {"k": 2, "variable": "t", "lower_order_final": True},
+)
 CHURN = {"S_churn": 5.0}
 TWO, THREE, FOUR = (
     "stage at r = 1/2; variants 2a, 2b",
@@ -52,4 +61,15 @@ add(
 add(Solver("rk-2", two_stages, Orders(2, 2), noise="churn", noisy=CHURN, interpolates=False, cases=CASES_RK_2, note=HEUN))
 add(
     Solver("euler-maruyama", euler_maruyama, Orders(1, 1), noise="eta", eta=1.0, interpolates=False, note="the textbook SDE method, in nsr")
+)
+add(
+    Solver(
+        "adams",
+        adams,
+        adams_orders,
+        noise="eta",
+        memory=True,
+        cases=CASES_ADAMS,
+        note="exponential Adams of the last k values, with a corrector; the ODE unless eta is given",
+    )
 )

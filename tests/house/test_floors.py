@@ -15,7 +15,7 @@ FLOOR = {
     "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
-    "checking": 4, "sampling": 4, "checkpoints": 4, "tuning": 4,
+    "checking": 4, "sampling": 4, "checkpoints": 4, "tuning": 4, "laws": 5,
     "runs": 5, "integrations": 5, "report": 5, "public": 5,
     "__init__": 6, "cli": 7, "__main__": 8,
 }  # fmt: skip

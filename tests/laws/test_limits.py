@@ -5,44 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from laws import CASES, EXPONENTIAL, MIXTURE, ids, mixture_denoiser, responses, states
 
 import seeds
-from seeds.solvers import SOLVERS
+from seeds.laws import responses, states, subjects
+from seeds.laws.responses import MIXTURE, mixture_denoiser
 
 NSR = np.geomspace(50.0, 0.01, 7)
-PAIRS = [(f"seeds-{k}", f"erk-{k}", case) for k in (1, 2, 3, 4) for case in SOLVERS[f"seeds-{k}"].cases]
-
-
-@pytest.mark.parametrize("prediction", seeds.PREDICTIONS)
-@pytest.mark.parametrize(("sde", "ode", "case"), PAIRS, ids=ids)
-def test_eta_0_is_the_ode_solver_to_the_bit(sde, ode, case, prediction):
-    options = {"sigmas": NSR, "schedule": "vp", "prediction": prediction, **case}
-    one, other = seeds.plan(sde, eta=0.0, **options), seeds.plan(ode, **options)
-    assert one.rows == other.rows and one.draws == other.draws == ()
-    table = seeds.plan(sde, eta=[(-math.inf, 0.0), (0.5, 0.0)], **options)
-    assert table.draws == ()
-    for a, b in zip(table.rows, one.rows, strict=True):
-        assert np.allclose(a.d, b.d, rtol=1e-9, atol=1e-12)
-
-
-SCHEDULES = ["vp", "ve", "edm", "flow", "cosine"]
-
-
-@pytest.mark.parametrize(
-    ("solver", "case"), [it for it in CASES if it[1].get("variable") != "t"], ids=ids
-)  # in t, each schedule is another method
-def test_every_schedule_gives_one_law(solver, case):
-    """On matched lam grids the state in units of alpha is the same, for a nonlinear model, draw by draw."""
-    generator = torch.Generator().manual_seed(3)
-    first = torch.randn(50, generator=generator, dtype=torch.float64)
-    found = []
-    for schedule in SCHEDULES:
-        plan = seeds.plan(solver, sigmas=NSR, schedule=schedule, **case)
-        noise = [torch.randn(50, generator=torch.Generator().manual_seed(100 + j), dtype=torch.float64) for j in range(len(plan.draws))]
-        found.append(states(plan, mixture_denoiser, plan.start.sigma * first, noise.__getitem__)[-1])
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.1, 1.0, [(-math.inf, 0.0), (-4.0, 0.7)], [(-math.inf, 0.5), (-3.0, 0.0)]], ids=str)
@@ -78,23 +46,23 @@ def test_snr_zero_is_the_limit_of_small_alpha(eta):
         assert got == pytest.approx(want, abs=1e-5)
 
 
-@pytest.mark.parametrize(("solver", "case"), CASES, ids=ids)
-def test_the_final_row_returns_the_denoised_value_itself(solver, case):
-    plan = seeds.plan(solver, steps=3, schedule="vp", **case)
+def test_the_final_row_returns_the_denoised_value_itself():
     answers = []
 
     def denoise(x, at):
         answers.append(mixture_denoiser(x, at))
         return answers[-1]
 
-    last = states(plan, denoise, torch.ones(4, dtype=torch.float64), lambda j: torch.full((4,), 0.1 * j, dtype=torch.float64))[-1]
-    assert last is answers[-1] and plan.end == (0.0, 1.0, 0.0)
+    plan = seeds.plan("seeds-3", steps=3, schedule="vp")
+    assert (
+        states(plan, denoise, torch.ones(4, dtype=torch.float64), lambda j: torch.full((4,), 0.1 * j, dtype=torch.float64))[-1]
+        is answers[-1]
+    )
 
 
-@pytest.mark.parametrize(("solver", "case"), EXPONENTIAL, ids=ids)
-def test_s_noise_scales_the_noise_alone(solver, case):
-    eta = {} if SOLVERS[solver].eta == 0 else {"eta": 0.8}
-    one, louder = (seeds.plan(solver, sigmas=NSR, schedule="edm", s_noise=s, **eta, **case) for s in (1.0, 1.3))
+@pytest.mark.parametrize("subject", [it for it in subjects() if it.solver.noise and it.prediction == "data"], ids=str)
+def test_s_noise_scales_the_noise_alone(subject):
+    one, louder = (subject.plan(sigmas=NSR, schedule="edm", s_noise=s, **subject.noisy) for s in (1.0, 1.3))
     for a, b in zip(one.rows, louder.rows, strict=True):
         assert a.x == b.x and a.d == b.d
         assert [v * 1.3 for _, v in a.z] == pytest.approx([v for _, v in b.z], rel=1e-15)

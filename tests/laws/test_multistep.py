@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from laws import mixture_denoiser
 
 import seeds
-from seeds.solvers import Solver
-from seeds.solvers.multistep import adams, adams_orders
+from seeds.laws.responses import mixture_denoiser
+from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper
 from seeds.variables import variable
 
-ADAMS = Solver("adams", adams, adams_orders, noise="eta", memory=True)
+ADAMS = SOLVERS["adams"]
 EQUAL = {"schedule": "edm", "grid": "uniform_lam"}
 SMALL = {"sigmas": np.exp(-1e-4 * np.arange(8)), "schedule": "edm", "final": "none"}
 

@@ -1,16 +1,21 @@
-"""The exactness laws of an exponential solver, read off a plan: what is not the model is linear, so nothing is sampled and nothing is left to luck.
+"""What an exponential method does exactly, read off a plan: what is not the model is linear, so nothing is sampled and nothing is left to luck.
 
 With D = p y + q F (theory section 3) a right plan integrates a constant F exactly and gives F = 0 its exact covariances. Both errors are
 rounding, some 1e-15 for each step, or the plan is wrong. The step that leaves SNR 0 and the final denoise have formulas of their own and are left out.
+A method that is not exponential keeps what is at rest where it is, and its noise is the process's to first order.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from seeds.integrals import Eta, Integrals
 from seeds.plans import Plan, Point, terms
 from seeds.predictions import Prediction
+from seeds.solvers import Solver
+from seeds.solvers.registry import options_of
+from seeds.variables import Variable
 
 Name = tuple[str, int]
 """("x" | "z", index), as a plan has them, or the start."""
@@ -18,21 +23,101 @@ CHUNK = 1024
 """Integrals taken at a time."""
 
 
-def constant_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
-    """F = 1, no noise: every step and stage from y = 0 at its start, against the weight of section 4. Largest relative error."""
+def all_rows(_: int) -> bool:
+    """Every call of a step."""
+    return True
+
+
+def polynomial_error(
+    plan: Plan,
+    prediction: Prediction,
+    eta: Eta,
+    degree: int = 0,
+    rows: Callable[[int], bool] = all_rows,
+    u: Variable | None = None,
+    first: int = 0,
+) -> float:
+    """F = (u - u in the middle of the run)^degree, no noise: each step and stage from y = 0 at its start, against the weight of theory section 4.
+
+    Every step is tested on its own: a state is set right before it is built on. F is the same at all calls, those of earlier steps too.
+
+    Args:
+        rows: which calls of a step to look at, counted from its start.
+        u: the variable of the polynomial; None is lam.
+        first: the call to begin with, after a start-up.
+    Returns: the largest error, relative to the integral of |weight * F|.
+    """
     levels, starts = plan.points(), plan.step_starts()
-    rows = [i for i, row in enumerate(plan.rows) if _inside(levels[starts[i]]) and _inside(levels[i + 1])]
-    lam = np.array([point.lam for point in levels])
-    lam0, lam1 = lam[[starts[i] for i in rows]], lam[[i + 1 for i in rows]]
-    exact = dict(zip(rows, Integrals(prediction, eta, lam0, lam1 - lam0).weight(), strict=True))
+    here = [i for i in range(plan.nfe) if _inside(levels[starts[i]]) and _inside(levels[i + 1])]
+    lam = np.array([level.lam for level in levels])
+
+    def coordinate(at: np.ndarray) -> np.ndarray:
+        return at if u is None else u(at)
+
+    middle = coordinate(lam[np.isfinite(lam)]).mean()
+    lam0, lam1 = lam[[starts[i] for i in here]], lam[[i + 1 for i in here]]
+    integrals = Integrals(prediction, eta, lam0, lam1 - lam0)
+    basis = (coordinate(integrals.panels.lam) - middle) ** degree
+    wanted = dict(zip(here, integrals.weight(basis), strict=True))
+    size = dict(zip(here, integrals.size(basis), strict=True))
     p, q = _form(prediction, levels)
     x, d, worst = [0.0], [], 0.0
     for i, row in enumerate(plan.rows):
-        d.append(p[i] * x[i] + q[i])
+        known = (coordinate(lam[i : i + 1])[0] - middle) ** degree if math.isfinite(lam[i]) else 0.0
+        d.append(p[i] * x[i] + q[i] * known)
         made = sum(weight * x[j] for j, weight in row.x) + sum(weight * d[j] for j, weight in row.d)
-        want = levels[i + 1].alpha * exact[i] if i in exact else made
-        worst = max(worst, abs(made / want - 1)) if i in exact else worst
-        x.append(0.0 if row.completes else want)
+        if i in wanted:
+            if i >= first and rows(i - starts[i]):
+                worst = max(worst, abs(made / levels[i + 1].alpha - wanted[i]) / size[i])
+            made = levels[i + 1].alpha * wanted[i]
+        x.append(0.0 if row.completes else made)
+    return float(worst)
+
+
+def constant_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
+    """F = 1: `polynomial_error` of degree 0. Largest relative error."""
+    return polynomial_error(plan, prediction, eta)
+
+
+def linear_rows(solver: Solver, options: Mapping[str, object]) -> Callable[[int], bool]:
+    """Which rows of a tableau's step integrate an F that is linear in lam: read off the table."""
+    assert solver.tableau is not None, f"{solver.name} is no tableau"
+    table = solver.tableau(**{name: value for name, value in options.items() if name in options_of(solver.tableau)})
+    exact = []
+    for end, row in zip((*table.c[1:], 1.0), table.a, strict=True):
+        first: dict[tuple[int, float], float] = {}
+        for c, weights in zip(table.c, row, strict=False):
+            for key, weight in weights.items():
+                first[key] = first.get(key, 0.0) + c * weight
+        needed = {(2, end): end**2}
+        exact.append((2, end) in first and all(abs(value - needed.get(key, 0.0)) < 1e-12 for key, value in first.items()))
+    return exact.__getitem__
+
+
+def still_error(plan: Plan) -> float:
+    """Where D = y nothing pulls: without noise y stays where it is, at every stage. Largest deviation from the start, relative."""
+    levels = plan.points()
+    x = [levels[0].alpha]
+    for row in plan.rows:
+        x.append(sum(weight * x[j] for j, weight in row.x) + sum(weight * x[j] / levels[j].alpha for j, weight in row.d))
+    return max(abs(value / level.alpha - 1) for value, level in zip(x, levels, strict=True))
+
+
+def noise_error(plan: Plan, eta: Eta) -> float:
+    """The size of each draw against the process, to first order in the step: largest relative error of a standard deviation.
+
+    Churn from lam1 back to lam0 adds nsr0^2 - nsr1^2 to the variance of y, at any size; a stretch of path adds 2 eta nsr0^2 (lam1 - lam0) where it is
+    short. So ask for steps of some 1e-4, of a method that is not exponential: `path_error` knows what those do.
+    """
+    levels, worst = plan.points(), 0.0
+    made = [(plan.opening.z, levels[0]), *((row.z, at) for row, at in zip(plan.rows, levels[1:], strict=True))]
+    for pairs, at in made:
+        for j, value in pairs:
+            lam0, lam1, stream = plan.draws[j]
+            nsr0, nsr1 = math.exp(-lam0), math.exp(-lam1)
+            path = 2 * float(eta(np.array([lam0]))[0]) * nsr0**2 * (lam1 - lam0)
+            variance = nsr0**2 - nsr1**2 if stream == "churn" else path
+            worst = max(worst, abs(value / at.alpha / math.sqrt(variance) - 1))
     return worst
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import seeds
 from seeds import PREDICTIONS, SOLVERS, Eta
-from seeds.solvers.checks import constant_error, path_error
+from seeds.laws.exactness import constant_error, path_error
 
 EXPONENTIAL = [name for name, solver in SOLVERS.items() if solver.interpolates]
 
