@@ -351,7 +351,7 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
         raise MetricError(f"`--features` {features}: {error} {MAY_BE}") from error
     if facts["kind"] != "features":
         raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
-    return from_module(module, facts["name"], channels="grey" if module.channels == 1 else "rgb", device=device)
+    return from_module(module, facts["name"], channels="rgb" if getattr(module, "channels", 1) == 3 else "grey", device=device)
 
 
 def _is_zip(path: Path) -> bool:
