@@ -1,5 +1,6 @@
 # make sample   64 images drawn from fashion-unet, the bundled network, with 40 model calls each, in out/
 # make test     everything that is tested
+# make test-oldest   the same, with the oldest versions that pyproject.toml allows
 # make lint     formatting, lint and types
 # make gpu      what needs a GPU: its tests and its numbers, with a torch that this machine has; make gpu PYTHON=/path/to/python
 # make bench    overhead and plan building, as ratios
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 
-.PHONY: sample test lint bench gpu
+.PHONY: sample test lint bench gpu test-oldest
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +23,11 @@ OUT ?= out
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	touch .venv/base $@
 
+.venv-oldest/dev: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet -c constraints-oldest.txt -e ".[dev]"
+	touch $@
+
 .venv/bench: .venv/dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	touch $@
@@ -31,6 +37,9 @@ sample: .venv/base
 
 test: .venv/dev
 	$(BIN)/pytest -n 2
+
+test-oldest: .venv-oldest/dev
+	.venv-oldest/bin/pytest -n 2
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

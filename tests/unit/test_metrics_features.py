@@ -1,4 +1,5 @@
 import hashlib
+import inspect
 import io
 import json
 import sys
@@ -334,7 +335,8 @@ def npy(array):
 
 
 def run(command, *arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1 would put both into one
+    return CliRunner(**apart).invoke(command, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
