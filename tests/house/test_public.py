@@ -10,6 +10,11 @@ import pytest
 
 import seeds
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings there
+
 ROOT = Path(seeds.__file__).parent
 
 
@@ -60,3 +65,13 @@ def test_a_submodule_may_be_imported_first(module):
 def test_there_are_about_25_public_names():
     assert 20 <= len(seeds.__all__) <= 32
     assert all(hasattr(seeds, name) for name in seeds.__all__)
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_promised():
+    tables = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    ranges = [*tables["dependencies"], *(name for extra in ("report", "dev") for name in tables["optional-dependencies"][extra])]
+    promised = dict(text.split(">=") for text in ranges if not text.startswith(("ruff", "mypy")))
+    lines = (ROOT.parent / "constraints-oldest.txt").read_text().splitlines()
+    oldest = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert oldest.keys() == promised.keys()
+    assert all(oldest[name] == version or oldest[name].startswith(f"{version}.") for name, version in promised.items())
