@@ -48,6 +48,12 @@ def test_the_bits_are_those_of_the_cpu_in_any_chunks(device, chunk, shape, monke
 
 
 @with_float64
+@pytest.mark.parametrize("part", [7, [0, 1, 2**31, 2**32 - 1]])
+def test_parts_are_those_of_the_cpu(device, part):
+    assert torch.equal(gaussian(SEEDS, 5, (9,), PATH, part, device=torch.device(device)).cpu(), gaussian(SEEDS, 5, (9,), PATH, part))
+
+
+@with_float64
 def test_a_million_values_are_those_of_the_cpu(device):
     """All octaves of the table but the last few, and products of every size."""
     assert torch.equal(gaussian(range(3, 11), 2, (1 << 17,), device=torch.device(device)).cpu(), gaussian(range(3, 11), 2, (1 << 17,)))
