@@ -40,13 +40,8 @@ def test_a_network_in_16_bits_answers_nearly_the_same_in_float32(device, kind, d
 @KINDS
 def test_channels_last_and_float32_are_the_network_to_rounding(device, kind):
     want, denoiser = asked(network(kind, dtype=torch.float64), "cpu"), network(kind).to(device)
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        for layout in (torch.contiguous_format, torch.channels_last):
-            torch.testing.assert_close(asked(denoiser.to(memory_format=layout), device).cpu(), want, rtol=0, atol=2e-5)
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(asked(denoiser.to(memory_format=layout), device).cpu(), want, rtol=0, atol=2e-5)
 
 
 @on_gpus
@@ -141,7 +136,7 @@ def test_the_command_compiles_and_writes_it_down(call, monkeypatch):
 
 @on_gpus
 def test_the_device_and_the_cpu_draw_the_same_images(device, call):
-    """Of a network of real size, to 2 levels of 255 in all but a few pixels."""
+    """Of a network of real size, to 2 levels of 255 in all but a few pixels, without TF32; the difference is said (-s shows it)."""
     for where in ("cpu", device):
         assert call(*DRAW, "--steps", "9", "--device", where, "--out", where)[0] == 0
     gap = (pixels(device) - pixels("cpu")).abs().float()
@@ -166,8 +161,8 @@ def test_torchrun_with_one_process_for_each_gpu(tmp_path):
     given = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(root)}, "check": True, "capture_output": True, "timeout": 300}
     subprocess.run([*agent, *DRAW, "--batch", "2", "--out", "many"], **given)
     subprocess.run([sys.executable, "-m", "seeds", *DRAW, "--batch", "2", "--out", "one"], **given)
-    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("many", "one")]
-    assert records[0]["job"] == records[1]["job"] and records[0]["job"]["device"] == "cuda"
+    jobs = [json.loads((tmp_path / name / "run.json").read_text())["job"] for name in ("many", "one")]
+    assert all(jobs[0][key] == jobs[1][key] for key in ("seeds", "plan_sha256", "dtype", "batch")) and jobs[0]["device"] == "cuda"
     assert (pixels(tmp_path / "many") - pixels(tmp_path / "one")).abs().max() <= 1
 
 

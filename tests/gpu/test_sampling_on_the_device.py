@@ -21,15 +21,6 @@ every_case = pytest.mark.parametrize(("solver", "prediction"), CASES)
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 
 
-@pytest.fixture(autouse=True)
-def no_tf32():
-    """Products in full float32, as on the CPU."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
-
-
 @pytest.fixture(scope="module")
 def exact():
     return mixture()

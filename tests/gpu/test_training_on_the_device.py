@@ -80,7 +80,7 @@ def test_a_run_goes_on_on_another_device(device, data, tmp_path):
     train(second, data, tmp_path)
     assert second.seen == whole.seen == 80 and second.device.type == device and second.seconds > 7
     assert set(second.spent) == {"cpu", training.name_of(torch.device(device))}
-    apart = 1e-6 if device == "cpu" else 3 * whole.settings.lr  # Adam makes much of the rounding of a small gradient
+    apart = 1e-6 if device == "cpu" else 12 * whole.settings.lr  # Adam makes much of the rounding of a small gradient
     for name, tensor in whole.tensors().items():
         assert (second.tensors()[name].cpu() - tensor).abs().max() <= apart, name
     second.export(tmp_path / "it.safetensors", 0)
