@@ -16,10 +16,12 @@ import numpy as np
 import scipy.linalg
 import torch
 
+from seeds.distributed import Group
 from seeds.metrics.features import from_callable
 from seeds.metrics.frechet import frechet_distance, frechet_estimate
 from seeds.metrics.images import open_images
-from seeds.metrics.moments import Moments, UnitMoments
+from seeds.metrics.moments import moments_of
+from seeds.metrics.together import collected
 
 
 def timed(function, *arguments):
@@ -41,14 +43,14 @@ def features(rng, count, dim, shift):
 
 def distances(dim):
     rng = np.random.default_rng(0)
-    stream, gaussians = UnitMoments(dim, units=2), []
+    gaussians = []
     for i in range(2):
         rows = features(rng, 5 * dim, dim, 0.01 * i)
         gaussians += [rows.mean(0), np.cov(rows, rowvar=False)]
-    _, update = timed(stream.update, rows)
+    _, update = timed(moments_of, rows)
     ours, seconds = timed(frechet_distance, *gaussians)
     plain, plain_seconds = timed(with_square_root, *gaussians)
-    estimate, with_interval = timed(frechet_estimate, stream, *gaussians[:2])
+    estimate, with_interval = timed(frechet_estimate, rows, *gaussians[:2], 2)
     return {
         "dim": dim,
         "frechet_distance_s": seconds,
@@ -56,9 +58,9 @@ def distances(dim):
         "sqrtm_over_ours": plain_seconds / seconds,
         "value": ours,
         "relative_difference": abs(ours - plain) / plain,
-        "stream_relative_difference": abs(estimate.value - ours) / ours,
+        "estimate_relative_difference": abs(estimate.value - ours) / ours,
         "interval_of_2_units_s": with_interval,
-        "update_rows_per_s": len(rows) / update,
+        "moments_rows_per_s": len(rows) / update,
     }
 
 
@@ -68,16 +70,15 @@ def peak_mib():
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def stream_images(path, dim, queue):
-    """Images of an npz through a projection into Moments; reports this process's peak memory, before the first image and in all."""
+def measure_images(path, dim, queue):
+    """Images of an npz through a projection to a distance with its interval; reports this process's peak memory, before the first image and in all."""
     torch.set_num_threads(1)
     project = torch.randn(32 * 32 * 3, dim, generator=torch.Generator().manual_seed(0)) / 3000
-    extract, moments = from_callable(lambda x: x.flatten(1).float() @ project, "projection", "0" * 64), Moments(dim)
+    extract, images = from_callable(lambda x: x.flatten(1).float() @ project, "projection", "0" * 64), open_images(path)
     before = peak_mib()
-    for images in open_images(path).batches(64):
-        moments.update(extract(images))
-    moments.covariance()
-    queue.put({"images": moments.n, "before_mib": before, "peak_mib": peak_mib()})
+    rows = ((64 * i, extract(batch)) for i, batch in enumerate(images.batches(64)))
+    estimate = frechet_estimate(collected(rows, Group(), images.count), np.zeros(dim), np.eye(dim), 2)
+    queue.put({"images": estimate.n, "before_mib": before, "peak_mib": peak_mib()})
 
 
 def memory(counts, dim):
@@ -87,7 +88,7 @@ def memory(counts, dim):
             path = Path(folder) / "images.npz"
             np.savez(path, arr_0=np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8))
             queue = context.Queue()
-            process = context.Process(target=stream_images, args=(path, dim, queue))
+            process = context.Process(target=measure_images, args=(path, dim, queue))
             process.start()
             results.append(queue.get())
             process.join()
@@ -100,7 +101,7 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 50_000])
     arguments = parser.parse_args()
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    results = {"frechet": distances(arguments.dim), "stream": memory(arguments.images, arguments.dim), "machine": machine}
+    results = {"frechet": distances(arguments.dim), "memory": memory(arguments.images, arguments.dim), "machine": machine}
     print(json.dumps(results, indent=2))
 
 

@@ -114,7 +114,7 @@ class Group:
         return max(int(numbers[0]) for numbers in self._all(np.array([number])))
 
     def total(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sums of the processes' integer arrays, exact, on every process; names and shapes must agree."""
+        """The sums of the processes' arrays, on every process: of integers exact, of others in float64; names and shapes must agree."""
         if self.store is None:
             return dict(arrays)
         import torch
@@ -122,7 +122,8 @@ class Group:
 
         sums = {}
         for name, array in arrays.items():
-            tensor = torch.from_numpy(np.array(array, np.int64, ndmin=1))
+            dtype = np.int64 if np.asarray(array).dtype.kind in "iub" else np.float64
+            tensor = torch.from_numpy(np.array(array, dtype, ndmin=1))
             dist.all_reduce(tensor)
             sums[name] = tensor.numpy().reshape(array.shape)
         return sums

@@ -72,7 +72,9 @@ _sampler = _options(
 _reference = click.option(
     "--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz."
 )
-_units = click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the interval.")
+_units = click.option(
+    "--units", type=click.IntRange(2, 10), default=10, show_default=True, help="Parts of the jackknife behind the interval."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from.")
 
 
@@ -99,7 +101,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
     if keep_features:
         rows = list(rows)
         kept = collected(rows, session.group)
-    moments = merged(rows, 2, session.group).total()
+    moments = merged(rows, session.group)
 
     def write() -> str:
         save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept), over=session.group.again)
@@ -123,15 +125,15 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
     from seeds.metrics.frechet import frechet_estimate
-    from seeds.metrics.together import merged
+    from seeds.metrics.together import collected
 
     extractor = extractor_of(session, features, sha256, device)
     statistics, facts = _loaded(reference, extractor)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_units(units, source.count, 2)
-    stream = merged(source.over(partial(_comparable, extractor, statistics), session.group), units, session.group)
+    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group, source.count)
     if session.group.first:
-        estimate = frechet_estimate(stream, statistics.mu, statistics.sigma)
+        estimate = frechet_estimate(rows, statistics.mu, statistics.sigma, units)
         _report(estimate, extractor, source, as_json, units=units, **facts)
 
 
@@ -153,7 +155,7 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
     extractor = extractor_of(session, features, sha256, device)
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_splits(splits, source.count)
-    probabilities = collected(source.over(extractor.probabilities, session.group), session.group)
+    probabilities = collected(source.over(extractor.probabilities, session.group), session.group, source.count)
     if session.group.first:
         _report(inception_score(probabilities, splits), extractor, source, as_json, splits=splits)
 
@@ -184,7 +186,7 @@ def kid(session, images, reference, features, sha256, num, batch, device, model,
     check_units(units, len(statistics.features), 2, of="reference")
     source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
     check_units(units, source.count, 2)
-    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group)
+    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group, source.count)
     if session.group.first:
         estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
         _report(estimate, extractor, source, as_json, units=units, subsets=subsets, **facts)

@@ -9,8 +9,11 @@ class MetricError(ValueError):
     """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
 
 
-def as_features(features, name: str = "features", least: int = 2, first: int = 0) -> np.ndarray:
-    """`features`, an array or a tensor, as float64 of shape (N, d), refused by name if it is not a finite matrix of at least `least` rows.
+def as_features(features, name: str = "features", least: int = 2, first: int = 0, dtype=np.float64) -> np.ndarray:
+    """`features`, an array or a tensor, as an array (N, d), refused by name if it is not a finite matrix of at least `least` rows.
+
+    Args:
+        dtype: of the result; None keeps float32 and float64 as they are, and copies nothing.
 
     Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that is not finite (the
             first such row is named, counted from `first`).
@@ -24,7 +27,8 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
         found = np.asarray(features)
         if isinstance(features, np.ma.MaskedArray) or found.dtype.kind == "c":
             raise TypeError
-        array = np.asarray(found, dtype=np.float64)
+        kept = dtype is None and found.dtype in (np.float32, np.float64)
+        array = found if kept else np.asarray(found, dtype=dtype or np.float64)
     except (TypeError, ValueError):
         raise MetricError(
             f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind_of(features)}."

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import torch
 
-from seeds.metrics.checks import MetricError, as_gaussian, check_units
-from seeds.metrics.estimate import Estimate, jackknife
-from seeds.metrics.moments import UnitMoments
+from seeds.metrics.checks import MetricError, as_features, as_gaussian, check_units
+from seeds.metrics.estimate import Estimate, jackknife, units_of
+from seeds.metrics.moments import moments_of
 
 
 class RankWarning(UserWarning):
@@ -39,32 +39,34 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
     return _distance(mu1, root1, mu2, root2)
 
 
-def frechet_estimate(images: UnitMoments, mu, sigma) -> Estimate:
-    """Squared Frechet distance of a stream of features to N(mu, sigma), with its interval: jackknife over the stream's units.
+def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
+    """Squared Frechet distance of features to N(mu, sigma), with its interval: jackknife over `units_of` their rows.
 
     The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a
-    unit, about 4 s each at d = 2048 on one core.
+    unit, about 4 s each at d = 2048 on one core; five matrices (d, d) beside the features.
 
     Args:
-        images: features of the images, at least 2 in each unit.
+        features: (N, d) of the images in the order of their seeds, at least 2 in each unit.
         mu, sigma: the reference, shapes (d,) and (d, d).
+        units: how many, from 2 to 10.
     Raises: as `frechet_distance`; MetricError if N is too small for the units.
     Warns: RankWarning if N does not exceed d or the reference is singular; it names the rank.
     """
-    check_units(len(images.parts), images.n, 2)
-    total, (mu, root) = images.total(), _gaussian(mu, sigma, "")
+    rows, (mu, root) = as_features(features, dtype=None), _gaussian(mu, sigma, "")
+    check_units(units, len(rows), 2)
+    total, unit = moments_of(rows), units_of(np.arange(len(rows)), units)
     if total.dim != len(mu):
-        raise MetricError(f"`images` has d = {total.dim} and the reference d = {len(mu)}: they come from different extractors.")
+        raise MetricError(f"`features` has d = {total.dim} and the reference d = {len(mu)}: they come from different extractors.")
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        kept = total if left_out is None else total.without(images.parts[left_out])
-        kept_root = _root(kept.covariance(), "images")
+        kept = total if left_out is None else total.without(moments_of(rows[unit == left_out]))
+        kept_root = _root(kept.covariance(), "features")
         if left_out is None:
             _warn_rank(f"the covariance of {total.n} images", kept_root)
-        return _distance(kept.mean(), kept_root, mu, root)
+        return _distance(kept.mean, kept_root, mu, root)
 
-    return jackknife("squared Frechet distance", distance, len(images.parts), total.n)
+    return jackknife("squared Frechet distance", distance, units, total.n)
 
 
 def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,8 @@ class Statistics:
         cls, moments: Moments, recipe: Recipe, source: str = "", features: np.ndarray | None = None, dtype: str = "float32"
     ) -> "Statistics":
         """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
-        return cls(moments.mean(), moments.covariance(), moments.n, recipe, dtype, source, features)
+        sigma = moments.covariance()
+        return cls(moments.mean, sigma, moments.n, recipe, dtype, source, features)
 
 
 def bundled_statistics() -> dict[str, Path]:

@@ -26,7 +26,7 @@ from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.images import ImageSet, Piece
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import Statistics, check_comparable
-from seeds.metrics.together import collected, merged
+from seeds.metrics.together import collected
 from seeds.runs import files
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import DONE, environment, limited
@@ -340,12 +340,12 @@ def _measured(study: Study, judged: Iterator[tuple[int, np.ndarray, np.ndarray |
                 classes.append((first, probabilities))
             yield first, rows
 
-    stream = merged(features(), study.units, group)
+    rows = collected(features(), group)
     probabilities = collected(classes, group) if study.extractor.classify else None
     if not group.first:
         return {}
     score = None if probabilities is None else _plain(inception_score(probabilities, study.splits))
-    return {"frechet": _plain(frechet_estimate(stream, study.statistics.mu, study.statistics.sigma)), "inception_score": score}
+    return {"frechet": _plain(frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)), "inception_score": score}
 
 
 def _plain(estimate: Estimate) -> dict[str, Any]:

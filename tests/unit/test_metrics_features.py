@@ -26,7 +26,7 @@ from seeds.metrics.features import Extractor, Recipe, from_callable, from_module
 from seeds.metrics.frechet import frechet_distance
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
-from seeds.metrics.moments import Moments
+from seeds.metrics.moments import moments_of
 from seeds.metrics.references import Statistics, bundled_statistics, check_comparable, load_statistics, save_statistics
 from seeds.runs import Job
 
@@ -434,8 +434,7 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
 
 
 def test_statistics_keep_the_dtype_they_are_given():
-    moments = Moments(2)
-    moments.update(np.random.default_rng(0).standard_normal((5, 2)))
+    moments = moments_of(np.random.default_rng(0).standard_normal((5, 2)))
     recipe = Recipe("own", "0" * 64, "none", "rgb")
     assert Statistics.of(moments, recipe, dtype="float64").dtype == "float64" and Statistics.of(moments, recipe).dtype == "float32"
 
@@ -526,9 +525,9 @@ def test_what_is_wrong_is_found_before_an_image_is_drawn_or_looked_at(refused, t
     drawn = "--model fashion-mixture --num 30"
     for source in ("images.npz", drawn):
         for line, words in (
-            ("fid --ref fashion-mnist --units 20", "N = 30 is too small for 20 units of at least 2 rows"),
+            ("fid --ref fashion-mnist --units 10 --num 15", "N = 15 is too small for 10 units of at least 2 rows"),
             ("is --splits 31", "`splits` is 31, but must lie between 1 and N = 30"),
-            ("kid --ref few.npz --units 20", "The reference has N = 10 rows, which is too small for 20 units"),
+            ("kid --ref few.npz --units 10", "The reference has N = 10 rows, which is too small for 10 units"),
             ("kid --ref few.npz --units 5 --num 9", "N = 9 is too small for 5 units"),
             ("fid --ref other.npz", "The reference was made by other features (name other there"),
         ):

@@ -11,9 +11,9 @@ from seeds.metrics import kernel
 from seeds.metrics import precision_recall as module
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import jackknife, over_parts, share, t_quantile, units_of
+from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.kernel import kernel_distance
-from seeds.metrics.moments import UnitMoments
 from seeds.metrics.precision_recall import precision_recall
 
 EDM = np.load(Path(__file__).parents[1] / "data" / "edm" / "fid_is.npz", allow_pickle=False)
@@ -254,7 +254,7 @@ def test_numbers_of_things_are_whole():
     rows = RNG.standard_normal((30, 3))
     for call, words in (
         (lambda: kernel_distance(rows, rows, units=2.0), "`units` is 2.0"),
-        (lambda: UnitMoments(3, 2.0), "`units` is 2.0"),
+        (lambda: frechet_estimate(rows, np.zeros(3), np.eye(3), 2.0), "`units` is 2.0"),
         (lambda: precision_recall(rows, rows, k=3.0), "`k` is 3.0"),
         (lambda: inception_score(np.full((4, 2), 0.5), splits=2.0), "`splits` is 2.0"),
     ):
@@ -269,10 +269,8 @@ def test_tensors_are_taken_as_arrays_are_whatever_their_dtype_and_gradient(dtype
     array = tensor.detach().double().numpy()
     assert kernel_distance(tensor, tensor, units=3) == kernel_distance(array, array, units=3)
     assert precision_recall(tensor, tensor) == precision_recall(array, array)
-    streams = [UnitMoments(3, 3), UnitMoments(3, 3)]
-    for stream, rows in zip(streams, (tensor, array), strict=True):
-        stream.update(rows)
-    assert np.array_equal(*(stream.total().covariance() for stream in streams))
+    gaussian = np.zeros(3), np.eye(3)
+    assert frechet_estimate(tensor, *gaussian, 3).value == pytest.approx(frechet_estimate(array, *gaussian, 3).value, rel=1e-12)
 
 
 def test_features_are_real_numbers():
