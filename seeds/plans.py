@@ -11,10 +11,14 @@ and the opening makes x_0 from the state at the start level. A plan knows no sol
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+FORMAT = 1
+"""Of a plan's JSON; one that a later version wrote is refused."""
 Terms = tuple[tuple[int, float], ...]
 """A sparse linear combination: (index, coefficient) pairs, indices rising."""
 
@@ -112,8 +116,11 @@ class Plan:
     draws: tuple[Draw, ...] = ()
     opening: Opening = field(default_factory=Opening)
     before: Before = field(default_factory=Before)
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """How the plan was made: solver, options, schedule, prediction, eta, grid. For people; no number of the run depends on it."""
 
     def __post_init__(self):
+        object.__setattr__(self, "about", _plain(dict(self.about)))
         if not self.rows:
             raise ValueError("A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the model.")
         self._check("The opening", (("z", self.opening.z, len(self.draws) - 1),))
@@ -207,12 +214,45 @@ class Plan:
             x, d, z = _moved(row.x, self.nfe), _moved(row.d, self.nfe), _moved(row.z, len(draws))
             rows.append(Row(row.at, x, d, z, row.completes))
         solver = self.solver if self.solver == other.solver else f"{self.solver}, {other.solver}"
-        return Plan(solver, self.start, tuple(rows), other.end, (*draws, *other.draws), self.opening, self.before)
+        about = {"parts": [self.about, other.about]}
+        return Plan(solver, self.start, tuple(rows), other.end, (*draws, *other.draws), self.opening, self.before, about)
+
+    def on(self, schedule: Any) -> "Plan":
+        """The same run on another schedule: the same nsr at every call, the same y = x / alpha, so x is scaled by alpha's ratio.
+
+        Args:
+            schedule: has t_of_nsr, alpha and sigma, as seeds.VP(). A start at SNR 0 stays there, where the other schedule reaches it.
+        Raises: ValueError if `schedule` is none, or does not reach a level of the plan.
+        """
+        if not hasattr(schedule, "t_of_nsr") or isinstance(schedule, type):
+            raise ValueError(f"`schedule` = {schedule!r} is no schedule: pass an instance, as seeds.VP().")
+        states = [self._moved_to(schedule, at) for at in self.points()]
+        start, first = self._moved_to(schedule, self.start)
+        scale = [ratio for _, ratio in states]
+
+        def row(i: int, old: Row) -> Row:
+            to = scale[i + 1]
+            x = tuple((j, value * to / scale[j]) for j, value in old.x)
+            return Row(states[i][0], x, _times(to, old.d), _times(to, old.z), old.completes)
+
+        rows = tuple(row(i, old) for i, old in enumerate(self.rows))
+        opening = Opening(self.opening.scale * scale[0] / first, _times(scale[0], self.opening.z))
+        about = {**self.about, "schedule": described(schedule)}
+        return replace(self, start=start, rows=rows, end=states[-1][0], opening=opening, about=about)
+
+    @staticmethod
+    def _moved_to(schedule: Any, at: Point) -> tuple[Point, float]:
+        """The level on the schedule, and what the state is multiplied by."""
+        if at.sigma == 0:
+            return at, 1.0
+        t = float(schedule.t_of_nsr(at.nsr))
+        to = Point(t, float(schedule.alpha(t)), float(schedule.sigma(t)))
+        return to, to.sigma / at.sigma  # which is alpha's ratio, and at SNR 0 all that there is
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the plan's JSON: equal digests mean equal numbers."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """SHA-256 of the plan without `about`: equal digests mean equal numbers."""
+        return hashlib.sha256(json.dumps(self._numbers(), allow_nan=False).encode()).hexdigest()
 
     def table(self) -> str:
         """The plan as text: one line per model call with its level and its coefficients."""
@@ -229,20 +269,40 @@ class Plan:
         start = f"start  t = {self.start.t:g}, lam = {self.start.lam:.4f}; x0 = {self.opening.scale:.6g} x_start + z {show(self.opening.z)}"
         return f"{self.solver}: {self.nfe} model calls, {len(self.draws)} draws, ends at t = {self.end.t:g}\n{start}\n{text}"
 
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            "solver": self.solver,
+            "start": self.start,
+            "opening": self.opening,
+            "rows": [row._asdict() for row in self.rows],
+            "end": self.end,
+            "before": self.before,
+            "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
+        }
+
     def to_json(self) -> str:
         """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings "inf", "-inf")."""
-        return json.dumps(
-            {
-                "solver": self.solver,
-                "start": self.start,
-                "opening": self.opening,
-                "rows": [row._asdict() for row in self.rows],
-                "end": self.end,
-                "before": self.before,
-                "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
-            },
-            allow_nan=False,
-        )
+        return json.dumps({"format": FORMAT, "about": self.about, **self._numbers()}, allow_nan=False)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `to_json` to a file, whole or not at all."""
+        part = Path(path).with_name(Path(path).name + ".part")
+        try:
+            part.write_text(self.to_json() + "\n")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Plan":
+        """The plan that `save` wrote.
+
+        Raises: ValueError if the file holds no plan, or one of a later version; OSError if it cannot be read.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
@@ -251,7 +311,11 @@ class Plan:
         Raises: ValueError if the text is not a plan.
         """
         try:
-            it = _keys(json.loads(text, parse_constant=_no_number), "the plan", _PLAN)
+            it = _is(dict, json.loads(text, parse_constant=_no_number))
+            written, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
+            if not 1 <= written <= FORMAT:
+                raise ValueError(f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date.")
+            _keys(it, "the plan", _PLAN)
             parts: dict[str, Any] = {
                 "solver": _is(str, it["solver"]),
                 "start": _point(it["start"]),
@@ -260,6 +324,7 @@ class Plan:
                 "end": _point(it["end"]),
                 "draws": tuple(Draw(_lam(lam0), _lam(lam1), _is(str, stream)) for lam0, lam1, stream in it["draws"]),
                 "before": _before(*it["before"]),
+                "about": about,
             }
         except (KeyError, TypeError, IndexError, ValueError, AttributeError, RecursionError) as error:
             what = str(error) if type(error) is ValueError else repr(error)
@@ -277,6 +342,27 @@ def _moved(pairs: Terms, by: int) -> Terms:
 
 def _finite(lam: float) -> float | str:
     return lam if math.isfinite(lam) else str(lam)
+
+
+def described(it: Any) -> Any:
+    """A schedule, or another value of named numbers, in words for `about`: its name and the numbers that fit on a line."""
+    if not is_dataclass(it):
+        return repr(it)
+    numbers = {part.name: getattr(it, part.name) for part in fields(it) if isinstance(getattr(it, part.name), (int, float, str))}
+    return {"name": type(it).__name__, **numbers}
+
+
+def _plain(it: Any) -> Any:
+    """As JSON has it: lists, strings, and no number that is not finite."""
+    if isinstance(it, Mapping):
+        return {str(key): _plain(value) for key, value in it.items()}
+    if hasattr(it, "tolist"):  # of NumPy, or a tensor
+        it = it.tolist()
+    if isinstance(it, (list, tuple)):
+        return [_plain(value) for value in it]
+    if isinstance(it, float):
+        return _finite(it)
+    return it if it is None or isinstance(it, (bool, int, str)) else repr(it)
 
 
 _PLAN = ("solver", "start", "opening", "rows", "end", "before", "draws")

@@ -20,7 +20,7 @@ from seeds.denoisers import Denoiser, Facts, ask, facts, rows_of
 from seeds.integrals import Eta, EtaLike
 from seeds.modules import moved, refuse_training
 from seeds.names import lookup, resolve
-from seeds.plans import Before, Plan, Point
+from seeds.plans import Before, Plan, Point, described
 from seeds.predictions import PREDICTIONS
 from seeds.schedules import Flow, Schedule
 from seeds.solvers import Solver, Writer, find_solver
@@ -124,7 +124,22 @@ def plan(
     method.build(write, levels, prediction=form, eta=stochastic, **options)
     if write.final:
         write.denoise()
-    return replace(write.plan(), before=before)
+    about = {
+        "solver": method.name,
+        "options": options,
+        "schedule": described(path),
+        "prediction": prediction,
+        "sd": sd,
+        "eta": "a function of lam" if callable(stochastic.value) else stochastic.value,
+        "grid": {"sigmas": sigmas} if sigmas is not None else {"name": grid, **shaping} if isinstance(grid, str) else {"t": grid},
+        "steps": steps,
+        "start": start,
+        "stop": stop,
+        "final": "denoise" if write.final else "none",
+        "s_noise": s_noise,
+        "known levels only": round_nsr is not None,
+    }
+    return replace(write.plan(), before=before, about={name: value for name, value in about.items() if value is not None})
 
 
 def _from_snr_0(round_nsr: Round) -> Round:

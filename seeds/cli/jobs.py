@@ -88,6 +88,7 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     from seeds import runs
     from seeds.denoisers import state
     from seeds.metrics.images import open_images
+    from seeds.plans import Plan
     from seeds.sampling import plan_for
 
     null = given.get("null")
@@ -98,10 +99,13 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     own = {
         key: value
         for key, value in given.items()
-        if key not in ("label", "guidance", "null", "dtype", "compiled", "data_range", "data", "start")
+        if key not in ("label", "guidance", "null", "dtype", "compiled", "data_range", "data", "start", "plan")
     }
-    arguments = options.arguments(own, found.denoiser)
-    if (given.get("data") is None) != (given.get("start") is None):
+    file = given.get("plan")
+    if file is not None and not file.is_file():
+        raise ValueError(f"`plan` = {file} is no file: make one with seeds plan --out {file}.")
+    arguments = options.arguments(own, found.denoiser) if file is None else _beside_a_plan({**own, "start": given.get("start")})
+    if file is None and (given.get("data") is None) != (given.get("start") is None):
         raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
     if given.get("start") is not None:
         arguments["start"] = ("nsr", given["start"])
@@ -111,7 +115,7 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     denoiser = found.tuned(dtype, compiled)
     return runs.Job(
         denoiser if null is None else state(denoiser, null=null),
-        plan_for(found.denoiser, **arguments),
+        plan_for(found.denoiser, **arguments) if file is None else Plan.load(file),
         seeds,
         model=found.name,
         model_hash=found.sha256,
@@ -125,3 +129,15 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
         data_range=given.get("data_range"),
         data=open_images(given["data"]) if given.get("data") is not None else None,
     )
+
+
+def _beside_a_plan(own: dict[str, Any]) -> dict[str, Any]:
+    """What may be said beside a plan from a file. Raises: ValueError for what the plan fixes."""
+    given = {name: value for name, value in own.items() if value is not None}
+    fixed = [name for name in given if name != "noise"]
+    if fixed:
+        name = fixed[0].replace("_", "-")
+        raise ValueError(
+            f"`--plan` fixes the whole run, but `--{name}` is given too. Leave it out, or make another plan with seeds plan --out FILE."
+        )
+    return given

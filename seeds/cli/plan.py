@@ -1,6 +1,7 @@
 """`seeds plan`: what a run would do, as numbers, and the laws that it obeys."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +19,8 @@ from seeds.solvers import find_solver
 @click.option("--model", "--network", "model", help="Plan for this model: its schedule, its noise levels.")
 @options.plan_options
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
-def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
+@click.option("--out", type=options.Place(), help="Write the plan to this file too, for seeds sample --plan and Plan.load.")
+def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any) -> None:
     """Print what a run would do, and check its laws.
 
     Points, coefficients, model calls and draws; nothing is drawn.
@@ -29,6 +31,8 @@ def plan(model: str | None, as_json: bool, **plan_options: Any) -> None:
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
     given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, denoiser)
     made = plan_for(denoiser, **given)
+    if out is not None:
+        made.save(out)
     if as_json:
         click.echo(made.to_json())
         return

@@ -36,6 +36,11 @@ SEEDS = "0-63"
 @click.option(
     "--data", type=options.Place(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
 )
+@click.option(
+    "--plan",
+    type=options.Place(),
+    help="Run the plan in this file, of seeds plan --out or Plan.save, instead of options that make one.",
+)
 @click.option("--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it.")
 @jobs.device
 @jobs.threads

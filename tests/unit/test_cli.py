@@ -61,6 +61,23 @@ def test_sample_makes_what_the_library_makes(call, tmp_path):
     assert record["job"]["version"] == seeds.__version__ and record["job"]["plan_sha256"] == plan.digest
 
 
+def test_a_plan_in_a_file_is_the_run_that_its_options_make(call):
+    options = ("--solver", "adams", "--k", "3", "--corrector", "3", "--variable", "nsr^0.45", "--steps", "3", "--eta", "0.5")
+    code, out, _ = call("plan", "--model", "toy:plain", *options, "--out", "plan.json")
+    assert (
+        code == 0 and "Law 2" in out and seeds.Plan.load("plan.json").about["options"] == {"k": 3, "corrector": 3, "variable": "nsr^0.45"}
+    )
+    assert call("sample", "--model", "toy:plain", *options, "--seeds", "0-1", "--out", "a")[0] == 0
+    assert call("sample", "--model", "toy:plain", "--plan", "plan.json", "--seeds", "0-1", "--out", "b", "--noise", "gaussian")[0] == 0
+    assert images("a") == images("b") and len(images("a")) == 2
+    code, _, err = call("sample", "--model", "toy:plain", "--plan", "plan.json", "--steps", "4", "--out", "c")
+    assert code == 2 and "`--plan` fixes the whole run, but `--steps` is given too" in err and not Path("c").exists()
+    Path("wrong.json").write_text("{")
+    code, _, err = call("sample", "--model", "toy:plain", "--plan", "wrong.json", "--out", "c")
+    assert code == 2 and "wrong.json: `text` is not a plan" in err
+    assert call("sample", "--model", "toy:plain", "--plan", "none.json", "--out", "c")[0] == 2
+
+
 def test_faults_of_a_users_own_module_are_told_as_they_are(call):
     Path("half.py").write_text("import torch\ntorch.no_such_name\n")
     Path("angry.py").write_text(

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 import seeds
@@ -142,6 +143,9 @@ def _set(at, value):
     (("rows", 0, "completes"), None, r"row 0 has no 'completes'; its keys are at, x, d, z, completes"),
     (("rows", 1, "told"), 2.0, "row 1 has an unknown key 'told'; its keys are at, x, d, z, completes"),
     (("version",), 2, "the plan has an unknown key 'version'; its keys are solver, start"),
+    (("format",), 2, "it has format 2, but this version reads formats 1 to 1. Bring seeds up to date"),
+    (("format",), "1", "'1' should be a whole number"),
+    (("about",), [1], r"\[1\] should be a dict"),
     (("before",), [0.5, 1], "0.5 should be a whole number"),
     (("before",), [-1, 1], "should count from 0"),
     (("start", 2), -math.inf, "it holds -Infinity, which is no number"),
@@ -192,3 +196,59 @@ def test_a_step_that_reads_an_earlier_one_is_known():
     assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, d=((0, -0.5), (1, 1.5)))).remembers, "a two-step method"
     assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, x=((0, 1.0),)), Row(last, d=((2, 1.0),))).remembers, "of a state too"
     assert not THREE.remembers, "stages are of the same step"
+
+
+def test_a_plan_is_a_document(tmp_path):
+    """It says how it was made, and is saved whole; what it says changes neither the numbers nor their digest."""
+    plan = seeds.plan(
+        "seeds-3", steps=5, schedule="vp", eta=[(-math.inf, 0.0), (0.5, 1.0)], variant="3b", rho=5.0, start=("nsr", 2.0), prediction="eps"
+    )
+    assert plan.about == {
+        "solver": "seeds-3", "options": {"variant": "3b"}, "prediction": "noise", "eta": [["-inf", 0.0], [0.5, 1.0]], "steps": 5, "start": ["nsr", 2.0],
+        "schedule": {"name": "VP", "beta_d": 19.9, "beta_min": 0.1, "t_min": 0.001, "t_max": 1.0}, "grid": {"name": "karras", "rho": 5.0},
+        "final": "denoise", "s_noise": 1.0, "known levels only": False,
+    }  # fmt: skip
+    plan.save(tmp_path / "plan.json")
+    again = Plan.load(tmp_path / "plan.json")
+    assert again == plan and again.about == plan.about and hash(again) == hash(plan)
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.json"]
+    bare = dataclasses.replace(plan, about={})
+    assert bare == plan and bare.digest == plan.digest and json.loads(plan.to_json())["format"] == 1
+    older = {key: value for key, value in json.loads(plan.to_json()).items() if key not in ("format", "about")}
+    assert Plan.from_json(json.dumps(older)) == plan, "as versions before the format wrote it"
+    own = seeds.plan("seeds-1", grid=np.array([0.9, 0.5, 0.1]), schedule="vp", eta=lambda lam: 1.0)
+    assert own.about["grid"] == {"t": [0.9, 0.5, 0.1]} and own.about["eta"] == "a function of lam"
+
+
+def test_a_file_that_is_no_plan_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"x\.json: `text` is not a plan written by Plan.to_json: the plan has no 'before'"):
+        Plan.load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("solver", ["seeds-3", "adams", "rk-2"])
+@pytest.mark.parametrize(
+    ("here", "there"), [(seeds.VP(), seeds.EDM()), (seeds.EDM(), seeds.Cosine()), (seeds.Flow(), seeds.Cosine())], ids=repr
+)
+def test_a_plan_moves_to_another_schedule(solver, here, there):
+    """It is the plan of the same levels made there, at SNR 0 too; there and back is where it was."""
+    given = {"prediction": "v", "k": 3, "corrector": 3} if solver == "adams" else seeds.SOLVERS[solver].noisy
+    t = np.array([here.t_max, *here.t_of_nsr(np.array([9.0, 3.0, 1.0, 0.3, 0.05]))])
+    plan = seeds.plan(solver, grid=t, schedule=here, **given)
+    moved = plan.on(there)
+    nsr = np.array([at.nsr for at in plan.points()])
+    assert [at.nsr for at in moved.points()] == pytest.approx(nsr, rel=1e-12) and moved.about["schedule"]["name"] == type(there).__name__
+    direct = seeds.plan(solver, grid=np.array([float(there.t_of_nsr(here.nsr(at))) for at in t]), schedule=there, **given)
+    for plan_a, plan_b in ((moved, direct), (moved.on(here), plan)):
+        for a, b in zip(plan_a.rows, plan_b.rows, strict=True):
+            for part in "xdz":
+                assert dict(getattr(a, part)) == pytest.approx(dict(getattr(b, part)), rel=1e-9, abs=1e-13)
+    assert moved.opening.scale == pytest.approx(direct.opening.scale, rel=1e-12) and moved.draws == plan.draws
+
+
+def test_a_move_that_cannot_be_is_refused():
+    plan = seeds.plan("seeds-1", steps=3, schedule="flow")
+    with pytest.raises(ValueError, match="does not reach SNR 0"):
+        plan.on(seeds.VP())
+    with pytest.raises(ValueError, match=r"'vp' is no schedule: pass an instance, as seeds.VP\(\)"):
+        plan.on("vp")
