@@ -1,0 +1,37 @@
+"""Our plans against what named peers draw with the same model, levels and noise: numbers.json, made by make_numbers.py, says whose and of which version."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seeds
+from seeds.stepper import run
+
+NUMBERS = json.loads(Path(__file__).with_name("numbers.json").read_text())
+DRAWS = torch.tensor(NUMBERS["normals"], dtype=torch.float64)
+
+
+def denoise(y, at):
+    """E[data | y] for data +1 or -1, each with standard deviation `std`: the peers' model."""
+    std, nsr = NUMBERS["std"], at.nsr
+    spread = std**2 + nsr**2
+    return (std**2 * y + nsr**2 * torch.tanh(y / spread)) / spread
+
+
+@pytest.mark.parametrize("record", NUMBERS["records"], ids=lambda record: f"{record['peer']} {record['version']}")
+def test_same_result_with_the_same_noise(record):
+    alpha, sigma = np.array(record["levels"]).T
+    plan = seeds.plan(schedule="edm", sigmas=sigma / alpha, final="denoise" if sigma[-1] == 0 else "none", **record["ours"])
+    y0 = torch.tensor(record["x0"], dtype=torch.float64) / alpha[0]
+    ours = alpha[-1] * run(plan, denoise, y0, DRAWS.__getitem__)
+    theirs = torch.tensor(record["result"], dtype=torch.float64)
+    assert (ours - theirs).abs().max() < 1e-5, f"{record['peer']}: {(ours - theirs).abs().max():.2g} apart"
+    assert len(plan.draws) <= len(DRAWS) and ours.std() > 0.1
+
+
+def test_there_are_numbers_of_each_peer():
+    peers = [record["peer"] for record in NUMBERS["records"]]
+    assert {peer.split()[0] for peer in peers} == {"k-diffusion", "diffusers", "azula"} and len(peers) == len(set(peers)) == 14
