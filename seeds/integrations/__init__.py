@@ -1,0 +1,1 @@
+"""Host programs: what diffusers, k-diffusion and ComfyUI call, each thin over `hosts`, which holds what they share."""

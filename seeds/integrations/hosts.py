@@ -1,0 +1,105 @@
+r"""What every host program needs: a plan from its noise levels, noise for a stretch of path, and a loop whose state is float32 at least.
+
+A host owns the network, the levels and the generator; the arithmetic is the Stepper's. What is between is translated here and nowhere else:
+
+    levels -> plan                 `plan_at`: a host's sigmas are nsr = sigma / alpha, or with `flow` t of straight paths, where sigma(t) = t
+    stretch of path -> noise       `sampled`: a host's noise_sampler(sigma, sigma_next); `keyed`: functions of seeds alone, as everywhere in seeds
+    state -> the host's dtype      `steps`: the model is asked in its own dtype, the state keeps float32
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seeds import noise as noises
+from seeds.plans import Plan
+from seeds.sampling import plan
+from seeds.stepper import Noise, Stepper
+
+NoiseSampler = Callable[[Any, Any], Tensor]
+"""A host's noise: (sigma, sigma_next) -> standard normal values like the state."""
+
+
+def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **options: Any) -> Plan:
+    """The plan that visits a host's own levels: all of them, and no others but the solver's stages.
+
+    Args:
+        solver: a name or a Solver.
+        sigmas: N + 1 levels, noisiest first: nsr where the state is data + sigma eps (EDM, VE, and VP in k-diffusion's scale); with `flow` t, where it
+            is (1 - t) data + t eps. A last 0 is the clean end, reached by the final denoise; equal neighbours count once.
+        options: of `seeds.plan`.
+    Raises: ValueError if the levels rise, or no step is left.
+    """
+    levels = [level for i, level in enumerate(sigmas) if i == 0 or level != sigmas[i - 1]]
+    for i, (level, following) in enumerate(pairwise(levels)):
+        if not following < level:
+            raise ValueError(
+                f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {following:g}. Levels that go back up are several runs: "
+                "call the sampler once for each falling part, and add the noise between."
+            )
+    if len(levels) < 2:
+        raise ValueError(f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run.")
+    where: dict[str, Any] = {"schedule": "flow", "grid": levels} if flow else {"schedule": "edm", "sigmas": levels}
+    return plan(solver, final="denoise" if levels[-1] == 0 else "none", **where, **options)
+
+
+def sampled(plan: Plan, sampler: NoiseSampler, like: Tensor, *, flow: bool = False) -> Noise:
+    """The plan's draws from a host's noise sampler, which is told the two levels of each stretch of path, as tensors on the state's device."""
+    levels = [[_sigma(lam, flow) for lam in (draw.lam0, draw.lam1)] for draw in plan.draws]
+    ends = torch.tensor(levels, dtype=torch.float32).reshape(-1, 2).to(like.device)  # all at once, before the loop
+    return lambda j: sampler(ends[j, 0], ends[j, 1]).to(like)
+
+
+def _sigma(lam: float, flow: bool) -> float:
+    """A host's sigma at half log-SNR lam: nsr, or t of straight paths."""
+    return 1 / (1 + math.exp(lam)) if flow else math.inf if lam == -math.inf else math.exp(-lam)
+
+
+def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[int] = 0) -> Noise:
+    """The plan's draws as functions of (seed, draw, part): image b has the noise of seeds[b] in any batch, on any machine."""
+    maker = noises.maker("auto", like.device)
+
+    def draw(j: int) -> Tensor:
+        stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
+        return noises.gaussian(seeds, j + plan.before.draws, like.shape[1:], stream, part, device=maker).to(like)
+
+    return draw
+
+
+class Asked(NamedTuple):
+    """One model call of a host's loop: the step it belongs to, counted from 0, whether it opens that step, the level, the state and the answer."""
+
+    step: int
+    opens: bool
+    sigma: float
+    x: Tensor
+    denoised: Tensor
+
+
+def state_of(x: Tensor) -> Tensor:
+    """A host's latents as a state: float32 where they are narrower."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def steps(
+    plan: Plan, x: Tensor, noise: Noise, ask: Callable[[Tensor, float], Tensor], *, keep: bool = False
+) -> Generator[Asked, None, Tensor]:
+    """Runs a plan in a host's loop, a model call at a time; the generator returns the result in the dtype of x.
+
+    Args:
+        x: (B, ...) the state at the first level, of any floating dtype.
+        ask: (x, sigma) -> denoised, in the dtype of x.
+        keep: the states of the items may be kept by whoever is given them.
+    """
+    stepper, step, opens = Stepper(plan, state_of(x), noise, reuse=not keep), 0, True
+    while not stepper.done:
+        sigma, state = stepper.at.sigma, stepper.x.to(x.dtype)
+        denoised = ask(state, sigma)
+        stepper.advance(denoised.to(stepper.x.dtype))
+        yield Asked(step, opens, sigma, state, denoised)
+        step, opens = step + stepper.completed, stepper.completed
+    return stepper.x.to(x.dtype)
