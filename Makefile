@@ -3,6 +3,7 @@
 # make test-oldest   the same, with the oldest versions that pyproject.toml allows
 # make lint     formatting, lint and types
 # make gpu      what needs a GPU: its tests and its numbers, with a torch that this machine has; make gpu PYTHON=/path/to/python
+# make docs     the pages and an API reference as a site, in site/index.html
 # make bench    overhead and plan building, as ratios
 #
 # Without make: python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ".[dev]"; then the commands below.
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 
-.PHONY: sample test lint bench gpu test-oldest
+.PHONY: sample test lint bench docs gpu test-oldest
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +33,11 @@ OUT ?= out
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	touch $@
 
+.venv/docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	touch .venv/base $@
+
 sample: .venv/base
 	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --steps 13 --resume
 
@@ -45,6 +51,10 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 bench: .venv/bench
 	$(BIN)/python benchmarks/overhead.py
