@@ -25,8 +25,8 @@ from benchmarks.overhead import SHAPE, ours, theirs
 from seeds import checkpoints
 from seeds.checkpoints import Config, build
 from seeds.noise import Ahead, gaussian
+from seeds.planning import plan_for
 from seeds.plans import Point
-from seeds.sampling import plan_for
 from seeds.tuning import tuned
 
 DTYPES = ("float32", "bf16", "fp16")

@@ -20,8 +20,8 @@ from seeds import checkpoints
 from seeds.metrics.frechet import frechet_distance
 from seeds.metrics.references import bundled_statistics, load_statistics
 from seeds.noise import gaussian
+from seeds.planning import plan_for
 from seeds.plans import Point
-from seeds.sampling import plan_for
 from seeds.tuning import HALVES, tuned
 
 LEVELS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 40.0)

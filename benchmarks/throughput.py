@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from seeds import checkpoints
+from seeds.planning import plan_for
 from seeds.runs import Job, run
-from seeds.sampling import plan_for
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ from seeds.checking import check_model
 from seeds.denoisers import Denoiser, guide, threshold, wrap
 from seeds.grids import GRIDS
 from seeds.integrals import Eta
+from seeds.planning import plan, plan_for
 from seeds.plans import Plan, Point, Row
 from seeds.predictions import PREDICTIONS
-from seeds.sampling import Call, iterate, plan, sample
+from seeds.sampling import Call, iterate, sample
 from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule
 from seeds.solvers import SOLVERS, Solver
 from seeds.stepper import Stepper
@@ -35,6 +36,7 @@ __all__ = [
     "guide",
     "iterate",
     "plan",
+    "plan_for",
     "sample",
     "threshold",
     "wrap",

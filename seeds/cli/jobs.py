@@ -88,8 +88,8 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     from seeds import runs
     from seeds.denoisers import state
     from seeds.metrics.images import open_images
+    from seeds.planning import plan_for
     from seeds.plans import Plan
-    from seeds.sampling import plan_for
 
     null = given.get("null")
     if null is not None and given.get("guidance", 1.0) == 1:

@@ -25,7 +25,7 @@ def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any
 
     Points, coefficients, model calls and draws; nothing is drawn.
     """
-    from seeds.sampling import plan_for
+    from seeds.planning import plan_for
 
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}

@@ -13,9 +13,9 @@ from seeds.integrals import Eta
 from seeds.laws import mutants, orders
 from seeds.laws.exactness import linear_rows, noise_error, path_error, polynomial_error, still_error
 from seeds.laws.responses import mixture_denoiser, states, unit_scale
+from seeds.planning import plan
 from seeds.plans import CLEAN, Plan
 from seeds.predictions import PREDICTIONS, Prediction
-from seeds.sampling import plan
 from seeds.solvers import SOLVERS, Solver, find_solver
 
 ROUNDING = 1e-12

@@ -6,7 +6,7 @@ docs' tables and the errors of `seeds.plan` all follow from its `Solver`.
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -90,14 +90,14 @@ class Solver:
         """Its measured orders under these options."""
         return self.order(**options) if callable(self.order) else self.order
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raises: ValueError that names an option the solver does not take, and those it does."""
+    def check_options(self, options: Mapping[str, Any], also: Iterable[str] = ()) -> None:
+        """Raises: ValueError that names an option the solver does not take, those it does, and which of these or of `also` is near."""
         for name, value in options.items():
             if name not in self.options:
-                near = near_names(name, self.options)
+                near = near_names(name, [*self.options, *also])
                 hint = f" Did you mean `{near[0]}`?" if near else ""
                 takes = ", ".join(self.options) or "none"
-                raise ValueError(f"`{name}` = {value!r} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
+                raise ValueError(f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
 
     def check_eta(self, eta: Eta) -> None:
         """Raises: ValueError if eta makes noise and the solver solves the ODE."""

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from seeds import sampling
+from seeds import inputs
 from seeds.noise import device as drawing
 
 CUDA, MPS = (pytest.param(kind, marks=pytest.mark.gpu(kind)) for kind in ("cuda", "mps"))
@@ -65,6 +65,6 @@ class Watch(TorchDispatchMode):
 def pretended(monkeypatch):
     """A device that computes nothing, and draws its own noise: torch's "meta". Its tensors have a shape and a dtype only, so that whatever would
     wait for a value, or mixes devices, raises. The front door, which refuses it, lets it pass."""
-    monkeypatch.setattr(sampling, "_device", lambda denoiser, device, given: torch.device(device))
+    monkeypatch.setattr(inputs, "_device", lambda denoiser, device, given: torch.device(device))
     monkeypatch.setattr(drawing, "ABLE", (*drawing.ABLE, "meta"))
     return torch.device("meta")

@@ -9,8 +9,8 @@ from models import SHAPE, mixture, network
 
 import seeds
 from seeds.noise import device as drawing
+from seeds.planning import plan_for
 from seeds.predictions import PREDICTIONS
-from seeds.sampling import plan_for
 from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper, run
 

@@ -15,9 +15,10 @@ FLOOR = {
     "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "metrics": 1,
     "solvers": 2, "preconditioners": 2,
     "denoisers": 3, "exact": 3,
-    "checking": 4, "sampling": 4, "checkpoints": 4, "tuning": 4, "laws": 5,
-    "runs": 5, "integrations": 5, "report": 5, "public": 5,
-    "__init__": 6, "cli": 7, "__main__": 8,
+    "planning": 4, "inputs": 4, "source": 4, "checking": 4, "checkpoints": 4, "tuning": 4,
+    "sampling": 5, "laws": 5,
+    "runs": 6, "integrations": 6, "report": 6, "public": 6,
+    "__init__": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 HOST = {"integrals", "variables", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}

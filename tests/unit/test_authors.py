@@ -15,7 +15,7 @@ from seeds.cli import authors
 from seeds.cli.authors import translate
 from seeds.cli.options import arguments
 from seeds.grids import vp, vp_betas
-from seeds.sampling import plan_for
+from seeds.planning import plan_for
 from seeds.schedules import Rescaled
 from seeds.stepper import run
 

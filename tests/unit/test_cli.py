@@ -20,10 +20,10 @@ from seeds.checkpoints import bundled, load
 from seeds.cli import COMMANDS, commands, main
 from seeds.cli.info import strict
 from seeds.cli.options import arguments
+from seeds.planning import plan_for
 from seeds.plans import Plan
 from seeds.runs import DTYPES, Job, parse_seeds, run
 from seeds.runs.folder import limited
-from seeds.sampling import plan_for
 
 PLAIN = ("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", "3")
 

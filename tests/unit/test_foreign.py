@@ -194,7 +194,7 @@ def test_the_converted_network_answers_as_its_own_forward_pass(small):
 
 def test_levels_between_steps_are_told_the_nearest_and_runs_end_at_steps(small):
     denoiser, steps = load(small[1] / "small.safetensors"), np.sqrt(1 / cosine() - 1)
-    plan = seeds.sampling.plan_for(denoiser, "seeds-2", steps=4)
+    plan = seeds.plan_for(denoiser, "seeds-2", steps=4)
     asked = np.array([row.at.nsr for row in plan.rows])
     assert np.abs(asked[:, None] / steps - 1).min(1).max() < 1e-3
     assert all(torch.isfinite(denoiser(torch.zeros(1, *denoiser.shape), row.at, torch.tensor([2]))).all() for row in plan.rows)

@@ -339,8 +339,8 @@ def test_a_grids_own_options_decide_whether_it_leaves_the_networks_range():
     wrapped = seeds.wrap(lambda x, t: 0 * x, "data", schedule="edm", nsr_range=(0.002, 80.0))
     for options in ({"beta_d": 5.0}, {"epsilon_s": 0.1, "beta_d": 5.0}):
         asked = {"steps": 5, "grid": "vp", **options}
-        assert seeds.sampling.plan_for(wrapped, "seeds-1", **asked) == seeds.plan("seeds-1", schedule="edm", **asked)
-    assert seeds.sampling.plan_for(wrapped, "seeds-1", steps=5, grid="vp", epsilon_s=0.1).start.nsr == 80
+        assert seeds.plan_for(wrapped, "seeds-1", **asked) == seeds.plan("seeds-1", schedule="edm", **asked)
+    assert seeds.plan_for(wrapped, "seeds-1", steps=5, grid="vp", epsilon_s=0.1).start.nsr == 80
 
 
 def test_a_table_that_reaches_snr_0_starts_there():

@@ -1,0 +1,351 @@
+"""Planning: from what is asked for to a `Plan`. Every argument becomes a number here; nothing is drawn."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from seeds import grids, schedules
+from seeds.denoisers import Denoiser, Facts, facts
+from seeds.integrals import Eta, EtaLike
+from seeds.names import lookup, near_names, resolve
+from seeds.plans import Before, Plan, described
+from seeds.predictions import PREDICTIONS, Prediction
+from seeds.schedules import Flow, Schedule
+from seeds.solvers import SOLVERS, Solver, Writer, find_solver
+from seeds.solvers.levels import Levels, Place, Round, lay_out
+
+OWN = "own"
+"""The rounding that a denoiser says of itself."""
+SLIPS = {
+    "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has it in two lines.",
+    "generator": "Noise comes from `seed=` alone, one number for each image; noise of your own is `noise=`.",
+    "guidance": "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...).",
+    "steps": "Say steps=: so many intervals; calls of the model are as many for each as the solver has stages (docs/choose-a-solver.md).",
+    "strength": "Say where to begin: data=..., start=('nsr', 2.0); higher keeps less of the data.",
+}
+SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
+SLIPS |= dict.fromkeys(("num_inference_steps", "num_steps", "nfe"), SLIPS["steps"])
+del SLIPS["steps"]
+"""Arguments of other libraries, and what is said to them here."""
+
+
+def plan(
+    solver: str | Solver,
+    *,
+    steps: int | None = None,
+    schedule: str | Schedule,
+    grid: Any = "karras",
+    sigmas: Any = None,
+    prediction: str = "data",
+    eta: EtaLike | None = None,
+    final: str = "denoise",
+    start: Place = None,
+    stop: Place = None,
+    s_noise: float = 1.0,
+    sd: float | None = None,
+    round_nsr: Round | None = None,
+    stages: str = "known",
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    **options: Any,
+) -> Plan:
+    """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
+
+    Args:
+        solver: a name of `seeds.SOLVERS`, or a `Solver`.
+        steps: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves SNR 0 takes one call.
+        schedule: an instance or a name.
+        grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
+        sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
+        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`; None is 0.5).
+        eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
+        final: "denoise" returns D at the last level; "none" returns the state there.
+        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
+        s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
+        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
+            stay between known levels, and the network rounds inside.
+        stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts them, and the network rounds inside.
+        nsr_min, nsr_max: ends of a named grid, instead of its own.
+        options: of the grid (rho, ...) and of the solver (variant, r, S_churn, ...: `seeds.SOLVERS[name].options`).
+    Returns: a Plan.
+    Raises: ValueError naming the argument, its value and the rule it broke.
+    """
+    return Request(**locals()).plan()
+
+
+def plan_for(
+    denoiser: Denoiser | None,
+    solver: str | Solver = "seeds-3",
+    *,
+    steps: int | None = None,
+    schedule: str | Schedule | None = None,
+    grid: Any = "karras",
+    sigmas: Any = None,
+    prediction: str = "data",
+    eta: EtaLike | None = None,
+    final: str = "denoise",
+    start: Place = None,
+    stop: Place = None,
+    s_noise: float = 1.0,
+    sd: float | None = None,
+    round_nsr: Round | str | None = OWN,
+    stages: str = "known",
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    **options: Any,
+) -> Plan:
+    """The `plan` that `sample` makes for this denoiser: on its own schedule, inside its range of levels, at levels it knows.
+
+        plan = seeds.plan_for(model, "seeds-3", steps=10, grid="uniform_lam")
+        images = seeds.sample(model, model.shape, seed=range(8), plan=plan)
+
+    Args:
+        denoiser: from `seeds.wrap`, `checkpoints.load`, ...; what is read of it is in `Facts`. None knows nothing.
+        schedule: None is the denoiser's own.
+        round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
+        nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
+        solver, steps, grid, sigmas, prediction, eta, final, start, stop, s_noise, sd, stages: as for `plan`.
+        options: of the grid and of the solver, as for `plan`.
+    Returns: a Plan.
+    Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
+    """
+    arguments = locals()
+    known = Facts() if denoiser is None else facts(denoiser)
+    path = known.schedule if schedule is None else schedules.schedule(schedule)
+    if path is None:
+        raise ValueError(
+            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+        )
+    rounding = known.round_nsr if isinstance(round_nsr, str) and round_nsr == OWN else round_nsr
+    del arguments["denoiser"]
+    return Request(**arguments | {"schedule": path, "round_nsr": rounding}).within(known.nsr_range).plan()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked of a plan: the arguments of `plan`, as they are said. `plan` makes the plan."""
+
+    solver: str | Solver
+    steps: int | None
+    schedule: str | Schedule
+    grid: Any
+    sigmas: Any
+    prediction: str
+    eta: EtaLike | None
+    final: str
+    start: Place
+    stop: Place
+    s_noise: float
+    sd: float | None
+    round_nsr: Round | None
+    stages: str
+    nsr_min: float | None
+    nsr_max: float | None
+    options: Mapping[str, Any]
+
+    @cached_property
+    def method(self) -> Solver:
+        return find_solver(self.solver)
+
+    @cached_property
+    def path(self) -> Schedule:
+        return schedules.schedule(self.schedule)
+
+    @cached_property
+    def stochastic(self) -> Eta:
+        return Eta(self.method.eta if self.eta is None else self.eta)
+
+    @cached_property
+    def form(self) -> Prediction:
+        """What is interpolated."""
+        return lookup("prediction", self.prediction, PREDICTIONS)(*([] if self.sd is None else [self.sd]))
+
+    @cached_property
+    def shaping(self) -> dict[str, Any]:
+        """The options of the grid that are given."""
+        ends = {"nsr_min": self.nsr_min, "nsr_max": self.nsr_max}
+        known = grid_options(self.grid) if self.sigmas is None else ()
+        return _given({name: value for name, value in self.options.items() if name in known} | ends)
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """The options of the solver that are given."""
+        return _given({name: value for name, value in self.options.items() if name not in self.shaping})
+
+    @cached_property
+    def times(self) -> tuple[np.ndarray, bool]:
+        """The grid's times without a clean end, and whether it had one."""
+        return _times(self.path, self.grid, self.sigmas, self.steps, self.shaping)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """The levels of the run."""
+        laid = lay_out(self.path, self.times[0], start=self.start, stop=self.stop, round_nsr=self.round_nsr)
+        return replace(laid, free_stages=self.stages == "free")
+
+    def within(self, known: tuple[float, float] | None) -> "Request":
+        """The request with the ends of the levels that a network was trained on, where a named grid would begin or end outside them."""
+        if known is None or not isinstance(self.grid, str) or self.sigmas is not None:
+            return self
+        first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **self.shaping)))
+        low = known[0] if self.nsr_min is None and known[0] > last else self.nsr_min
+        high = known[1] if self.nsr_max is None and known[1] < first else self.nsr_max
+        return replace(self, nsr_min=low, nsr_max=high)
+
+    def plan(self) -> Plan:
+        """The plan. Raises: ValueError naming the argument, its value and the rule it broke."""
+        self._check()
+        levels = self.levels
+        write = Writer(self.method.name, levels, prediction=self.form, s_noise=self.s_noise, final=self._denoises)
+        if levels.points[0].alpha == 0 and len(levels.points) > 1:
+            write.leave_snr_zero(levels.points[1], self.stochastic)
+            levels = levels.after_first()
+        self.method.build(write, levels, prediction=self.form, eta=self.stochastic, **self.own)
+        if write.final:
+            write.denoise()
+        return replace(write.plan(), before=self._before(), about=self.about)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How the plan is made, for people; `Plan.about`."""
+        eta, named = self.stochastic.value, isinstance(self.grid, str)
+        about = {
+            "solver": self.method.name,
+            "options": self.own,
+            "schedule": described(self.path),
+            "prediction": self.form.name,
+            "sd": self.sd,
+            "eta": "a function of lam" if callable(eta) else eta,
+            "grid": {"sigmas": self.sigmas} if self.sigmas is not None else {"name": self.grid, **self.shaping} if named else {"t": self.grid},
+            "steps": self.steps,
+            "start": self.start,
+            "stop": self.stop,
+            "final": "denoise" if self._denoises else "none",
+            "s_noise": self.s_noise,
+            "known levels only": self.round_nsr is not None,
+        }
+        return _given(about)
+
+    @property
+    def _denoises(self) -> bool:
+        return self.final == "denoise" and self.stop is None
+
+    def _before(self) -> Before:
+        """What the whole run does before `start`."""
+        from_snr_0 = None if self.round_nsr is None else _from_snr_0(self.round_nsr)
+        whole = replace(self, start=None, stop=None, round_nsr=from_snr_0)
+        if self.start is None or self.levels.points[0].nsr >= whole.levels.points[0].nsr:
+            return Before()
+        earlier = replace(whole, stop=self.start).plan()
+        return Before(len(earlier.draws), earlier.nfe)
+
+    def _check(self) -> None:
+        self.method.check_eta(self.stochastic)
+        prediction = resolve("prediction", self.prediction, PREDICTIONS)
+        if prediction != "data" and not self.method.interpolates:
+            raise ValueError(
+                f"`prediction` = {prediction!r} means nothing to {self.method.name}, which steps y itself. Leave it out, or use an exponential "
+                "solver."
+            )
+        if self.sd is not None and prediction != "edm_raw":
+            raise ValueError(f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
+        if not (self.s_noise >= 0 and np.isfinite(self.s_noise)):
+            raise ValueError(f"`s_noise` must be a finite number >= 0, but is {self.s_noise}. 1 is exact.")
+        for name, words in (("final", ("denoise", "none")), ("stages", ("known", "free"))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"`{name}` must be {words[0]!r} or {words[1]!r}, but is {getattr(self, name)!r}.")
+        check_options(self.own, self.method, self.grid if self.sigmas is None else None, arguments_of(plan))
+        if self.times[1] and self.final != "denoise":
+            raise ValueError(
+                f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {self.final!r}. Leave the last level out.'
+            )
+
+
+def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, arguments: Iterable[str]) -> None:
+    """Whether keywords that are no argument are options of a solver or of a grid.
+
+    Args:
+        options: by name.
+        solver, grid: whose they must be; where there is no solver, any solver's and any grid's will do.
+        arguments: those of the function that was called, one of which may have been meant.
+    Raises: ValueError that says what others' keywords are called here, or which names are near.
+    """
+    shaping = grid_options(grid) if solver else {name for known in grids.GRIDS for name in grid_options(known)}
+    takes = solver.options if solver else {name for known in SOLVERS.values() for name in known.options}
+    for name, value in options.items():
+        if name in SLIPS:
+            raise ValueError(f"`{name}` is no argument here. {SLIPS[name]}")
+        if name in shaping or name in takes:
+            continue
+        if solver:
+            solver.check_options({name: value}, also=[*arguments, *shaping])
+        near = near_names(name, [*arguments, *takes, *shaping])
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise ValueError(f"`{name}` is no argument here, nor an option of any solver or grid.{hint}")
+
+
+def arguments_of(function: Callable[..., Any]) -> list[str]:
+    """The names that a function may be given by keyword, its further options aside."""
+    return [name for name, it in inspect.signature(function).parameters.items() if it.kind in (it.KEYWORD_ONLY, it.POSITIONAL_OR_KEYWORD)]
+
+
+def grid_options(grid: Any) -> list[str]:
+    """The options of a named grid; levels of one's own have none."""
+    known = arguments_of(lookup("grid", grid, grids.GRIDS)) if isinstance(grid, str) else []
+    return [name for name in known if name not in ("schedule", "steps")]
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _from_snr_0(round_nsr: Round) -> Round:
+    """The rounding with SNR 0 as it is: a part of a run may be counted from there, though the network cannot be asked there."""
+
+    def rounded(nsr: np.ndarray) -> np.ndarray:
+        known, finite = nsr.copy(), np.isfinite(nsr)
+        known[finite] = round_nsr(nsr[finite])
+        return known
+
+    return rounded
+
+
+def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
+    """The grid's times without a clean end, and whether it had one."""
+    if sigmas is not None and not (isinstance(grid, str) and grid == "karras"):
+        raise ValueError("`grid` and `sigmas` both say where to stop: give one of them.")
+    if sigmas is None and isinstance(grid, str):
+        return grids.grid(grid, path, steps, **shaping), False
+    name, given = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
+    levels = _row(name, given)
+    grids.check_falling(name, levels)
+    clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
+    if sigmas is not None and clean and levels[0] <= 1 and isinstance(path, Flow):
+        raise ValueError(
+            f"`sigmas` run from {levels[0]:g} to 0 on a flow schedule: those are its times t, but `sigmas` are sigma / alpha = t / (1 - t), so a run "
+            "would begin half way. Give them as grid=. (If they are sigma / alpha, leave the last 0 out: the final denoise is made anyway.)"
+        )
+    levels = levels[:-1] if clean else levels
+    if clean and len(levels) == 1:
+        if steps not in (None, 0):
+            raise ValueError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
+        return levels if sigmas is None else np.atleast_1d(path.t_of_nsr(levels)), clean
+    if sigmas is not None:
+        levels = np.asarray(path.t_of_nsr(levels))
+    return grids.grid(levels, path, steps, **shaping), clean
+
+
+def _row(name: str, values: Any) -> np.ndarray:
+    """A list, an array or a tensor as a row of float64 numbers."""
+    try:
+        row = np.array(np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64))
+    except (TypeError, ValueError):
+        row = np.zeros(0)
+    if row.ndim != 1 or len(row) < 2:
+        raise ValueError(f"`{name}` must be a row of at least 2 numbers, noisiest first, but is {values!r}.")
+    return row
