@@ -221,7 +221,11 @@ class Request:
             "prediction": self.form.name,
             "sd": self.sd,
             "eta": "a function of lam" if callable(eta) else eta,
-            "grid": {"sigmas": self.sigmas} if self.sigmas is not None else {"name": self.grid, **self.shaping} if named else {"t": self.grid},
+            "grid": {"sigmas": self.sigmas}
+            if self.sigmas is not None
+            else {"name": self.grid, **self.shaping}
+            if named
+            else {"t": self.grid},
             "steps": self.steps,
             "start": self.start,
             "stop": self.stop,
