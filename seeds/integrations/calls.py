@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seeds.planning import plan
 from seeds.plans import CLEAN, SAME, Plan, Point, Row
-from seeds.sampling import plan
 from seeds.schedules import Schedule
 from seeds.solvers import SOLVERS, Solver
 from seeds.solvers.levels import points_at

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from seeds import noise as noises
+from seeds.planning import plan
 from seeds.plans import Plan
-from seeds.sampling import plan
 from seeds.stepper import Noise, Stepper
 
 NoiseSampler = Callable[[Any, Any], Tensor]
