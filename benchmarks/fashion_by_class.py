@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.quality import by_class
 from seeds import checkpoints
-from seeds.metrics.images import to_uint8
+from seeds.images import to_uint8
 
 
 class ByClass:

@@ -17,9 +17,9 @@ import scipy.linalg
 import torch
 
 from seeds.distributed import Group
+from seeds.images import open_images
 from seeds.metrics.features import from_callable
 from seeds.metrics.frechet import frechet_distance, frechet_estimate
-from seeds.metrics.images import open_images
 from seeds.metrics.moments import moments_of
 from seeds.metrics.together import collected
 

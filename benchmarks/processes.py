@@ -77,20 +77,20 @@ def record(out: Path) -> dict:
     """The record of a run, in its folder or its archive."""
     if out.is_dir():
         return json.loads((out / "run.json").read_text())
-    from seeds.runs import archive
+    from seeds.runs import packing
 
-    return archive.record(out)
+    return packing.record(out)
 
 
 def digest(out: Path) -> str:
     """SHA-256 over the images, as they are now and not as the record says; of an archive over its members but run.json."""
-    from seeds.runs import files
+    from seeds import storage
 
     if out.is_dir():
-        return files.digest(out, [path.relative_to(out).as_posix() for path in out.rglob("[0-9]*.png")])
+        return storage.digest(out, [path.relative_to(out).as_posix() for path in out.rglob("[0-9]*.png")])
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(out) as file:
         file.extractall(folder)
-        return files.digest(Path(folder), [name for name in file.namelist() if not name.startswith("run.json")])
+        return storage.digest(Path(folder), [name for name in file.namelist() if not name.startswith("run.json")])
 
 
 # One process against two ------------------------------------------------------------------------------------------------------------------------

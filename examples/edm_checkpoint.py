@@ -5,12 +5,11 @@ python examples/edm_checkpoint.py cifar10-vp.safetensors --steps 30 --count 16 -
 """
 
 import argparse
-
-import numpy as np
-from PIL import Image
+from pathlib import Path
 
 import seeds
 from seeds import checkpoints
+from seeds.images import grid, png, to_uint8
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("model")
@@ -36,7 +35,5 @@ images = seeds.sample(
     nsr_max=80,
     progress=True,
 )
-pixels = np.clip(images.cpu().numpy() * 127.5 + 128, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-row = np.concatenate(list(pixels), axis=1)
-Image.fromarray(row.squeeze(-1) if row.shape[-1] == 1 else row).save(args.out)
+Path(args.out).write_bytes(png(grid(to_uint8(images), columns=args.count)))
 print(f"{len(images)} images in {args.out}")

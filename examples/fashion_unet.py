@@ -4,12 +4,11 @@ python examples/fashion_unet.py --classes 1,5,7,8 --each 8 --guidance 2 --steps 
 """
 
 import argparse
-
-import numpy as np
-from PIL import Image
+from pathlib import Path
 
 import seeds
 from seeds import checkpoints
+from seeds.images import grid, png, to_uint8
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument(
@@ -33,8 +32,5 @@ images = seeds.sample(
     steps=args.steps,
     progress=True,
 )
-pixels = np.clip(images.cpu().numpy() * 127.5 + 128, 0, 255).astype(np.uint8)
-rows, (_, height, width) = len(labels) // args.each, network.shape
-grid = pixels.reshape(rows, args.each, height, width).swapaxes(1, 2).reshape(rows * height, args.each * width)
-Image.fromarray(grid).save(args.out)
+Path(args.out).write_bytes(png(grid(to_uint8(images), columns=args.each)))
 print(f"{len(images)} images in {args.out}")

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from seeds.errors import SeedsError
+
 T = TypeVar("T")
 LOOK = 0.05
 """Seconds between two looks at the others, while waiting."""
@@ -21,7 +23,7 @@ PATIENCE = timedelta(days=7)
 """How long a process waits for the others. One that died is noticed by its elastic agent, which ends or restarts all of them."""
 
 
-class LeaderError(RuntimeError):
+class LeaderError(SeedsError, RuntimeError):
     """Rank 0 failed; it says why."""
 
 

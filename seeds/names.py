@@ -1,7 +1,7 @@
 """Names of solvers, schedules, grids and predictions: the registry's own, the usual other ones, and what to say of the rest."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -71,6 +71,12 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
 def near_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of the known names that are spelt nearly like this one, the nearest first."""
     return difflib.get_close_matches(name, list(known), n=3)
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names for a sentence: the first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _explained(kind: str, said: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,3 +187,14 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor_bytes(tensor.detach().cpu()))
     return digest.hexdigest()
+
+
+def sums(folder: Path, names: Iterable[str]) -> bytes:
+    """The lines that `sha256sum` prints for these files, in the order of their names."""
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
+    return "".join(f"{value}  {name}\n" for name, value in hashes.items()).encode()
+
+
+def digest(folder: Path, names: Iterable[str]) -> str:
+    """SHA-256 over `sums`."""
+    return hashlib.sha256(sums(folder, names)).hexdigest()

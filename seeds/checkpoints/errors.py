@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from seeds.errors import SeedsError
+
 _MOST_OF_A_VALUE, _MOST_OF_A_REASON = 100, 300  # characters
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SeedsError, ValueError):
     """A weight file is damaged, hostile, of another kind, or not what was asked for. Nothing of it was run; the message says what to do."""
 
 

@@ -10,6 +10,7 @@ import click
 import seeds
 from seeds.cli.session import Session
 from seeds.distributed import LeaderError, joined
+from seeds.errors import SeedsError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -106,7 +107,9 @@ def _is_ours(error: Exception) -> bool:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
-    if _is(error, "seeds.checkpoints.CheckpointError") or isinstance(error, FloatingPointError):
+    if isinstance(error, SeedsError):
+        return str(error), error.exit_code
+    if isinstance(error, FloatingPointError):
         return str(error), FAILURE
     if isinstance(error, ValueError) and _is_ours(error):
         return str(error), USAGE

@@ -144,13 +144,13 @@ def repeat(session: Session, out: Path, number: int) -> None:
     """Measures a row again, by the arguments its study was started with, and says whether the numbers are the same."""
     from seeds import runs
     from seeds.runs import curves as studies
-    from seeds.runs import files
     from seeds.runs.folder import limited
+    from seeds.runs.records import read_record
 
     path = out / studies.RECORD
     if not path.exists():
         raise ValueError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
-    record = files.record(path, path.read_bytes(), "study")
+    record = read_record(path, path.read_bytes(), "study")
     if not number < len(record["rows"]):
         raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(record['rows']) - 1}.")
     with curves.make_context("curves", record["arguments"][1:], parent=click.get_current_context().parent) as context:
@@ -206,7 +206,7 @@ def _leaves(estimate: dict[str, Any] | None) -> Iterator[Any]:
 
 def _study(session: Session, given: dict[str, Any]) -> studies.Study:
     from seeds import runs
-    from seeds.metrics.images import open_images
+    from seeds.images import open_images
     from seeds.runs import curves as studies
 
     own = ("model", "lines", "nfe", "ranges", "features", "sha256", "reference", "baselines", "batch", "units", "splits", "shown", "device")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from seeds.distributed import Group
+    from seeds.images import Piece
     from seeds.metrics.estimate import Estimate
     from seeds.metrics.features import Extractor
-    from seeds.metrics.images import Piece
     from seeds.metrics.references import Statistics
     from seeds.metrics.together import Rows
     from seeds.runs import Job
@@ -215,7 +215,7 @@ class _Source:
 
     @classmethod
     def files(cls, images: Path, num: int | None, batch: int, seeds: Sequence[int] | None = None) -> _Source:
-        from seeds.metrics.images import open_images
+        from seeds.images import open_images
         from seeds.runs import show_seeds
 
         found = open_images(images, seeds)

@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from seeds.cli.session import Session
-from seeds.metrics.checks import MetricError
 
 
 class Command(click.Command):
-    """A command that prints any UserWarning as a sentence, and ends with a MetricError as one, exit status 1."""
+    """A command that prints any UserWarning as a sentence."""
 
     def invoke(self, context: click.Context) -> Any:
         session = context.obj or Session()
@@ -26,10 +25,7 @@ class Command(click.Command):
                 with suppress(OSError):
                     click.echo(f"Warning: {text}", err=True)
 
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", UserWarning)
-                warnings.showwarning = say
-                return super().invoke(context)
-        except MetricError as error:
-            raise click.ClickException(str(error)) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = say
+            return super().invoke(context)

@@ -1,11 +1,11 @@
 """The one error of `seeds.metrics`, and the checks that every metric makes of its arrays."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from seeds.errors import SeedsError
 
-class MetricError(ValueError):
+
+class MetricError(SeedsError, ValueError):
     """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
 
 
@@ -53,12 +53,6 @@ def kind_of(given) -> str:
     sparse = isinstance(given, torch.Tensor) and given.layout != torch.strided
     of = given.layout if sparse else getattr(given, "dtype", None)
     return type(given).__name__ + (f" of {of}" if of is not None else "")
-
-
-def some(names: Sequence[str], most: int = 4) -> str:
-    """Names for a sentence: the first few, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seeds.metrics.archives import arrays
-from seeds.metrics.checks import MetricError, as_features, as_gaussian, some
+from seeds.images.archives import arrays
+from seeds.metrics.checks import MetricError, as_features, as_gaussian
 from seeds.metrics.features import Recipe
 from seeds.metrics.moments import Moments
+from seeds.names import some
 from seeds.storage import replacing
 
 _FORMAT = 1

@@ -19,21 +19,21 @@ import numpy as np
 import torch
 
 from seeds.distributed import Group
+from seeds.images import ImageSet, Piece, fingerprint, png
 from seeds.metrics.checks import check_splits, check_units
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.features import Extractor
 from seeds.metrics.frechet import frechet_estimate
-from seeds.metrics.images import ImageSet, Piece
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import Statistics, check_comparable
 from seeds.metrics.together import collected
-from seeds.runs import files
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import DONE, environment, limited
 from seeds.runs.job import Job
-from seeds.runs.pixels import Tally
 from seeds.runs.progress import Progress
+from seeds.runs.records import json_bytes, read_record
 from seeds.runs.seed_text import show_seeds
+from seeds.runs.tally import Tally
 from seeds.storage import atomic, sweep
 
 RECORD = "curves.json"
@@ -183,7 +183,7 @@ def run_study(
     check_comparable(study.extractor.recipe, len(study.statistics.mu), study.statistics)  # before anything is drawn
 
     def prepare() -> str:
-        before = files.record(path, path.read_bytes(), "study") if path.exists() else None
+        before = read_record(path, path.read_bytes(), "study") if path.exists() else None
         if before is not None and not resume:
             raise ValueError(f"{out} holds a study ({before['status']}). Complete it with --resume, or choose another folder.")
         if before is None and (foreign := list(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))))):
@@ -212,7 +212,7 @@ def run_study(
         else:
             sweep(out)
             record = before | ({"title": title} if title else {})
-        atomic(path, files.json_bytes(record))
+        atomic(path, json_bytes(record))
         return json.dumps(record)
 
     record = json.loads(group.once(prepare))
@@ -222,7 +222,7 @@ def run_study(
     missing = [name for name in study.baselines if name not in [found["name"] for found in record["baselines"]]]
 
     def keep() -> str:
-        atomic(path, files.json_bytes(record))
+        atomic(path, json_bytes(record))
         after_row(record)
         return ""
 
@@ -231,7 +231,7 @@ def run_study(
         for name in missing:
             images = study.baselines[name]
             found = _measured(study, ((piece.first, *_judged(study, piece)) for piece in images.pieces(1000, owns=group.owns)), group)
-            sha256 = files.fingerprint(images) if group.first else ""
+            sha256 = fingerprint(images) if group.first else ""
             record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **found})
             group.once(keep)
         calls, images = (sum(own) for own in zip((0, 0), *(study.rows[k].work(group) for k in todo), strict=True))
@@ -386,11 +386,16 @@ class Cache:
 
     def write(self, number: int, judged: Judged) -> None:
         arrays = {name: np.asarray(value) for name, value in judged._asdict().items() if value is not None}
-        atomic(self._path(number), files.npz_bytes(arrays))
+
+        def save(part: Path) -> None:
+            with part.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+
+        atomic(self._path(number), save)
 
     def write_picture(self, images: np.ndarray) -> None:
         """Images (B, H, W, C) side by side."""
-        atomic(self.picture, files.png(np.concatenate(list(images), axis=1)))
+        atomic(self.picture, png(np.concatenate(list(images), axis=1)))
 
     def clear(self) -> None:
         """The row is done."""
@@ -422,7 +427,7 @@ def _check_same(before: dict[str, Any], facts: dict[str, Any], networks: dict[st
 def _check_baselines(before: dict[str, Any], study: Study, out: Path) -> None:
     for found in before["baselines"]:
         images = study.baselines[found["name"]]
-        if found.get("sha256", now := files.fingerprint(images)) != now:
+        if found.get("sha256", now := fingerprint(images)) != now:
             raise ValueError(
                 f"{out} holds another study: {images.path} had other files when it was measured as the baseline {found['name']!r}. Bring them back, or "
                 "choose another folder."

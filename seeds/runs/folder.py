@@ -17,12 +17,14 @@ import numpy as np
 import torch
 
 from seeds.distributed import Group
-from seeds.runs import archive, files
+from seeds.images import grid, png, read_png, whole_png
+from seeds.runs import packing
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.job import Job
-from seeds.runs.pixels import Tally
 from seeds.runs.progress import Progress
-from seeds.storage import atomic, create, sweep, there
+from seeds.runs.records import json_bytes, name_of, read_record
+from seeds.runs.tally import Tally
+from seeds.storage import atomic, create, digest, sums, sweep, there
 
 RECORD = "run.json"
 GRID = "grid.png"
@@ -97,7 +99,7 @@ def run(
 
 def _root(out: Path) -> Path:
     """The folder that is drawn into: `out`, or the one that an archive is made from."""
-    return out.with_name(out.name + ".parts") if out.suffix.lower() in archive.KINDS else out
+    return out.with_name(out.name + ".parts") if out.suffix.lower() in packing.KINDS else out
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,9 @@ class _Run:
         """The record of a run that has begun, or is done. Raises: as `run`, if it may not begin."""
         folder, out = self.folder, self.out
         if folder.root.is_file():
-            raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(archive.KINDS)}.")
+            raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(packing.KINDS)}.")
         made = self.packed and there(out)
-        before = archive.record(out) if made else folder.read()
+        before = packing.record(out) if made else folder.read()
         if made and not self.resume:
             raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
         recorded = before["job"].get("threads") if before is not None and (self.resume or self.parts > 1) else None
@@ -164,7 +166,7 @@ class _Run:
             return self.prepare()  # another process was faster
         if self.packed and self.out.exists() and not made:  # the other shards have closed the run meanwhile
             folder.remove()
-            ended = archive.record(self.out)
+            ended = packing.record(self.out)
             folder.check_same(ended, facts)
             return ended
         return record
@@ -184,7 +186,7 @@ class _Run:
         try:
             ended = ended | {"status": DONE, "files": folder.digest()}
             if self.packed:
-                archive.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended, ended.get("labels"))
+                packing.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended, ended.get("labels"))
                 folder.remove()
             else:
                 folder.mend(again=True)
@@ -193,7 +195,7 @@ class _Run:
         except OSError:
             if not (self.packed and out.exists()):
                 raise
-            ended = archive.record(out) | {"drawn": ended["drawn"]}  # another shard has closed it meanwhile
+            ended = packing.record(out) | {"drawn": ended["drawn"]}  # another shard has closed it meanwhile
             folder.remove()
         return ended
 
@@ -206,11 +208,11 @@ class Folder:
 
     def path(self, seed: int) -> Path:
         """The file of a seed."""
-        return self.root / files.name_of(seed, self.subdirs)
+        return self.root / name_of(seed, self.subdirs)
 
     def missing(self, units: Sequence[Sequence[int]], checked: bool = False) -> list[Sequence[int]]:
         """The units of which a file is not there yet; with `checked`, also those of which one is damaged."""
-        good = files.whole if checked else there
+        good = whole_png if checked else there
         return [unit for unit in units if not all(good(self.path(seed)) for seed in unit)]
 
     def awaited(self, units: Sequence[Sequence[int]], seconds: float) -> list[Sequence[int]]:
@@ -228,29 +230,29 @@ class Folder:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return files.record(path, data)
+        return read_record(path, data)
 
     def begin(self, record: dict[str, Any]) -> bool:
         """Writes run.json where there is none; False if another process did so first."""
-        return create(self.root / RECORD, files.json_bytes(record))
+        return create(self.root / RECORD, json_bytes(record))
 
     def write(self, record: dict[str, Any]) -> None:
-        atomic(self.root / RECORD, files.json_bytes(record))
+        atomic(self.root / RECORD, json_bytes(record))
 
     @property
     def names(self) -> list[str]:
         """The paths of all images from the folder."""
-        return [files.name_of(seed, self.subdirs) for seed in self.job.seeds]
+        return [name_of(seed, self.subdirs) for seed in self.job.seeds]
 
     def mend(self, again: bool = False) -> None:
         """Makes of the images what lies beside them: grid.png and SHA256SUMS, where they are lost or broken, or `again`."""
-        if again or not files.whole(self.root / GRID):
-            atomic(self.root / GRID, files.grid([self.path(seed) for seed in self.job.seeds[:IN_GRID]]))
+        if again or not whole_png(self.root / GRID):
+            atomic(self.root / GRID, png(grid([read_png(self.path(seed)) for seed in self.job.seeds[:IN_GRID]])))
         if again or not (self.root / SUMS).exists():
-            atomic(self.root / SUMS, files.sums(self.root, self.names))
+            atomic(self.root / SUMS, sums(self.root, self.names))
 
     def digest(self) -> dict[str, Any]:
-        return {"count": len(self.job.seeds), "sha256": files.digest(self.root, self.names)}
+        return {"count": len(self.job.seeds), "sha256": digest(self.root, self.names)}
 
     def holds(self, recorded: dict[str, Any] | None) -> bool:
         """Whether all files are there, and are those of which `digest` was recorded."""
@@ -264,7 +266,7 @@ class Folder:
             before = b""
         which = f" ({SUMS}, which would tell which, is not that of the record)"
         if recorded is not None and hashlib.sha256(before).hexdigest() == recorded["sha256"]:
-            now = files.sums(self.root, self.names)
+            now = sums(self.root, self.names)
             names = [line.partition("  ")[2] for line in now.decode().splitlines() if line not in set(before.decode().splitlines())]
             which = f": {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''} ({len(names)} of {len(self.names)})"
         return (
@@ -326,7 +328,7 @@ def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress
 
 def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:
     for seed, image in zip(unit, images, strict=True):
-        atomic(folder.path(seed), files.png(image))
+        atomic(folder.path(seed), png(image))
 
 
 def environment(device: str) -> dict[str, str]:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Changed, ask, guide
-from seeds.metrics.images import ImageSet, Piece
+from seeds.images import ImageSet, Piece, fingerprint
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
-from seeds.runs.files import fingerprint
+from seeds.runs.decoding import Pixels
 from seeds.runs.identity import Identity
-from seeds.runs.pixels import Pixels, Tally
 from seeds.runs.seed_text import check_distinct, show_seeds
+from seeds.runs.tally import Tally
 from seeds.sampling import sample
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32, "fp16": torch.float32}

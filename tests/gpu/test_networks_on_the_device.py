@@ -106,7 +106,7 @@ DRAW = ("sample", "--seeds", "0-3", "--solver", "seeds-1", "--steps", "2")
 
 
 def pixels(out):
-    from seeds.metrics.images import open_images
+    from seeds.images import open_images
 
     return torch.cat([torch.from_numpy(piece.images) for piece in open_images(Path(out)).pieces(64)]).int()
 

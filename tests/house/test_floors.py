@@ -9,18 +9,18 @@ import seeds
 
 ROOT = Path(seeds.__file__).parent
 FLOOR = {
-    "names": -1,
+    "names": -1, "errors": -1,
     "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "variables": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
     "modules": 0,
-    "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "metrics": 1,
-    "solvers": 2, "preconditioners": 2,
+    "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "images": 1,
+    "solvers": 2, "preconditioners": 2, "metrics": 2,
     "denoisers": 3, "exact": 3,
     "planning": 4, "inputs": 4, "source": 4, "checking": 4, "checkpoints": 4, "tuning": 4,
     "sampling": 5, "laws": 5,
     "runs": 6, "integrations": 6, "report": 6, "public": 6,
     "__init__": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
-HOST = {"integrals", "variables", "schedules", "names", "tableaus", "plans", "grids", "predictions", "solvers"}
+HOST = {"integrals", "variables", "schedules", "names", "errors", "tableaus", "plans", "grids", "predictions", "solvers"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -25,7 +25,7 @@ from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
 from seeds.distributed import Group
-from seeds.metrics.images import ImageSet
+from seeds.images import ImageSet
 from seeds.metrics.references import load_statistics
 from seeds.runs import Identity, Job
 from seeds.runs.curves import measure

@@ -18,11 +18,12 @@ from toy import Toy
 
 import seeds
 from seeds.distributed import Group
-from seeds.metrics.images import to_uint8
+from seeds.images import read_png, to_uint8
 from seeds.noise import uniform_labels
 from seeds.plans import Plan
-from seeds.runs import Identity, Job, archive, files, parse_seeds, run, show_seeds
+from seeds.runs import Identity, Job, packing, parse_seeds, run, show_seeds
 from seeds.runs.folder import Folder
+from seeds.runs.records import name_of
 
 PLAN = seeds.plan("seeds-2", steps=2, schedule="edm")
 UNASKED = Identity("", ())
@@ -78,8 +79,8 @@ def test_bad_seeds_are_refused(text, words):
 
 
 def test_files_are_named_by_their_seed():
-    assert [files.name_of(seed, False) for seed in (42, 1234567)] == ["000042.png", "1234567.png"]
-    assert files.name_of(51234, True) == "051000/051234.png"
+    assert [name_of(seed, False) for seed in (42, 1234567)] == ["000042.png", "1234567.png"]
+    assert name_of(51234, True) == "051000/051234.png"
 
 
 def test_pixels_are_clipped_and_truncated():
@@ -95,7 +96,7 @@ def test_the_files_hold_the_samples(tmp_path):
         x = seeds.sample(Toy(), Toy.shape, seed=part, plan=PLAN)
         for seed, image in zip(part, x, strict=True):
             wanted = np.clip(image[0].numpy() * 127.5 + 128, 0, 255).astype(np.uint8)
-            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / files.name_of(seed, True))), wanted)
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name_of(seed, True))), wanted)
     assert np.asarray(Image.open(tmp_path / "grid.png")).shape == (
         59 * 2 * 6,
         59 * 3 * 5,
@@ -480,11 +481,11 @@ def test_two_that_write_an_archive_at_once_leave_a_whole_one(tmp_path, monkeypat
     def interrupted(file, *given):
         if not inner:
             inner.append(True)
-            archive.pack(out, paths, (3, 8, 9, 1041, 5), {"b": "other"})
+            packing.pack(out, paths, (3, 8, 9, 1041, 5), {"b": "other"})
         return usual(file, *given)
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", interrupted)
-    archive.pack(out, paths, (3, 8, 9, 1041, 5), {"a": "one"})
+    packing.pack(out, paths, (3, 8, 9, 1041, 5), {"a": "one"})
     with zipfile.ZipFile(out) as file:
         assert file.testzip() is None
         assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # the same bytes, whenever
@@ -495,7 +496,7 @@ def test_two_that_write_an_archive_at_once_leave_a_whole_one(tmp_path, monkeypat
 @pytest.mark.parametrize("model", [Toy(), Toy(shape=(3, 4, 4))], ids=["grey", "colour"])
 def test_an_archive_holds_the_files_in_the_order_of_the_seeds(tmp_path, model):
     draw(tmp_path / "folder", model)
-    names = [files.name_of(seed, False) for seed in (3, 8, 9, 1041, 5)]
+    names = [name_of(seed, False) for seed in (3, 8, 9, 1041, 5)]
     zipped, array = tmp_path / "a.zip", tmp_path / "a.npz"
     assert draw(zipped, model)["status"] == draw(array, model, subdirs=True)["status"] == "done"
     with zipfile.ZipFile(zipped) as file:
@@ -506,7 +507,7 @@ def test_an_archive_holds_the_files_in_the_order_of_the_seeds(tmp_path, model):
         assert file["seeds"].tolist() == [3, 8, 9, 1041, 5] and file["arr_0"].dtype == np.uint8
         for name, image in zip(names, file["arr_0"], strict=True):
             assert image.shape == (*model.shape[1:], model.shape[0])
-            np.testing.assert_array_equal(image, files.read(tmp_path / "folder" / name))
+            np.testing.assert_array_equal(image, read_png(tmp_path / "folder" / name))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "a.zip", "folder"]
 
 

@@ -1,6 +1,7 @@
 """Readers of image sets: a folder, a zip, an npz of `arr_0`, an IDX file. uint8 in, uint8 out, nothing resized, one clear error each."""
 
 import gzip
+import hashlib
 import io
 import math
 import os
@@ -17,12 +18,17 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
-from seeds.metrics.archives import DEFLATE, arrays, check_size, member, read_header
-from seeds.metrics.checks import MetricError, some
-from seeds.storage import special
+from seeds.errors import SeedsError
+from seeds.images.archives import DEFLATE, arrays, check_size, member, read_header
+from seeds.names import some
+from seeds.storage import digest, special
+
+
+class ImageError(SeedsError, ValueError):
+    """Images cannot be read: the sentence names the file, what is wrong with it, and the way out."""
+
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
@@ -63,12 +69,12 @@ class ImageSet:
     def pieces(self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True) -> Iterator[Piece]:
         """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at, and the first image.
 
-        Raises: MetricError for num beyond the set, images of different shapes, a file that cannot be read, or fewer images than there were;
+        Raises: ImageError for num beyond the set, images of different shapes, a file that cannot be read, or fewer images than there were;
             the file is named.
         """
         wanted = self.count if num is None else num
         if not 1 <= wanted <= self.count or size < 1:
-            raise MetricError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
+            raise ImageError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
         batch: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
         i = -1
@@ -78,7 +84,7 @@ class ImageSet:
                 image = load()
                 shape = shape or image.shape
                 if image.shape != shape:
-                    raise MetricError(f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first.")
+                    raise ImageError(f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first.")
             if own:
                 batch.append(image)
             if i + 1 == wanted or (i + 1) % size == 0:
@@ -88,7 +94,7 @@ class ImageSet:
             if i + 1 == wanted < self.count:
                 return
         if i + 1 < wanted:
-            raise MetricError(f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again.")
+            raise ImageError(f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again.")
 
 
 def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSet:
@@ -102,7 +108,7 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     Args:
         seeds: the images of these seeds only, in this order: files named by their seed (000042.png), or an npz that says its `seeds`, which
             must hold them in this order.
-    Raises: MetricError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing, or
+    Raises: ImageError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing, or
         there are two of one seed.
     """
     path = Path(path)
@@ -113,26 +119,21 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     if head[:2] == b"PK":
         return _zip(path, seeds)
     if seeds is not None:
-        raise MetricError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
+        raise ImageError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
     if head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
         return _idx(path)
-    raise MetricError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
+    raise ImageError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
 
 
-DATA_RANGE = (-1.0, 1.0)
-"""The range of the data's values where nothing else is said."""
-
-
-def to_uint8(x: torch.Tensor, data_range: tuple[float, float] = DATA_RANGE) -> np.ndarray:
-    """Images (B, C, H, W) as uint8 (B, H, W, C): 255 (x - low) / (high - low) + 1/2, clipped and truncated; of [-1, 1], 127.5 x + 128.
-
-    Raises: FloatingPointError for NaN.
-    """
-    low, high = data_range
-    scale = 255 / (high - low)
-    if (bad := x.isnan().flatten(1).any(dim=1)).any():
-        raise FloatingPointError(f"Image {int(bad.int().argmax())} of {len(x)} holds NaN, which is no colour. Look at what made it.")
-    return (x * scale + (0.5 - low * scale)).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+def fingerprint(images: ImageSet) -> str:
+    """SHA-256 of the file that holds a set of images; of a folder, `storage.digest` over its images."""
+    if images.path.is_dir():
+        return digest(images.path, images.files)
+    total = hashlib.sha256()
+    with images.path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            total.update(block)
+    return total.hexdigest()
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -197,11 +198,11 @@ def _by_seed(path: Path, held: Iterable[tuple[int, Place]], seeds: Sequence[int]
     wanted, found = set(seeds), dict[int, Place]()
     for seed, place in held:
         if seed in wanted and seed in found:
-            raise MetricError(f"{path} holds two images of seed {seed}: {found[seed]} and {place}. Give the images of one run.")
+            raise ImageError(f"{path} holds two images of seed {seed}: {found[seed]} and {place}. Give the images of one run.")
         found[seed] = place
     missing = [seed for seed in seeds if seed not in found]
     if missing:
-        raise MetricError(
+        raise ImageError(
             f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
         )
     return [found[seed] for seed in seeds]
@@ -209,7 +210,7 @@ def _by_seed(path: Path, held: Iterable[tuple[int, Place]], seeds: Sequence[int]
 
 def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
     if "arr_0.npy" not in members:
-        raise MetricError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
+        raise ImageError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
 
     with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
         header = read_header(file)
@@ -236,14 +237,14 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
 def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) -> list[int]:
     """Where in an npz the seeds' images are."""
     if "seeds.npy" not in members:
-        raise MetricError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
+        raise ImageError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
     with _reading(path), zipfile.ZipFile(path) as archive:
         held = arrays(archive, {"seeds"})["seeds"].ravel().tolist()
     if len(held) != count:
-        raise MetricError(f"{path} holds {len(held)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
+        raise ImageError(f"{path} holds {len(held)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
     places = _by_seed(path, ((seed, place) for place, seed in enumerate(held)), seeds)
     if places != sorted(places):
-        raise MetricError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
+        raise ImageError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
     return places
 
 
@@ -336,7 +337,7 @@ def _order(name: str) -> tuple[str, str]:
 
 def _filled(images: ImageSet) -> ImageSet:
     if not images.count:
-        raise MetricError(f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty.")
+        raise ImageError(f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty.")
     return images
 
 
@@ -348,7 +349,7 @@ def _reading(what: str | Path):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except FileNotFoundError:
-        raise MetricError(f"{what} does not exist.") from None
+        raise ImageError(f"{what} does not exist.") from None
     except (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = str(error).rstrip(".") or type(error).__name__
-        raise MetricError(f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed.") from error
+        raise ImageError(f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed.") from error

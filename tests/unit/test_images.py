@@ -13,8 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seeds.metrics.checks import MetricError
-from seeds.metrics.images import ImageSet, open_images, to_uint8
+from seeds.images import ImageError, ImageSet, open_images, to_uint8
 
 GREY = np.random.default_rng(0).integers(0, 256, (7, 6, 5), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (7, 6, 5, 3), np.uint8)
@@ -85,7 +84,7 @@ def test_nan_is_no_colour():
 
 
 def refused(path, match, num=None):
-    with pytest.raises(MetricError, match=match) as caught:
+    with pytest.raises(ImageError, match=match) as caught:
         list(open_images(path).batches(2, num))
     assert "\n" not in str(caught.value)
 
@@ -192,7 +191,7 @@ def test_two_images_of_one_seed_are_refused_where_it_is_asked_for(tmp_path, kind
     write_named(
         tmp_path / kind, {f"{run}/{i:06d}.png": png(RGB[i]) for run, seeds in (("a", (0, 1, 2)), ("b", (1, 3))) for i in seeds}, kind
     )
-    with pytest.raises(MetricError, match=r"holds two images of seed 1: a/000001.png and b/000001.png. Give the images of one run"):
+    with pytest.raises(ImageError, match=r"holds two images of seed 1: a/000001.png and b/000001.png. Give the images of one run"):
         open_images(tmp_path / kind, range(3))
     assert np.array_equal(np.concatenate(list(open_images(tmp_path / kind, [3, 0]).batches())), RGB[[3, 0]])
 
@@ -206,7 +205,7 @@ def test_an_npz_holds_its_seeds_once_and_in_the_order_asked_for(tmp_path):
         ([5, 8], "holds two images of seed 8: 2 and 3"),
         ([5, 9], "holds no image of 1 of 2 `seeds`; the first is 9"),
     ):
-        with pytest.raises(MetricError, match=match):
+        with pytest.raises(ImageError, match=match):
             open_images(path, seeds)
 
 
@@ -214,7 +213,7 @@ def test_an_npz_holds_its_seeds_once_and_in_the_order_asked_for(tmp_path):
 def test_an_npz_of_more_or_fewer_seeds_than_images_is_refused_where_seeds_are_asked_for(tmp_path, seeds):
     path = tmp_path / "a.npz"
     np.savez(path, arr_0=RGB, seeds=seeds)
-    with pytest.raises(MetricError, match=f"a.npz holds {len(seeds)} `seeds` of 7 images in `arr_0`, so which is whose is unknown"):
+    with pytest.raises(ImageError, match=f"a.npz holds {len(seeds)} `seeds` of 7 images in `arr_0`, so which is whose is unknown"):
         open_images(path, [1, 2])
     assert open_images(path).count == 7
 
@@ -223,7 +222,7 @@ def test_an_npz_of_more_or_fewer_seeds_than_images_is_refused_where_seeds_are_as
 def test_a_set_that_ends_early_loses_no_batch_silently(tmp_path, held):
     images = ImageSet(tmp_path, 5, lambda: ((str(i), lambda: RGB[0]) for i in range(held)))
     for num in (None, 5):
-        with pytest.raises(MetricError, match=f"ended after {held} of 5 images"):
+        with pytest.raises(ImageError, match=f"ended after {held} of 5 images"):
             list(images.batches(2, num))
 
 
@@ -411,7 +410,7 @@ def test_a_mixed_set_is_refused_by_any_number_of_processes(tmp_path, processes):
     path = write_folder(tmp_path / "mixed", np.repeat(RGB, 2, axis=0)[:12])
     for i in (2, 3, 6, 7, 10, 11):  # every second pair, so that each of two processes sees one shape only
         (path / f"{i // 3:06d}" / f"{i:06d}.png").write_bytes(png(GREY[0]))
-    with pytest.raises(MetricError, match=r"00000[26].png has shape \(6, 5, 1\) .* the first image \(6, 5, 3\)"):
+    with pytest.raises(ImageError, match=r"00000[26].png has shape \(6, 5, 1\) .* the first image \(6, 5, 3\)"):
         for rank in range(processes):
             list(open_images(path).pieces(2, owns=lambda number, rank=rank: number % processes == rank))
 

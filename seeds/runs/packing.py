@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from seeds.runs import files
+from seeds.images import read_png
+from seeds.runs.records import json_bytes, read_record
 from seeds.storage import atomic
 
 KINDS = (".zip", ".npz")
@@ -31,17 +32,17 @@ def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[s
             if out.suffix.lower() == ".zip":
                 for path in images:
                     file.writestr(_entry(path.name), path.read_bytes())
-                file.writestr(_entry(RECORD), files.json_bytes(record))
+                file.writestr(_entry(RECORD), json_bytes(record))
             else:
                 with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
-                    first = files.read(images[0])
+                    first = read_png(images[0])
                     _header(array, (len(images), *first.shape), "|u1")
                     for path in images:
-                        array.write(files.read(path).tobytes())
+                        array.write(read_png(path).tobytes())
                 if labels is not None:
                     file.writestr(_entry("arr_1.npy"), _npy(np.array(labels, "<i8")))
                 file.writestr(_entry("seeds.npy"), _npy(np.array(seeds, "<u8")))
-                file.writestr(_entry(f"{RECORD}.npy"), _npy(np.array(files.json_bytes(record).decode())))
+                file.writestr(_entry(f"{RECORD}.npy"), _npy(np.array(json_bytes(record).decode())))
 
     atomic(out, write)
 
@@ -56,7 +57,7 @@ def record(path: Path) -> dict[str, Any]:
                 data = file.read(RECORD)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise ValueError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
-    return files.record(path, data)
+    return read_record(path, data)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -1,0 +1,34 @@
+"""Names of a run's files, by their seed, and its record as text."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_NUMBERS = re.compile(r"\[\n\s+-?\d[-+.e\d,\s]*\]")
+
+
+def name_of(seed: int, subdirs: bool) -> str:
+    """000042.png or, with subdirs, 000000/000042.png: one folder for each thousand seeds."""
+    return f"{seed - seed % 1000:06d}/{seed:06d}.png" if subdirs else f"{seed:06d}.png"
+
+
+def json_bytes(record: dict[str, Any]) -> bytes:
+    """A record as a text file; a list of numbers is one line of it."""
+    text = json.dumps(record, indent=2, allow_nan=False)
+    return (_NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n").encode()
+
+
+def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
+    """The record of a run (`kind` "job") or a study that `data`, read from `path`, holds. Raises: ValueError if it is none."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    lists = ("rows", "arguments") if kind == "study" else ()
+    wanted = {kind: dict, "status": str, **dict.fromkeys(lists, list)}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
+        raise ValueError(
+            f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."
+        )
+    return found
