@@ -6,6 +6,7 @@ import sys
 import types
 import zipfile
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -336,7 +337,8 @@ def npy(array):
 
 def run(command, *arguments):
     apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1 would put both into one
-    return CliRunner(**apart).invoke(command, [str(argument) for argument in arguments])
+    words = [command.name, *map(str, arguments)]
+    return CliRunner(**apart).invoke(click.Command("line", callback=lambda: sys.exit(main(words))))
 
 
 @pytest.fixture
