@@ -87,8 +87,8 @@ def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, 
     """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
     from seeds import runs
     from seeds.denoisers import state
-    from seeds.planning import plan_for
     from seeds.images import open_images
+    from seeds.planning import plan_for
     from seeds.plans import Plan
 
     null = given.get("null")
