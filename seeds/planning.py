@@ -46,6 +46,7 @@ def plan(
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
+    start_at: str = "zero",
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | None = None,
@@ -66,6 +67,8 @@ def plan(
         eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
+        start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise alone (`Plan.at_mean`);
+            with `start` it does nothing, as the state there holds data. "zero" begins as if the mean were 0, as methods are published.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
             stay between known levels, and the network rounds inside.
@@ -91,6 +94,7 @@ def plan_for(
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
+    start_at: str = "zero",
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
@@ -109,7 +113,7 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, steps, grid, sigmas, prediction, eta, final, start, stop, s_noise, sd, stages: as for `plan`.
+        solver, steps, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, stages: as for `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
@@ -140,6 +144,7 @@ class Request:
     final: str
     start: Place
     stop: Place
+    start_at: str
     s_noise: float
     sd: float | None
     round_nsr: Round | None
@@ -208,7 +213,8 @@ class Request:
         self.method.build(write, levels, prediction=self.form, eta=self.stochastic, **self.own)
         if write.final:
             write.denoise()
-        return replace(write.plan(), before=self._before(), about=self.about)
+        made = replace(write.plan(), before=self._before(), about=self.about)
+        return made.at_mean() if self.start_at == "mean" and self.start is None else made
 
     @property
     def about(self) -> dict[str, Any]:
@@ -229,6 +235,7 @@ class Request:
             "steps": self.steps,
             "start": self.start,
             "stop": self.stop,
+            "start_at": "mean" if self.start_at == "mean" and self.start is None else None,
             "final": "denoise" if self._denoises else "none",
             "s_noise": self.s_noise,
             "known levels only": self.round_nsr is not None,
@@ -260,7 +267,7 @@ class Request:
             raise ValueError(f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
         if not (self.s_noise >= 0 and np.isfinite(self.s_noise)):
             raise ValueError(f"`s_noise` must be a finite number >= 0, but is {self.s_noise}. 1 is exact.")
-        for name, words in (("final", ("denoise", "none")), ("stages", ("known", "free"))):
+        for name, words in (("final", ("denoise", "none")), ("stages", ("known", "free")), ("start_at", ("zero", "mean"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"`{name}` must be {words[0]!r} or {words[1]!r}, but is {getattr(self, name)!r}.")
         check_options(self.own, self.method, self.grid if self.sigmas is None else None, arguments_of(plan))

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = 1
-"""Of a plan's JSON; one that a later version wrote is refused."""
+FORMAT = 2
+"""Of a plan's JSON; one that a later version wrote is refused. 2 adds `start_at`, and is written only where that is not "zero"."""
 Terms = tuple[tuple[int, float], ...]
 """A sparse linear combination: (index, coefficient) pairs, indices rising."""
 
@@ -118,6 +118,8 @@ class Plan:
     before: Before = field(default_factory=Before)
     about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """How the plan was made: solver, options, schedule, prediction, eta, grid. For people; no number of the run depends on it."""
+    start_at: str = "zero"
+    """"mean": rows read x_0 + alpha_0 D_0 for the first state x_0, which must then be noise alone (`at_mean`); "zero": x_0 as it is."""
 
     def __post_init__(self):
         object.__setattr__(self, "about", _plain(dict(self.about)))
@@ -198,6 +200,10 @@ class Plan:
         Raises: ValueError if `other` starts at a cleaner level than this one ends at, or at SNR 0.
         """
         here, to = self.end, other.start
+        if other.start_at == "mean":
+            raise ValueError(
+                "The second plan starts at the mean, but its first state is what this one ends with, no noise alone. Plan it without start_at."
+            )
         if not (here.nsr <= to.nsr * (1 + SAME) and to.nsr < math.inf):
             raise ValueError(
                 f"The first plan ends at nsr = {here.nsr:.6g}, but the second starts at nsr = {to.nsr:.6g}: it must start there, or at a noisier, "
@@ -215,7 +221,29 @@ class Plan:
             rows.append(Row(row.at, x, d, z, row.completes))
         solver = self.solver if self.solver == other.solver else f"{self.solver}, {other.solver}"
         about = {"parts": [self.about, other.about]}
-        return Plan(solver, self.start, tuple(rows), other.end, (*draws, *other.draws), self.opening, self.before, about)
+        draws = (*draws, *other.draws)
+        return Plan(solver, self.start, tuple(rows), other.end, draws, self.opening, self.before, about, self.start_at)
+
+    def at_mean(self) -> "Plan":
+        r"""The plan that starts at the mean of the data: wherever this one reads its first state x_0, it reads x_0 + alpha_0 D_0.
+
+        A run begins at sigma_0 z, as if the data had mean 0, where it should begin at alpha_0 E[data] + sigma_0 z. At high noise the first
+        answer D_0 is E[data], nearly, so the offset is mended by numbers alone: d[0] += alpha_0 x[0] in every row. On data N(m, s^2) the error
+        of the mean falls from m to k m, k = s^2 / (s^2 + nsr_0^2), and that of the variance turns from -s^2 to +s^2: nsr_0 must be large beside
+        the largest principal standard deviation. A plan that begins at SNR 0 is right as it is. Only for runs that begin with noise alone: a
+        state that holds data would get the mean twice.
+
+        Raises: ValueError for the second part of a run.
+        """
+        if self.before != Before():
+            raise ValueError(
+                "This plan goes on with a run that was begun before, so its first state holds data already: it cannot start at the mean."
+            )
+        alpha = self.rows[0].at.alpha
+        if alpha == 0 or self.start_at == "mean":
+            return self
+        rows = [row._replace(d=terms([*row.d, *((0, alpha * weight) for j, weight in row.x if j == 0)])) for row in self.rows]
+        return replace(self, rows=tuple(rows), start_at="mean")
 
     def on(self, schedule: Any) -> "Plan":
         """The same run on another schedule: the same nsr at every call, the same y = x / alpha, so x is scaled by alpha's ratio.
@@ -278,11 +306,13 @@ class Plan:
             "end": self.end,
             "before": self.before,
             "draws": [(_finite(draw.lam0), _finite(draw.lam1), draw.stream) for draw in self.draws],
+            **({} if self.start_at == "zero" else {"start_at": self.start_at}),
         }
 
     def to_json(self) -> str:
         """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings "inf", "-inf")."""
-        return json.dumps({"format": FORMAT, "about": self.about, **self._numbers()}, allow_nan=False)
+        written = 1 if self.start_at == "zero" else FORMAT
+        return json.dumps({"format": written, "about": self.about, **self._numbers()}, allow_nan=False)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `to_json` to a file, whole or not at all."""
@@ -315,6 +345,9 @@ class Plan:
             written, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
             if not 1 <= written <= FORMAT:
                 raise ValueError(f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date.")
+            start_at = _is(str, it.pop("start_at", "zero"))
+            if start_at not in ("zero", "mean"):
+                raise ValueError(f"`start_at` = {start_at!r} should be 'zero' or 'mean'.")
             _keys(it, "the plan", _PLAN)
             parts: dict[str, Any] = {
                 "solver": _is(str, it["solver"]),
@@ -325,6 +358,7 @@ class Plan:
                 "draws": tuple(Draw(_lam(lam0), _lam(lam1), _is(str, stream)) for lam0, lam1, stream in it["draws"]),
                 "before": _before(*it["before"]),
                 "about": about,
+                "start_at": start_at,
             }
         except (KeyError, TypeError, IndexError, ValueError, AttributeError, RecursionError) as error:
             what = str(error) if type(error) is ValueError else repr(error)

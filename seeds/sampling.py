@@ -98,6 +98,7 @@ def iterate(
     final: str | None = None,
     start: Any = None,
     stop: Place = None,
+    start_at: str | None = None,
     s_noise: float | None = None,
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
@@ -126,7 +127,8 @@ def iterate(
 
     Args:
         denoiser, shape, seed: as for `sample`; all samples are one batch, and of one plan.
-        solver, steps, schedule, grid, sigmas, prediction, eta, final, start, stop, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for `sample`.
+        solver, steps, schedule, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for
+            `sample`.
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
     Returns: an iterator over `Call`s, whose `result` is that of `sample` once the last is made. The tensors of a Call may be kept, but not written
@@ -156,6 +158,7 @@ def sample(
     final: str | None = None,
     start: Any = None,
     stop: Place = None,
+    start_at: str | None = None,
     s_noise: float | None = None,
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
@@ -192,6 +195,7 @@ def sample(
         solver: a name of `seeds.SOLVERS`, or a `Solver`; None is "seeds-3".
         schedule, nsr_min, nsr_max, round_nsr: as for `plan_for`: by default the denoiser's own.
         steps, grid, sigmas, prediction, eta, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
+        start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then holds data.
         start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run together.
         plan: a plan made before, instead of them.
         x: (B, *shape) the state at the start level, instead of noise. With `start` it is the state of a run that was stopped there, and the noise goes
@@ -283,8 +287,15 @@ class Run:
         check_options(said["options"], method, "karras" if said["grid"] is None else said["grid"], arguments_of(function))
         inputs = Inputs(**{name: said[name] for name in arguments_of(Inputs)})
         planned = {name: said[name] for name in PLANNED if said[name] is not UNSAID.get(name)} | said["options"]
+        if inputs.given:
+            planned.pop("start_at", None)
         groups = _groups(said["denoiser"], said["plan"], len(inputs.seeds), planned, said["start"])
         first = groups[0][0]
+        if inputs.given and first.start_at == "mean":
+            raise ValueError(
+                f"`plan` starts at the mean, for runs that begin with noise alone, but `{inputs.given}` is given, which holds data already. "
+                "Plan without start_at."
+            )
         if inputs.data is not None and said["start"] is None:
             _check_seen(inputs.data, first.start, said["plan"] is not None or _own_levels(planned))
         goes_on = inputs.x is not None and (said["start"] is not None or first.before.calls > 0)

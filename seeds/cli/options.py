@@ -25,6 +25,7 @@ OURS_ONLY = (
     *(name for name in OF_SOLVERS if name not in authors.SHARED),
     "noise",
     "s_noise",
+    "start_at",
     "stages",
 )
 """Options that the authors' spelling does not have."""
@@ -200,6 +201,7 @@ _OPTIONS = (
     click.option(
         "--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"
     ),
+    click.option("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),
     click.option("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
     *_solver_options(),
     _hidden("--order", type=int),

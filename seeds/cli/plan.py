@@ -37,8 +37,8 @@ def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any
         click.echo(made.to_json())
         return
     click.echo(made.table())
-    churned = given.get("S_churn", 0) > 0
-    for line in _laws(plan_for(denoiser, **given | {"S_churn": 0.0}) if churned else made, given):
+    other = {name: plain for name, plain in (("S_churn", 0.0), ("start_at", "zero")) if given.get(name, plain) != plain}
+    for line in _laws(plan_for(denoiser, **given | other) if other else made, given):
         click.echo(line)
 
 
@@ -57,6 +57,8 @@ def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     )
     if given.get("S_churn", 0) > 0:
         yield "The laws are those of the steps, without the churn before them."
+    if given.get("start_at", "zero") != "zero":
+        yield "The laws are those of the plan that starts at zero."
     yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
     if given.get("s_noise", 1) == 1:
         yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."

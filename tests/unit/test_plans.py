@@ -143,7 +143,7 @@ def _set(at, value):
     (("rows", 0, "completes"), None, r"row 0 has no 'completes'; its keys are at, x, d, z, completes"),
     (("rows", 1, "told"), 2.0, "row 1 has an unknown key 'told'; its keys are at, x, d, z, completes"),
     (("version",), 2, "the plan has an unknown key 'version'; its keys are solver, start"),
-    (("format",), 2, "it has format 2, but this version reads formats 1 to 1. Bring seeds up to date"),
+    (("format",), 3, "it has format 3, but this version reads formats 1 to 2. Bring seeds up to date"),
     (("format",), "1", "'1' should be a whole number"),
     (("about",), [1], r"\[1\] should be a dict"),
     (("before",), [0.5, 1], "0.5 should be a whole number"),
