@@ -381,7 +381,7 @@ def _finite(lam: float) -> float | str:
 def described(it: Any) -> Any:
     """A schedule, or another value of named numbers, in words for `about`: its name and the numbers that fit on a line."""
     if not is_dataclass(it):
-        return repr(it)
+        return {"name": type(it).__name__} if type(it).__repr__ is object.__repr__ else repr(it)
     numbers = {part.name: getattr(it, part.name) for part in fields(it) if isinstance(getattr(it, part.name), (int, float, str))}
     return {"name": type(it).__name__, **numbers}
 

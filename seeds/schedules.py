@@ -8,6 +8,7 @@ nsr = inf) is a point like any other where a schedule reaches it: Cosine and Flo
 """
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +21,24 @@ Values = Any  # a float or an array; what comes back has its shape, in float64
 
 
 class Schedule(ABC):
-    """What a schedule answers. A user's own may inherit from it; nothing else is asked."""
+    """What a schedule answers. One of your own inherits from it and says alpha(t) and sigma(t); the rest follows from these:
 
-    t_min: float
-    t_max: float
+        class Sigmoid(seeds.Schedule):
+            def alpha(self, t):
+                return np.sqrt(1 / (1 + np.exp(12 * t - 6)))
+
+            def sigma(self, t):
+                return np.sqrt(1 / (1 + np.exp(6 - 12 * t)))
+
+    nsr must rise with t >= 0. `t_min` and `t_max`, the default ends of sampling, are 0.001 and 1 where it has none of its own. A start at SNR 0 is
+    where alpha(t_max) is 0 exactly: a cosine of pi / 2 is not, sin(pi / 2 (1 - t)) is.
+
+    By default lam = log(alpha) - log(sigma), nsr = sigma / alpha, and `t_of_lam` searches: exact to the last bit of t that lam tells apart, in about 60
+    calls of alpha and sigma with all values at once. A schedule that knows better formulas overrides them.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 1.0
 
     @abstractmethod
     def alpha(self, t: Values) -> Any:
@@ -33,17 +48,21 @@ class Schedule(ABC):
     def sigma(self, t: Values) -> Any:
         """Standard deviation of the noise at time t."""
 
-    @abstractmethod
     def lam(self, t: Values) -> Any:
         """Half log signal-to-noise ratio, log(alpha / sigma), in nats; falls as t grows."""
+        return _log(self.alpha(t)) - _log(self.sigma(t))
 
-    @abstractmethod
     def nsr(self, t: Values) -> Any:
         """Noise-to-signal ratio, sigma / alpha; inf where alpha = 0."""
+        return _ratio(self.sigma(t), self.alpha(t))
 
-    @abstractmethod
     def t_of_lam(self, lam: Values) -> Any:
-        """The time at which `lam` is reached."""
+        """The time at which `lam` is reached.
+
+        Raises: ValueError if it is reached nowhere.
+        """
+        lam = _lam(lam)
+        return _search(self, lam.ravel()).reshape(lam.shape)[()]
 
     def t_of_nsr(self, nsr: Values) -> Any:
         """The time at which the noise-to-signal ratio `nsr` is reached."""
@@ -407,8 +426,95 @@ def schedule(which: Any) -> Schedule:
     missing = [name for name in ("alpha", "sigma", "lam", "nsr", "t_of_lam", "t_of_nsr", "t_min", "t_max") if not hasattr(which, name)]
     if missing or isinstance(which, type):
         why = "is a class: call it" if isinstance(which, type) else f"has no {', '.join(missing)}"
-        raise TypeError(f"`schedule` = {which!r} {why}. Pass an instance such as VP(), or a name: {', '.join(SCHEDULES)}.")
+        way = "Let it inherit from seeds.Schedule, which makes the rest of alpha(t) and sigma(t)." if hasattr(which, "alpha") else ""
+        way = way or f"Pass an instance such as VP(), or a name: {', '.join(SCHEDULES)}."
+        raise TypeError(f"`schedule` = {which!r} {why}. {way}")
+    if type(which).__module__ != __name__:
+        _check_own(which)
     return which
+
+
+def _check_own(path: Schedule) -> None:
+    """Whether a schedule of the user's own is one, at its two ends."""
+    name, t = type(path).__name__, np.array([path.t_min, path.t_max], np.float64)
+    if not (0 <= t[0] < t[1] and np.isfinite(t[1])):
+        raise ValueError(f"{name}: `t_min` = {path.t_min}, `t_max` = {path.t_max}, but 0 <= t_min < t_max must hold, both finite.")
+    try:
+        with np.errstate(all="ignore"):
+            alpha, sigma = (np.broadcast_to(np.asarray(values, np.float64), t.shape) for values in (path.alpha(t), path.sigma(t)))
+    except Exception as error:  # a user's formulas may fail in any way
+        raise ValueError(
+            f"{name}: alpha(t) and sigma(t) are asked with a row of times, NumPy's float64, but fail with {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]} Write them with functions of numpy, as np.cos, and not of math or torch."
+        ) from error
+    if not (np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0) & (sigma > 0)).all() or not alpha[0] > 0:
+        raise ValueError(
+            f"{name}: alpha is {alpha[0]:g} and {alpha[1]:g}, sigma {sigma[0]:g} and {sigma[1]:g} at t_min = {t[0]:g} and t_max = {t[1]:g}: both must be "
+            "finite, sigma above 0, and alpha too, but at t_max, where it may be 0. Set `t_min` and `t_max` to the ends that are meant."
+        )
+    if not sigma[0] * alpha[1] < sigma[1] * alpha[0]:
+        raise ValueError(
+            f"{name}: nsr = sigma / alpha is {sigma[0] / alpha[0]:g} at t_min = {t[0]:g} and {sigma[1] / alpha[1]:g} at t_max = {t[1]:g}, but must rise: "
+            "noise grows with t here. If your time runs from noise to data, take 1 - t."
+        )
+    if 0 < alpha[1] < 1e-15 * sigma[1]:
+        raise ValueError(
+            f"{name}: alpha at t_max = {t[1]:g} is {alpha[1]:.1g}, which is 0 but for rounding. Let it be 0 exactly, as np.sin(np.pi / 2 * (1 - t)) is "
+            "where np.cos(np.pi / 2 * t) is not, or end a little earlier, with t_max = 0.999."
+        )
+
+
+def _search(path: Schedule, lam: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(M,) the t >= 0 with path.lam(t) = lam, of a lam that falls: halves the numbers between two bounds until these are neighbours, and takes the better.
+
+    Numbers at least 0 are ordered as their bits are, read as integers, so that 63 halvings are enough near 0 and anywhere else.
+    """
+
+    def noisier(t: Any) -> Any:
+        there = _lam_at(path, t)
+        return np.where(np.isnan(there), t > path.t_max, there <= lam)  # where a schedule has ended, all is noisier
+
+    top = np.full(lam.shape, float(path.t_max))
+    while not (found := noisier(top) | ~np.isfinite(lam) | (top > BEYOND * path.t_max)).all():
+        top = np.where(found, top, 2 * top)
+    low, high = np.zeros(lam.shape, np.int64), top.view(np.int64)
+    while (high - low > 1).any():
+        middle = low + (high - low) // 2
+        past = noisier(middle.view(np.float64))
+        low, high = np.where(past, low, middle), np.where(past, middle, high)
+    near, far = low.view(np.float64), high.view(np.float64)
+    above, below = _lam_at(path, near), _lam_at(path, far)
+    first, last = _lam_at(path, np.array([0.0, path.t_max]))
+    slack = SLACK * (1 + np.abs(lam))
+    with np.errstate(invalid="ignore"):  # inf - inf, at the ends
+        t = np.where(np.abs(below - lam) < np.abs(above - lam), far, near)
+        reached = (above >= lam - slack) & (below <= lam + slack)  # NaN is neither
+    t = np.where(np.isfinite(lam), t, np.where(lam > 0, 0.0, path.t_max))
+    reached = np.where(np.isfinite(lam), reached, np.where(lam > 0, first == lam, last == lam))
+    if not reached.all():
+        missed = lam[~reached].flat[0]
+        raise ValueError(
+            f"{type(path).__name__} does not reach lam = {missed:g} (nsr = {np.exp(-missed):g}): its lam is {last:g} at t_max = {path.t_max:g} and "
+            f"{first:g} at t = 0. Choose levels between, or let t_max be where it ends."
+        )
+    return t
+
+
+BEYOND = 2.0**64
+"""How many times t_max a time may be."""
+SLACK = 1e-9
+"""How far a lam may lie beyond an end of the schedule, beside 1 + |lam|: its own rounding errors are no more."""
+
+
+def _lam_at(path: Schedule, t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """lam of each time; NaN where there is none, or beyond t_max the schedule refuses to say."""
+    lam, inside = np.full(t.shape, np.nan), t <= path.t_max
+    with np.errstate(all="ignore"):
+        lam[inside] = path.lam(t[inside])
+        for place in np.flatnonzero(~inside):
+            with suppress(ValueError, ArithmeticError):
+                lam[place] = path.lam(t[place])
+    return lam
 
 
 def _check_ends(of: Schedule, top: float = np.inf) -> None:

@@ -60,7 +60,8 @@ class Levels:
 
 def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:
     """The schedule's Points at (M,) times."""
-    columns = (np.asarray(values, dtype=np.float64).tolist() for values in (t, schedule.alpha(t), schedule.sigma(t)))
+    values = (t, schedule.alpha(t), schedule.sigma(t))  # an alpha of 1 may be one number
+    columns = (np.broadcast_to(np.asarray(column, dtype=np.float64), t.shape).tolist() for column in values)
     return [Point(*values) for values in zip(*columns, strict=True)]
 
 

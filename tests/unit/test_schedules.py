@@ -1,11 +1,13 @@
 """Schedules against their formulas in 50 digits, at their ends and at SNR 0."""
 
 import dataclasses
+import math
 
 import mpmath as mp
 import numpy as np
 import pytest
 
+import seeds
 from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Rescaled, Schedule, schedule
 
 mp.mp.dps = 50
@@ -211,3 +213,96 @@ def test_vp_without_a_rate_at_0_or_with_one_below(beta_min):
     np.testing.assert_allclose(path.nsr(t), np.sqrt(np.expm1(17.6 * t**2 / 2 + beta_min * t)), rtol=1e-12)
     np.testing.assert_allclose(path.t_of_lam(path.lam(t)), t, rtol=1e-12)
     np.testing.assert_allclose(path.t_of_nsr(path.nsr(t)), t, rtol=1e-12)
+
+
+class OfTwo(Schedule):
+    """A schedule of one's own: alpha and sigma, and nothing else."""
+
+    def __init__(self, alpha, sigma, **ends):
+        self.alpha_of, self.sigma_of = alpha, sigma
+        self.__dict__.update(ends)
+
+    def alpha(self, t):
+        return self.alpha_of(t)
+
+    def sigma(self, t):
+        return self.sigma_of(t)
+
+
+def of_two(s):
+    return OfTwo(s.alpha, s.sigma, t_min=s.t_min, t_max=s.t_max)
+
+
+@pytest.mark.parametrize("s", CONTINUOUS, ids=names)
+def test_alpha_and_sigma_are_enough(s):
+    own, t = schedule(of_two(s)), times(s, 21)
+    t = t[(t <= s.t_max) & (t > 1e-9)]
+    np.testing.assert_allclose(own.lam(t), s.lam(t), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(own.nsr(t), s.nsr(t), rtol=1e-13)
+    found = own.t_of_lam(own.lam(t))
+    np.testing.assert_allclose(found, t, rtol=1e-12)
+    np.testing.assert_allclose(own.t_of_nsr(own.nsr(t)), t, rtol=1e-12)
+    assert isinstance(own.t_of_lam(0.0), float) and own.t_of_lam(np.zeros((2, 3))).shape == (2, 3)
+    assert own.t_of_lam(np.inf) == 0 == own.t_of_nsr(0.0)
+
+
+@pytest.mark.parametrize("solver", ["seeds-3", "erk-2", "rk-2", "euler-maruyama", "adams"])
+def test_a_schedule_of_ones_own_makes_the_same_plan(solver):
+    for s in (VP(), Flow(), EDM()):
+        ours, own = (seeds.plan(solver, steps=4, schedule=path) for path in (s, of_two(s)))
+        for a, b in zip(ours.rows, own.rows, strict=True):
+            np.testing.assert_allclose(
+                [w for part in "xdz" for _, w in getattr(a, part)], [w for part in "xdz" for _, w in getattr(b, part)], rtol=1e-9
+            )
+
+
+def test_the_search_goes_beyond_t_max_where_the_schedule_does():
+    own = OfTwo(lambda t: np.ones_like(t), lambda t: t, t_max=80.0)
+    np.testing.assert_allclose(own.t_of_nsr([1e-300, 1e-5, 80.0, 1e4]), [1e-300, 1e-5, 80.0, 1e4], rtol=1e-12)
+    short = OfTwo(Cosine().alpha, Cosine().sigma, t_max=0.9)  # refuses t > 1
+    assert short.t_of_nsr(100.0) == pytest.approx(Cosine().t_of_nsr(100.0), rel=1e-12)
+
+
+def test_an_alpha_of_one_number_will_do():
+    own = OfTwo(lambda t: 1.0, lambda t: t, t_min=0.002, t_max=80.0)
+    assert seeds.plan("seeds-2", steps=3, schedule=own).nfe == seeds.plan("seeds-2", steps=3, schedule="edm").nfe
+
+
+def test_snr_0_of_ones_own_is_where_alpha_is_0_exactly():
+    own = OfTwo(lambda t: 1 - t, lambda t: t)
+    assert own.t_of_lam(-np.inf) == 1 == own.t_of_nsr(np.inf) and own.lam(1.0) == -np.inf
+    assert own.t_of_lam(-30.0) == pytest.approx(1.0, abs=1e-12) and own.t_of_lam(-30.0) < 1
+    plan = seeds.plan("seeds-2", steps=3, schedule=own)
+    assert plan.start.alpha == 0 and plan.about["schedule"] == {"name": "OfTwo"}
+    x = seeds.sample(lambda x, at: 0.5 * x, (2,), seed=1, plan=plan)
+    np.testing.assert_allclose(x, seeds.sample(lambda x, at: 0.5 * x, (2,), seed=1, solver="seeds-2", steps=3, schedule="flow"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: OfTwo(lambda t: 1 - t, lambda t: t, t_max=0.0), "`t_max` = 0.0, but 0 <= t_min < t_max"),
+    (lambda: OfTwo(math.cos, math.sin), r"alpha\(t\) and sigma\(t\) are asked with a row of times, .* functions of numpy, as np.cos, and not of math"),
+    (lambda: OfTwo(lambda t: t, lambda t: 1 - t, t_max=0.9), "must rise: noise grows with t here. If your time runs from noise to data, take 1 - t"),
+    (lambda: OfTwo(lambda t: np.cos(np.pi / 2 * t), lambda t: np.sin(np.pi / 2 * t)), r"alpha at t_max = 1 is 6e-17, which is 0 but for rounding"),
+    (lambda: OfTwo(lambda t: 1 - t, lambda t: t - 0.5), "both must be finite, sigma above 0, and alpha too, but at t_max"),
+])  # fmt: skip
+def test_a_wrong_schedule_of_ones_own_is_told_why(make, words):
+    with pytest.raises(ValueError, match=words):
+        schedule(make())
+
+
+@pytest.mark.parametrize(("own", "lam"), [
+    (OfTwo(lambda t: 1.0 - 0.5 * t, lambda t: 0.1 + t), 3.0), (OfTwo(lambda t: 2 - t, lambda t: t), -np.inf), (OfTwo(lambda t: 1.0, lambda t: 0.1 + t), np.inf),
+    (OfTwo(lambda t: np.ones_like(t), lambda t: np.minimum(t, 5.0)), -2.0),
+])  # fmt: skip
+def test_a_level_that_is_not_there_is_named(own, lam):
+    with pytest.raises(ValueError, match=rf"OfTwo does not reach lam = {lam:g} \(nsr = .*\): its lam is .* at t_max = 1 and"):
+        own.t_of_lam(lam)
+
+
+def test_what_has_alpha_alone_is_told_to_inherit():
+    class Bare:
+        def alpha(self, t):
+            return 1 - t
+
+    with pytest.raises(TypeError, match=r"has no sigma, lam, nsr, .* Let it inherit from seeds.Schedule, which makes the rest"):
+        schedule(Bare())
