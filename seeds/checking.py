@@ -39,6 +39,8 @@ def check_model(
         denoiser: from `wrap`, or any callable (then only its output type is tried).
         data: (B, *shape) clean samples, 8 or more, in the scale the model was trained on.
         schedule: default the denoiser's own.
+        labels: of the samples, one for each.
+        seed: of the noise.
     Returns: {"excess": ..., "excess at nsr 0.1": ..., ...}.
     Raises: ValueError with the guess, if another reading fits clearly better, or the denoiser does worse than the simplest guesses.
     """

@@ -265,6 +265,7 @@ def wrap(
             and time.
         time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`. The Point
             holds Python floats, so functions of `math` work in it, and those of torch do not.
+        sd: standard deviation of the data, of "edm_raw".
         dtype: what it computes in (bfloat16, ...); None is the state's own. The state itself keeps its dtype.
         shape, classes, nsr_range, name, data_range, decode, encode, decode_batch, null: what else is known of it, see `Facts`.
         round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the `time` of the rounded level,
@@ -402,6 +403,7 @@ def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, nu
     of the guided denoiser.
 
     Args:
+        denoiser: the one to guide; it takes labels.
         scale: a number, (B,) numbers, one for each image of the run, or a function of the Point, which guides in an interval only:
             `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0`.
         null: the label that means "no label": a class index or a (K,) row, or a dict or tuple of such where the labels are. None is the denoiser's own
@@ -449,8 +451,10 @@ def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | No
     |D - c| in each sample, where s > limit D - c is clipped to [-s, s] and scaled by limit / s.
 
     Args:
+        denoiser: the one to bound.
         limit: None is half the width of `data_range`, 1 by default. Of a model of latents (one with `decode`), whose range nobody knows, c is 0 and
             None is 1.
+        quantile: in (0, 1], of the dynamic one; None is the static one.
     Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
     """
     _check_denoiser(denoiser)

@@ -63,13 +63,14 @@ def plan(
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
-        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw" (for data of standard deviation `sd`; None is 0.5).
+        prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw".
         eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
         start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise alone (`Plan.at_mean`);
             with `start` it does nothing, as the state there holds data. "zero" begins as if the mean were 0, as methods are published.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
+        sd: of prediction="edm_raw": standard deviation of the data; None is 0.5.
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
             stay between known levels, and the network rounds inside.
         stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts them, and the network rounds inside.

@@ -1,14 +1,18 @@
 """What users touch is documented, typed and importable quickly."""
 
 import ast
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seeds
+from seeds.planning import Request
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,11 +36,66 @@ def test_modules_say_what_they_are(file):
         assert ast.get_docstring(tree), f"{file} has no docstring"
 
 
-@pytest.mark.parametrize("name", ["plan", "sample", "iterate", "wrap", "guide", "threshold", "check_model"])
-def test_front_door_functions_are_annotated(name):
-    signature = inspect.signature(getattr(seeds, name))
-    assert signature.return_annotation is not inspect.Signature.empty
-    assert all(it.annotation is not inspect.Parameter.empty for it in signature.parameters.values())
+FUNCTIONS = [name for name in seeds.__all__ if inspect.isfunction(getattr(seeds, name))]
+
+
+def faults_of(function):
+    """What `help()`, an editor and mypy would not learn of a function's arguments."""
+    signature, said = inspect.signature(function), documented(inspect.getdoc(function) or "")
+    found = [] if signature.return_annotation is not inspect.Signature.empty else ["what it returns is not annotated"]
+    for name, it in signature.parameters.items():
+        if it.annotation is inspect.Parameter.empty:
+            found.append(f"{name} is not annotated")
+        if it.kind == it.VAR_POSITIONAL or (it.kind == it.VAR_KEYWORD and name != "options"):
+            found.append(f"{it} takes anything: only a grid's and a solver's own **options may be open")
+        if name not in said:
+            found.append(f"{name} is not in Args")
+    return found + [f"{name} is in Args, but no argument" for name in said if name not in signature.parameters]
+
+
+def documented(text):
+    """The names before a colon in the section Args of a docstring:  `name: ...` or `name, other: ...`, deeper lines going on."""
+    section = re.search(r"^Args:\n((?: +.*\n?|\n)*)", text, re.M)
+    lines = re.findall(r"^ {4}(\w[\w, ]*):", section[1], re.M) if section else []
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_say_what_they_take(name):
+    assert faults_of(getattr(seeds, name)) == []
+
+
+def test_a_function_that_does_not_say_what_it_takes_is_found():
+    def bad(denoiser, *shape: int, steps: int = 3, seed: int = 0, **arguments: Any):
+        """Draws.
+
+        Args:
+            denoiser, steps: what they are, at length: here
+                shape: a line that goes on
+            stpes: a slip
+        """
+
+    assert faults_of(bad) == [
+        "what it returns is not annotated",
+        "denoiser is not annotated",
+        "*shape: int takes anything: only a grid's and a solver's own **options may be open",
+        "shape is not in Args",
+        "seed is not in Args",
+        "**arguments: Any takes anything: only a grid's and a solver's own **options may be open",
+        "arguments is not in Args",
+        "stpes is in Args, but no argument",
+    ]
+    assert {"plan", "plan_for", "sample", "iterate", "wrap", "guide", "threshold", "check_model"} == set(FUNCTIONS)
+
+
+def test_what_makes_a_plan_is_said_alike_everywhere():
+    """One argument, one name, in `plan`, in a `Request`, and wherever it is passed on."""
+    taken = {name: set(inspect.signature(getattr(seeds, name)).parameters) for name in ("plan", "plan_for", "sample", "iterate")}
+    assert taken["plan"] == {field.name for field in dataclasses.fields(Request)} == taken["plan_for"] - {"denoiser"}
+    assert taken["plan"] <= taken["iterate"] == taken["sample"] - {"batch", "progress", "callback"}
+    ours, own = (inspect.signature(function).parameters for function in (seeds.plan, seeds.plan_for))
+    differ = {name for name in ours if ours[name].default != own[name].default}
+    assert differ == {"solver", "schedule", "round_nsr"}
 
 
 def test_importing_needs_no_networks_metrics_or_command_line():
