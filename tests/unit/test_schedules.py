@@ -291,7 +291,8 @@ def test_a_wrong_schedule_of_ones_own_is_told_why(make, words):
 
 
 @pytest.mark.parametrize(("own", "lam"), [
-    (OfTwo(lambda t: 1.0 - 0.5 * t, lambda t: 0.1 + t), 3.0), (OfTwo(lambda t: 2 - t, lambda t: t), -np.inf), (OfTwo(lambda t: 1.0, lambda t: 0.1 + t), np.inf),
+    (OfTwo(lambda t: 1.0 - 0.5 * t, lambda t: 0.1 + t), 3.0), (OfTwo(lambda t: 2 - t, lambda t: t), -np.inf),
+    (OfTwo(lambda t: 1.0, lambda t: 0.1 + t), np.inf),
     (OfTwo(lambda t: np.ones_like(t), lambda t: np.minimum(t, 5.0)), -2.0),
 ])  # fmt: skip
 def test_a_level_that_is_not_there_is_named(own, lam):
