@@ -25,11 +25,11 @@ SLIPS = {
     "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has it in two lines.",
     "generator": "Noise comes from `seed=` alone, one number for each image; noise of your own is `noise=`.",
     "guidance": "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...).",
-    "steps": "Say steps=: so many intervals; calls of the model are as many for each as the solver has stages (docs/choose-a-solver.md).",
+    "steps": "Say nfe=, so many calls of the model, or steps=, so many intervals, each of as many calls as the solver has stages.",
     "strength": "Say where to begin: data=..., start=('nsr', 2.0); higher keeps less of the data.",
 }
 SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
-SLIPS |= dict.fromkeys(("num_inference_steps", "num_steps", "nfe"), SLIPS["steps"])
+SLIPS |= dict.fromkeys(("num_inference_steps", "num_steps"), SLIPS["steps"])
 del SLIPS["steps"]
 """Arguments of other libraries, and what is said to them here."""
 
@@ -38,6 +38,7 @@ def plan(
     solver: str | Solver,
     *,
     steps: int | None = None,
+    nfe: int | None = None,
     schedule: str | Schedule,
     grid: Any = "karras",
     sigmas: Any = None,
@@ -60,6 +61,7 @@ def plan(
     Args:
         solver: a name of `seeds.SOLVERS`, or a `Solver`.
         steps: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves SNR 0 takes one call.
+        nfe: instead of steps: as many of them as make this many model calls, all counted, or the largest number below that the solver can make.
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
@@ -87,6 +89,7 @@ def plan_for(
     solver: str | Solver = "seeds-3",
     *,
     steps: int | None = None,
+    nfe: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = "karras",
     sigmas: Any = None,
@@ -114,7 +117,7 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, steps, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, stages: as for `plan`.
+        solver, steps, nfe, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, stages: as for `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
@@ -137,6 +140,7 @@ class Request:
 
     solver: str | Solver
     steps: int | None
+    nfe: int | None
     schedule: str | Schedule
     grid: Any
     sigmas: Any
@@ -205,6 +209,8 @@ class Request:
 
     def plan(self) -> Plan:
         """The plan. Raises: ValueError naming the argument, its value and the rule it broke."""
+        if self.nfe is not None:
+            return self._of_calls(self.nfe)
         self._check()
         levels = self.levels
         write = Writer(self.method.name, levels, prediction=self.form, s_noise=self.s_noise, final=self._denoises)
@@ -216,6 +222,29 @@ class Request:
             write.denoise()
         made = replace(write.plan(), before=self._before(), about=self.about)
         return made.at_mean() if self.start_at == "mean" and self.start is None else made
+
+    def _of_calls(self, nfe: int) -> Plan:
+        """The plan of the most steps that make at most `nfe` calls."""
+        if isinstance(nfe, bool) or not isinstance(nfe, (int, np.integer)) or nfe < 1:
+            raise ValueError(f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise included.")
+        if self.steps is not None:
+            raise ValueError(f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them.")
+        if self.sigmas is not None or not isinstance(self.grid, str):
+            raise ValueError(f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` out.")
+
+        def made(steps: int) -> Plan:
+            return replace(self, nfe=None, steps=steps).plan()
+
+        one = made(1)
+        if one.nfe > nfe:
+            raise ValueError(
+                f"`nfe` = {nfe} is too few for {self.method.name}: one step takes {one.nfe} calls here, the final denoise included."
+            )
+        best, low, stride = one, 1, max(1, (nfe - one.nfe) // max(1, made(3).nfe - made(2).nfe))
+        while stride:  # right at once where all steps cost the same; where `start` or rounding takes some of them, by doubling and halving
+            longer = made(low + stride)
+            best, low, stride = (longer, low + stride, stride) if longer.nfe <= nfe else (best, low, stride // 2)
+        return best
 
     @property
     def about(self) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def iterate(
     seed: int | Sequence[int],
     solver: str | Solver | None = None,
     steps: int | None = None,
+    nfe: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = None,
     sigmas: Any = None,
@@ -127,7 +128,7 @@ def iterate(
 
     Args:
         denoiser, shape, seed: as for `sample`; all samples are one batch, and of one plan.
-        solver, steps, schedule, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for
+        solver, steps, nfe, schedule, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for
             `sample`.
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
@@ -150,6 +151,7 @@ def sample(
     seed: int | Sequence[int],
     solver: str | Solver | None = None,
     steps: int | None = None,
+    nfe: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = None,
     sigmas: Any = None,
@@ -194,7 +196,7 @@ def sample(
         callback: called with a `Call` after each model call.
         solver: a name of `seeds.SOLVERS`, or a `Solver`; None is "seeds-3".
         schedule, nsr_min, nsr_max, round_nsr: as for `plan_for`: by default the denoiser's own.
-        steps, grid, sigmas, prediction, eta, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
+        steps, nfe, grid, sigmas, prediction, eta, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
         start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then holds data.
         start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run together.
         plan: a plan made before, instead of them.

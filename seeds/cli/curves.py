@@ -135,8 +135,8 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
     session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
 
 
-SAID = ("solver", "steps", "sigmas")
-"""Options of a job that `curves` has no use for: --line says the solver, and --nfe the steps."""
+SAID = ("solver", "steps", "nfe", "sigmas")
+"""Options of a job that `curves` has no use for, or says itself: --line the solver, and --nfe, of which there may be several, the steps."""
 curves.params = [option for option in curves.params if option.name not in SAID]
 
 

@@ -18,6 +18,7 @@ STEPS = 20
 OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
 """The options of the registered solvers."""
 OURS_ONLY = (
+    "nfe",
     "grid",
     "sigmas",
     "prediction",
@@ -189,6 +190,7 @@ def _text(default: Any) -> str:
 _OPTIONS = (
     click.option("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
     click.option("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
+    click.option("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
     click.option("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
     click.option("--grid", type=Grid(), help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
     click.option("--sigmas", type=Numbers(), help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
@@ -243,6 +245,6 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
             f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
             f"{given.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
         )
-    if isinstance(given.get("grid", ""), str) and "sigmas" not in given:
+    if isinstance(given.get("grid", ""), str) and "sigmas" not in given and "nfe" not in given:
         given.setdefault("steps", STEPS)
     return given
