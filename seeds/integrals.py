@@ -169,12 +169,21 @@ class Panels:
     def tail(self, values: Array) -> Array:
         """(P, 20) the integral from each node to the end of its interval."""
         per_panel = (self.weight * values).sum(axis=1)
-        running = np.cumsum(per_panel[::-1])[::-1] - per_panel  # of all later panels; those of later intervals are taken off again
         last = np.searchsorted(self.owner, self.owner, side="right") - 1
-        later = running - running[last]
-        if len(per_panel) == self.count:  # one panel each: nothing is later, and no rounding is let in
-            later = np.zeros_like(later)
-        return self.length * (values @ TAILS.T) + later[:, None]
+        behind = last - np.arange(len(last))  # panels of the same interval that follow
+        later = np.zeros_like(per_panel)
+        for count in range(1, behind.max(initial=0) + 1):
+            (at,) = np.nonzero(behind == count)
+            later[at] = later[at + 1] + per_panel[at + 1]
+        return self.length * _apply(TAILS, values) + later[:, None]
+
+
+def _apply(matrix: Array, rows: Array) -> Array:
+    """rows @ matrix.T by plain sums: a BLAS rounds a row in another way among other rows, and a run in two parts is to be the run to the bit."""
+    total = rows[:, :1] * matrix[:, 0]
+    for j in range(1, matrix.shape[1]):
+        total += rows[:, j : j + 1] * matrix[:, j]
+    return total
 
 
 def _cut(eta: Eta, lam0: Array, h: Array) -> tuple[Array, Array, Array]:

@@ -82,3 +82,15 @@ def test_lagrange_weights_add_up_to_the_weight_of_a_constant_in_any_variable():
         coordinate = integrals.panels.lam if u is None else u(integrals.panels.lam)
         at_nodes = np.array([-2.0, 0.5])[:, None] + nodes if u is None else u(np.array([-2.0, 0.5])[:, None] + nodes)
         np.testing.assert_allclose(sum(w * at_nodes[:, j] ** 2 for j, w in enumerate(weights)), integrals.weight(coordinate**2), rtol=1e-11)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0, [(-np.inf, 0.5), (0.0, 2.0)]])
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_an_interval_has_its_numbers_among_any_others_to_the_bit(name, eta):
+    rng = np.random.default_rng(1)
+    h, lam0 = rng.uniform(0.01, 2.5, 40), rng.uniform(-5, 4, 40)  # of one panel and of several
+    whole = Integrals(PREDICTIONS[name](), Eta(eta), lam0, h)
+    for part in (slice(0, 1), slice(17, None), slice(None, 22), slice(39, 40)):
+        alone = Integrals(PREDICTIONS[name](), Eta(eta), lam0[part], h[part])
+        for of in (lambda it: it.phi, Integrals.weight, Integrals.variance):
+            assert np.array_equal(of(whole)[part], of(alone))
