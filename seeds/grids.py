@@ -5,9 +5,11 @@ intervals (EDM's N counts the levels: N = steps + 1).
 
 The noise levels run from `nsr_max` down to `nsr_min` (noise-to-signal ratios, EDM's "sigma"), by default
 
-    karras, uniform_lam, linear_t   the schedule's own ends, t_max and t_min
+    karras, uniform_lam, linear_t,  the schedule's own ends, t_max and t_min
+    sgm_uniform, beta, atan, curve
     vp                              nsr of VP(beta_d, beta_min) at t = 1 and epsilon_s: 152 to 0.0105
     ve                              100 to 0.02
+    ays                             those of its table
     iddpm                           the levels of its table between 81 and 0.002: 80.2 to 0.0064
 
 The first and the last t are the ends themselves, without rounding: `t_max` and `t_min` of the schedule bit for bit where those are meant.
@@ -128,6 +130,97 @@ def _iddpm_levels(c1: float, c2: float, m: int) -> Times:
     return u[:-1]  # u_m = 0 is clean data, no level to start a step from
 
 
+def sgm_uniform(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None) -> Times:
+    """t falls linearly and stops one step above its end: as `linear_t` with one step more, without its last level. The final denoise takes that step.
+
+    Source: the spacing of Stability AI's generative-models, known by this name in ComfyUI.
+    """
+    return linear_t(schedule, _count(steps) + 1, nsr_min=nsr_min, nsr_max=nsr_max)[:-1]
+
+
+def beta(
+    schedule: Schedule,
+    steps: int,
+    *,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    alpha: float = 0.6,
+    beta: float = 0.6,
+) -> Times:
+    """t at quantiles of a Beta(alpha, beta) law between its ends: close together at both. Source: Lee et al. 2024 (arXiv:2407.12173).
+
+    The quantiles are those of a table of 2^14 intervals in the angle x with t = sin(x)^2, where the density has no pole for 0.5 and above.
+    """
+    if not (alpha > 0 and beta > 0):
+        raise ValueError(f"`alpha` = {alpha} and `beta` = {beta} must be above 0. The paper has 0.6 and 0.6.")
+    t0, t1 = _ends(schedule, nsr_min, nsr_max)
+    angle = np.linspace(0, np.pi / 2, (1 << 14) + 1)
+    middle = (angle[:-1] + angle[1:]) / 2
+    law = np.concatenate([[0.0], np.cumsum(np.sin(middle) ** (2 * alpha - 1) * np.cos(middle) ** (2 * beta - 1))])
+    place = np.sin(np.interp(np.linspace(1, 0, _count(steps) + 1), law / law[-1], angle)) ** 2
+    return _falling(np.concatenate([[t0], t1 + place[1:-1] * (t0 - t1), [t1]]), steps)
+
+
+def atan(
+    schedule: Schedule,
+    steps: int,
+    *,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    centre: float = 2.0,
+    width: float = 2.0,
+) -> Times:
+    """Levels close together around nsr = `centre`: atan((lam + log centre) / width) rises linearly, `width` in nats."""
+    if not (centre > 0 and width > 0):
+        raise ValueError(f"`centre` = {centre} and `width` = {width} must be above 0: a noise level, and nats of lam.")
+
+    def spacing(a: float, b: float, i: Any) -> Any:
+        first, last = (np.arctan(-np.log(nsr / centre) / width) for nsr in (a, b))
+        return centre * np.exp(-width * np.tan(first + i * (last - first)))
+
+    return _lay(schedule, steps, nsr_min, nsr_max, spacing)
+
+
+def curve(
+    schedule: Schedule,
+    steps: int,
+    *,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+    first: float = 1.0,
+    middle: float = 1.0,
+    last: float = 1.0,
+) -> Times:
+    """Steps h in lam whose lengths go as `first` to `middle` to `last`, in straight lines: 1, 1, 1 is `uniform_lam`; tuned grids are near 0.6, 1, 2."""
+    if not min(first, middle, last) > 0:
+        raise ValueError(
+            f"`first`, `middle` and `last` = {first}, {middle}, {last} are lengths of steps beside each other, so they must be above 0."
+        )
+    place = (np.arange(_count(steps)) + 0.5) / steps
+    reached = np.cumsum(np.interp(place, [0.0, 0.5, 1.0], [first, middle, last]))[:-1]
+    total = float(np.interp(place, [0.0, 0.5, 1.0], [first, middle, last]).sum())
+    return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, _: _geometric(a, b, reached / total))
+
+
+AYS_TABLES = {
+    "sd1": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
+"""nsr of ten steps, optimised for Stable Diffusion 1.5, SDXL and Stable Video Diffusion. Source: Sabour et al. 2024 (arXiv:2404.14507), as published."""
+
+
+def ays(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None, table: str = "sdxl") -> Times:
+    """Align Your Steps: the published levels of a model (sd1, sdxl, svd), for other numbers of steps interpolated in log nsr, as its authors do it.
+
+    Source: Sabour et al. 2024 (arXiv:2404.14507).
+    """
+    levels = np.log(lookup("AYS table", table, AYS_TABLES))
+    nsr = np.exp(np.interp(np.linspace(0, len(levels) - 1, _count(steps) + 1), np.arange(len(levels)), levels))
+    low, high = (end if end is not None else default for end, default in ((nsr_min, nsr[-1]), (nsr_max, nsr[0])))
+    return _lay(schedule, steps, low, high, lambda a, b, _: np.clip(nsr[1:-1], np.nextafter(b, a), np.nextafter(a, b)))
+
+
 def custom(schedule: Schedule, t: npt.ArrayLike) -> Times:
     """The caller's own times, bit for bit, once they are found to be a grid of this schedule."""
     t = np.array(t, np.float64)
@@ -163,6 +256,11 @@ GRIDS: dict[str, Callable[..., Times]] = {
     "vp": vp,
     "ve": ve,
     "iddpm": iddpm,
+    "sgm_uniform": sgm_uniform,
+    "beta": beta,
+    "atan": atan,
+    "curve": curve,
+    "ays": ays,
 }
 
 

@@ -2,16 +2,34 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from seeds.grids import GRIDS, SNR0_AS, check_falling, custom, grid, iddpm, karras, linear_t, uniform_lam, ve, vp, vp_betas
+from seeds.grids import (
+    GRIDS,
+    SNR0_AS,
+    atan,
+    ays,
+    beta,
+    check_falling,
+    curve,
+    custom,
+    grid,
+    iddpm,
+    karras,
+    linear_t,
+    uniform_lam,
+    ve,
+    vp,
+    vp_betas,
+)
 from seeds.schedules import EDM, VE, VP, Cosine, Discrete, Flow
 
 ZERO_SNR = Discrete([*np.linspace(0.9999, 0.01, 500), 0.0])
 SCHEDULES = [VP(), VE(), EDM(), Cosine(), Flow(), Discrete.linear(), Discrete.cosine()]
-BY_LEVEL = [name for name in GRIDS if name != "linear_t"]
+BY_LEVEL = [name for name in GRIDS if name not in ("linear_t", "sgm_uniform", "beta")]  # the others are spaced in t
 
 
-@pytest.mark.parametrize("build", [karras, uniform_lam, linear_t])
+@pytest.mark.parametrize("build", [karras, uniform_lam, linear_t, beta, atan, curve])
 @pytest.mark.parametrize("s", [*SCHEDULES, ZERO_SNR], ids=repr)
 def test_default_ends_are_the_schedules_own_to_the_bit(s, build):
     for steps in (1, 2, 7, 100):
@@ -27,6 +45,8 @@ def test_given_ends_are_the_schedules_own_times(s, name):
     assert t.shape == (6,) and (np.diff(t) < 0).all()
     if name == "iddpm":
         assert 0.0123 <= s.nsr(t[-1]) < 0.015 and 33 < s.nsr(t[0]) <= 34.5
+    elif name == "sgm_uniform":
+        assert t[0] == s.t_of_nsr(34.5) and t[-1] == linear_t(s, 6, nsr_min=0.0123, nsr_max=34.5)[-2]
     else:
         assert t[0] == s.t_of_nsr(34.5) and t[-1] == s.t_of_nsr(0.0123)
 
@@ -99,7 +119,7 @@ def test_own_grids_are_used_bit_for_bit():
 
 def test_lookup():
     assert (grid("karras", EDM(), 5, rho=3.0) == karras(EDM(), 5, rho=3.0)).all()
-    assert list(GRIDS) == ["karras", "uniform_lam", "linear_t", "vp", "ve", "iddpm"]
+    assert list(GRIDS)[:2] == ["karras", "uniform_lam"] and all(build.__doc__ for build in GRIDS.values())
 
 
 @pytest.mark.parametrize(
@@ -134,3 +154,40 @@ def test_lookup():
 def test_errors_say_what_to_do(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_beta_is_the_laws_quantiles_in_t():
+    for shape in ((0.6, 0.6), (1.0, 1.0), (2.0, 0.8)):
+        t = beta(Flow(t_max=0.9), 12, alpha=shape[0], beta=shape[1])
+        want = 0.001 + scipy.stats.beta.ppf(np.linspace(1, 0, 13), *shape) * (0.9 - 0.001)
+        np.testing.assert_allclose(t, want, rtol=0, atol=2e-5)
+
+
+def test_curve_steps_go_from_first_over_middle_to_last():
+    h = np.diff(-np.log(curve(EDM(), 4, first=0.5, middle=1.0, last=2.0)))
+    np.testing.assert_allclose(h / h[1], np.array([0.625, 0.875, 1.25, 1.75]) / 0.875, rtol=1e-9)
+    np.testing.assert_allclose(curve(EDM(), 9), uniform_lam(EDM(), 9), rtol=1e-12)
+
+
+def test_atan_is_dense_at_its_centre_and_uniform_in_lam_where_wide():
+    t = atan(EDM(), 40, centre=1.5, width=1.0)
+    h = np.diff(-np.log(t))
+    assert t[np.argmin(h)] == pytest.approx(1.5, rel=0.2)
+    np.testing.assert_allclose(atan(EDM(), 9, width=1e4), uniform_lam(EDM(), 9), rtol=1e-4)
+
+
+def test_ays_has_the_published_levels_and_others_between_them():
+    np.testing.assert_allclose(ays(EDM(), 10, table="sd1")[[0, 3, 10]], [14.615, 2.697, 0.029], rtol=1e-12)
+    np.testing.assert_allclose(ays(EDM(), 20)[1], np.sqrt(14.615 * 6.315), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"There is no AYS table .sd15.\. Did you mean"):
+        ays(EDM(), 10, table="sd15")
+
+
+@pytest.mark.parametrize("how,words", [
+    ({"which": "beta", "alpha": 0.0}, "`alpha` = 0.0 and `beta` = 0.6 must be above 0"),
+    ({"which": "atan", "width": -1.0}, "`centre` = 2.0 and `width` = -1.0 must be above 0"),
+    ({"which": "curve", "last": 0.0}, "`first`, `middle` and `last` = 1.0, 1.0, 0.0"),
+])  # fmt: skip
+def test_shapes_that_make_no_grid_are_refused(how, words):
+    with pytest.raises(ValueError, match=words):
+        grid(how.pop("which"), EDM(), 5, **how)
