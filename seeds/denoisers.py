@@ -197,7 +197,7 @@ class Wrapped:
             return at
         known = np.asarray(self.round_nsr(at.nsr * (1 + SAME * np.array([-1.0, 0.0, 1.0]))))
         nsr = float(known[np.argmin(np.abs(known - at.nsr))])
-        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=SAME) else _point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
+        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=SAME) else point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the networks behind it, if there are any: they tell the device."""
@@ -213,13 +213,14 @@ SAME = 1e-9
 """Levels nearer than this are one level."""
 
 
-def _point(schedule: Schedule, t: float) -> Point:
+def point(schedule: Schedule, t: float) -> Point:
+    """The schedule's level at time t."""
     return Point(t, float(schedule.alpha(t)), float(schedule.sigma(t)))
 
 
 def _same_level(schedule: Schedule, at: Point) -> Point:
     """The Point with the nsr of `at` on the schedule that a network was trained on: `at` itself where it lies there already."""
-    own = _point(schedule, float(schedule.t_of_lam(at.lam)))
+    own = point(schedule, float(schedule.t_of_lam(at.lam)))
     return at if all(math.isclose(a, b, rel_tol=SAME, abs_tol=SAME) for a, b in zip(own, at, strict=True)) else own
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seeds.checking import refuse_random
 from seeds.denoisers import ask
 from seeds.modules import modules
 from seeds.noise import gaussian
@@ -48,18 +49,20 @@ class Identity:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "Identity":
-        """Asks a denoiser of some `shape`: its weights are hashed, and it is probed once at each of `LEVELS`.
+        """Asks a denoiser of some `shape`: its weights are hashed, and it is probed once at each of `LEVELS`, and once more for half of the states.
 
         Args:
             decode: what makes images of its answers; its weights and answers count too.
             levels: where to probe instead: of a denoiser that has no schedule of its own.
-        Raises: ValueError if the denoiser does not compute on `device`.
+        Raises: ValueError if the denoiser does not compute on `device`, or answers half of a probe otherwise than the whole.
         """
         answers = []
         answer = None
         for at in levels or _levels(denoiser):
             answer = _answer(denoiser, at, dtype, torch.device(device))
             answers.append(_projections(answer))
+        if answer is not None:
+            refuse_random(answer, _answer(denoiser, at, dtype, torch.device(device), PROBES // 2))
         if decode is not None and answer is not None:
             answers.append(_projections(decode(answer)))
         hashes = sorted(hash_tensors(_tensors(module)) for module in {*modules(denoiser), *modules(decode)})
@@ -112,11 +115,11 @@ def _levels(denoiser: Any) -> list[Point]:
     return found
 
 
-def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, count: int = PROBES) -> Tensor:
     size = math.hypot(0.5 * at.alpha, at.sigma)
-    x = gaussian(range(PROBES), 0, denoiser.shape).mul_(size).to(device, dtype)
+    x = gaussian(range(count), 0, denoiser.shape).mul_(size).to(device, dtype)
     classes = getattr(denoiser, "classes", 0)
-    labels = torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(PROBES)], device=device) if classes else None
+    labels = torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(count)], device=device) if classes else None
     try:
         answer = ask(denoiser, x, at, labels)
     except RuntimeError as error:

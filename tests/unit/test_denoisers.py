@@ -3,7 +3,6 @@
 import copy
 import math
 import pickle
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import seeds
 from seeds.denoisers import Changed, Facts, ask, facts, state
 from seeds.exact import Gaussian
 from seeds.plans import Point
-from seeds.predictions import OUTPUTS, PREDICTIONS
+from seeds.predictions import OUTPUTS
 from seeds.schedules import EDM, VP, Cosine, Discrete, Flow
 
 SCHEDULES = {"vp": VP(), "edm": EDM(), "flow": Flow(), "cosine": Cosine(), "discrete": Discrete.linear()}
@@ -386,72 +385,3 @@ def test_thresholds_by_hand():
     for bad in ({"limit": 0.0}, {"limit": math.nan}, {"quantile": 0.0}, {"quantile": 1.5}):
         with pytest.raises(ValueError, match="`limit` must be positive and `quantile` in"):
             seeds.threshold(by_label, **bad)
-
-
-def names_it_or_they_are_alike(wrong, right: float, words: str) -> bool:
-    """A wrong reading is named, unless its error is within 10 % of the right one's (such readings are not told apart, and do no harm). True if named."""
-    try:
-        excess = seeds.check_model(wrong, samples())["excess"]
-    except ValueError as error:
-        assert re.search(words, str(error)), f"{error} does not say {words}"
-        return True
-    assert excess <= 1.1 * right
-    return False
-
-
-@pytest.mark.parametrize("own", SCHEDULES)
-@pytest.mark.parametrize("output", PREDICTIONS)
-def test_check_model_passes_the_right_reading_and_names_it_for_the_wrong_ones(output, own):
-    schedule = SCHEDULES[own]
-    right = seeds.check_model(seeds.wrap(network(output, schedule), output, schedule=schedule, sd=SD), samples())
-    assert right["excess"] <= 1 and set(right) == {"excess", *(f"excess at nsr {nsr}" for nsr in ("0.1", "0.3", "1", "3"))}
-    named = 0
-    for taken in PREDICTIONS:
-        if taken != output:
-            wrong = seeds.wrap(network(output, schedule), taken, schedule=schedule, sd=SD)
-            words = rf"As output '{taken}' on .*Read as output '{output}' on {type(schedule).__name__} its excess is 0"
-            named += names_it_or_they_are_alike(wrong, right["excess"], words)
-    assert named >= 3, "of the four wrong readings, one may be alike"
-
-
-MISTAKES = [("vp", "flow"), ("vp", "discrete"), ("discrete", "vp"), ("discrete", "edm"), ("flow", "vp"), ("edm", "vp"), ("cosine", "flow")]
-
-
-def test_check_model_of_a_network_that_refuses_what_it_is_asked_says_so():
-    def network(x, t):
-        assert (t <= 1).all(), "t must be in [0, 1]"
-        return 0 * x
-
-    with pytest.raises(ValueError, match=r"As output 'data' on EDM, the denoiser fails with AssertionError: t must be in \[0, 1\]\. "):
-        seeds.check_model(seeds.wrap(network, "data", schedule="edm"), samples())
-
-
-@pytest.mark.parametrize(("own", "taken"), MISTAKES)
-def test_check_model_names_the_schedule(own, taken):
-    right = seeds.check_model(seeds.wrap(network("noise", SCHEDULES[own]), "noise", schedule=SCHEDULES[own], sd=SD), samples())
-    wrong = seeds.wrap(network("noise", SCHEDULES[own]), "noise", schedule=SCHEDULES[taken], sd=SD)
-    named = names_it_or_they_are_alike(wrong, right["excess"], f"Read as output 'noise' on {type(SCHEDULES[own]).__name__} its excess")
-    assert named or {own, taken} == {"vp", "discrete"}
-
-
-def test_check_model_reads_plain_callables_and_knows_when_nothing_fits():
-    def noise_taken_for_data(x, at):
-        return (x - at.alpha * best(x, at.alpha, at.sigma)) / at.sigma
-
-    with pytest.raises(ValueError, match=r"As output 'data' on VP.*Read as output 'noise' its excess"):
-        seeds.check_model(noise_taken_for_data, samples(), schedule="vp")
-    assert seeds.check_model(lambda x, at: best(x, at.alpha, at.sigma), samples(), schedule="cosine")["excess"] <= 1
-    with pytest.raises(ValueError, match="No other output or schedule fits either: look at the scale of the data"):
-        seeds.check_model(seeds.wrap(lambda x, t: 40 * x.sin(), "data", schedule="vp"), samples())
-    with pytest.raises(ValueError, match="`schedule` is missing, and the denoiser has none"):
-        seeds.check_model(noise_taken_for_data, samples())
-    with pytest.raises(ValueError, match="`data` holds 1 samples"):
-        seeds.check_model(noise_taken_for_data, samples(1), schedule="vp")
-
-
-def test_check_model_hands_on_labels():
-    def labelled(x, at, labels=None):
-        assert labels is not None
-        return best(x, at.alpha, at.sigma)
-
-    assert seeds.check_model(labelled, samples(4), schedule="vp", labels=torch.zeros(4, dtype=torch.int64))["excess"] <= 1

@@ -73,7 +73,24 @@ def test_each_class_counts_and_a_network_is_asked_on_levels_that_it_knows():
     seen = []
     model = Toy(classes=10, nsr_range=(0.5, 2.0), round_nsr=lambda nsr: seen.append(nsr) or nsr)
     Identity.of(model)
-    assert [labels.tolist() for labels in model.labels] == [[0, 3, 6, 9]] * 3 and [float(nsr[0]) for nsr in seen] == [0.5, 1.0, 2.0]
+    assert [labels.tolist() for labels in model.labels] == [[0, 3, 6, 9]] * 3 + [[0, 3]] and [float(nsr[0]) for nsr in seen] == [
+        0.5,
+        1.0,
+        2.0,
+    ]
+
+
+def test_a_network_that_is_random_though_it_is_in_eval_mode_is_refused_before_the_first_image(call):  # noqa: F811
+    generator = torch.Generator().manual_seed(0)
+    noisy = Toy(lambda number, x: x + torch.randn(x.shape, generator=generator))
+    mixing = Toy(lambda number, x: x - x.mean(0))
+    for model in (noisy, mixing):
+        with pytest.raises(ValueError, match="The denoiser answers the same question differently"):
+            Identity.of(model)
+    assert Identity.of(Toy()).answers
+    own.random_answers = lambda: noisy
+    code, _, err = call("sample", "--model", "own:random_answers", "--out", "out", *FEW)
+    assert code == 2 and "answers the same question differently" in err and not Path("out").exists()
 
 
 class Scheduleless:
