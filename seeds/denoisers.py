@@ -435,14 +435,18 @@ class Bounded(Derived):
     quantile: float | None = None
 
     def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
-        denoised = ask(self.inner, x, at, labels)
-        if self.quantile is None:
-            return denoised.clamp(self.centre - self.limit, self.centre + self.limit)
-        away = denoised - self.centre if self.centre else denoised
-        s = torch.quantile(away.abs().flatten(1).float(), self.quantile, dim=1).clamp_min(self.limit).to(denoised.dtype)
-        s = s.view(-1, *[1] * (denoised.ndim - 1))
-        bounded = away.clamp(-s, s) * (self.limit / s)
-        return bounded + self.centre if self.centre else bounded
+        return bounded(ask(self.inner, x, at, labels), self.limit, self.quantile, centre=self.centre)
+
+
+def bounded(denoised: Tensor, limit: float, quantile: float | None = None, *, centre: float = 0.0, most: float = math.inf) -> Tensor:
+    """The values kept inside [centre - limit, centre + limit], as `threshold` says; where `most` is finite, s is at most that."""
+    if quantile is None:
+        return denoised.clamp(centre - limit, centre + limit)
+    away = denoised - centre if centre else denoised
+    s = torch.quantile(away.abs().flatten(1).float(), quantile, dim=1).clamp(limit, most).to(denoised.dtype)
+    s = s.view(-1, *[1] * (denoised.ndim - 1))
+    inside = away.clamp(-s, s) * (limit / s)
+    return inside + centre if centre else inside
 
 
 def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | None = None) -> Bounded:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from seeds import noise as noises
 from seeds.planning import plan
-from seeds.plans import Plan
+from seeds.plans import Plan, Point
+from seeds.predictions import output as affine
 from seeds.stepper import Noise, Stepper
 
 NoiseSampler = Callable[[Any, Any], Tensor]
@@ -68,6 +69,34 @@ def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[i
         return noises.gaussian(seeds, j + plan.before.draws, like.shape[1:], stream, part, device=maker).to(like)
 
     return draw
+
+
+def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5) -> Tensor:
+    """The denoised value that a host's network says about `state`, in the state's dtype.
+
+    Args:
+        output: what the network was trained to output, a name of `seeds.predictions.output`; with a minus before it, of the other sign.
+        raw: its output, of any floating dtype.
+    """
+    _, skip, out = affine(output.lstrip("-"), at, sd)
+    out = -out if output.startswith("-") else out
+    raw = raw.to(state.dtype)
+    return torch.add(state * skip, raw, alpha=out) if skip else raw * out
+
+
+class Given:
+    """The state that a host was given last: whether what it passes next is that, unchanged."""
+
+    def __init__(self, x: Tensor | None = None):
+        self.x, self.written = x, _writes(x)
+
+    def same(self, x: Tensor) -> bool:
+        return x is self.x and _writes(x) == self.written
+
+
+def _writes(x: Tensor | None) -> int:
+    """How often torch has seen the tensor written to; in inference mode it does not look."""
+    return 0 if x is None or x.is_inference() else x._version
 
 
 class Asked(NamedTuple):
