@@ -55,6 +55,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the solver's own.
         interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`.
         s_noise: a factor on the noise; 1 is exact.
+        start_at: "mean": a run from noise begins at the mean of the data, which the first answer tells; as for `seeds.plan`.
         kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`, by the class of the other.
         prediction_type: what the network was trained to output: epsilon, v_prediction, sample, flow_prediction.
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a discrete schedule.
@@ -88,6 +89,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         eta: float | None = None,
         interpolation: str = "data",
         s_noise: float = 1.0,
+        start_at: str = "zero",
         kind: str | None = None,
         prediction_type: str = "epsilon",
         timestep_spacing: str = "linspace",
@@ -127,6 +129,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     def _begin_anew(self) -> None:
         """Reads the configuration; no run is laid out."""
         config = self.config
+        self._begin: int | None = None
         self.solver = find_solver(config.solver)
         self._check(config)
         self.host = HostSchedule.of(config)
@@ -152,6 +155,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self.solver.check_options(config.solver_options or {})
         if config.calls_per_step not in (STEPS, STAGES):
             raise ValueError(f"`calls_per_step` must be 1 or 'stages', but is {config.calls_per_step!r}.")
+        if config.start_at not in ("zero", "mean"):
+            raise ValueError(f"`start_at` must be 'zero' or 'mean', but is {config.start_at!r}.")
         if config.final_sigmas_type not in ("zero", "sigma_min"):
             raise ValueError(f"`final_sigmas_type` must be 'zero' or 'sigma_min', but is {config.final_sigmas_type!r}.")
 
@@ -222,7 +227,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: {' and '.join(given) or 'nothing'}.")
         t = self._given_times(timesteps, sigmas, mu)
         if t is not None and num_inference_steps not in (None, len(t)):
-            raise ValueError(f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of them out.")
+            raise ValueError(
+                f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of them out."
+            )
         count = _positive(num_inference_steps) if t is None else len(t)
         self._lay(self._run(count, t, mu), device)
         self._planned(0)  # what is wrong is said now
@@ -268,7 +275,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         return clean if clean < last and float(self.host.schedule.sigma(clean)) > 0 else None
 
     def _spacing(self) -> str:
-        said = {"use_karras_sigmas": "karras", "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta", "use_lu_lambdas": "uniform_lam"}
+        said = {
+            "use_karras_sigmas": "karras",
+            "use_exponential_sigmas": "exponential",
+            "use_beta_sigmas": "beta",
+            "use_lu_lambdas": "uniform_lam",
+        }
         named = next((name for key, name in said.items() if self.config[key]), self.config.timestep_spacing)
         return (self.config.sigma_schedule or "karras") if self.host.kind == "edm" and named == "linspace" else named
 
@@ -281,7 +293,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._calls, told = calls, self.host.told(calls.t)
         self.timesteps = torch.from_numpy(np.ascontiguousarray(told)).to(torch.int64 if self.host.whole else torch.float32).to(device)
         self.sigmas = torch.from_numpy(np.append(self.host.sigma_of_t(calls.t), 0.0)).to(torch.float32)
-        self._begin: int | None = None
+        self._begin = None
         self._end_run()
 
     def _end_run(self) -> None:
@@ -294,7 +306,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         if not self._calls.options:
             raise ValueError("`set_timesteps` has not been called: no run is laid out.")
         if begin not in self._plans:
-            self._plans[begin] = self._calls.plan(begin)
+            plan = self._calls.plan(begin)
+            self._plans[begin] = plan.at_mean() if begin == 0 and self.config.start_at == "mean" else plan
         return self._plans[begin]
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Tensor | None = None) -> int:
@@ -354,7 +367,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
         def draw(j: int) -> Tensor:
             if self._generator is not None or keyed is None:
-                return randn_tensor(state.shape, generator=self._generator, device=state.device, dtype=state.dtype)  # type: ignore[arg-type]
+                return randn_tensor(state.shape, generator=self._generator, device=state.device, dtype=state.dtype)
             return keyed(j)
 
         self._stepper = Stepper(plan, state, draw, reuse=False)
@@ -472,10 +485,15 @@ def denoiser(
     Returns: a denoiser with `decode` and `encode`, images in [-1, 1], where the model has a VAE.
     Raises: ValueError if there is no network or no scheduler to be found.
     """
-    module = next((part for part in (getattr(model, "unet", None), getattr(model, "transformer", None), model) if isinstance(part, torch.nn.Module)), None)
+    module = next(
+        (part for part in (getattr(model, "unet", None), getattr(model, "transformer", None), model) if isinstance(part, torch.nn.Module)),
+        None,
+    )
     scheduler = getattr(model, "scheduler", None) if scheduler is None else scheduler
     if module is None or scheduler is None:
-        missing = "network: pass a pipeline with a unet or a transformer, or a module" if module is None else "scheduler: pass one as `scheduler`"
+        missing = (
+            "network: pass a pipeline with a unet or a transformer, or a module" if module is None else "scheduler: pass one as `scheduler`"
+        )
         raise ValueError(f"`model` is a {type(model).__name__} that has no {missing}.")
     host = SEEDSScheduler.from_config(getattr(scheduler, "config", scheduler)).host
     config, vae = getattr(module, "config", {}), getattr(model, "vae", None)

@@ -1,4 +1,4 @@
-"""The scheduler of diffusers: the run of `seeds.sample`, from any configuration, with noise that belongs to an image, and nothing left of an earlier run."""
+"""The scheduler of diffusers: the run of `seeds.sample`, from any configuration, with noise of an image's own, and nothing left of an earlier run."""
 
 import copy
 import itertools
@@ -15,7 +15,7 @@ from seeds import noise
 from seeds.exact import Gaussian
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
 from seeds.integrations.levels import OUTPUTS, SPACINGS
-from seeds.predictions import output
+from seeds.stepper import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers' own, beside NumPy 2
 SHAPE = (2, 8, 8)
@@ -28,10 +28,9 @@ KINDS = {"discrete": SD, "flow": FLOW, "edm": EDM}
 class Small(torch.nn.Module):
     """A network with the interface of diffusers' own: bounded, not linear, and it knows its time."""
 
-    config = {"in_channels": 2, "sample_size": 8}
-
     def __init__(self):
         super().__init__()
+        self.config = {"in_channels": 2, "sample_size": 8}
         self.weight = torch.nn.Parameter(0.3 * noise.gaussian(7, 0, (2, 2, 3, 3))[0])
         self.asked = []
 
@@ -89,7 +88,9 @@ def test_so_are_parts_of_runs_runs_of_given_levels_and_both_layouts(solver, kind
     scheduler.set_seeds([5, 6, 7])
     scheduler.set_timesteps(4 if layout == "stages" else 9)
     for begin in {0, scheduler.order, 4, len(scheduler.timesteps) - 1} & set(range(len(scheduler.timesteps))):
-        x = scheduler.add_noise(noise.gaussian(range(3), 5, SHAPE), noise.gaussian(range(3), 6, SHAPE), scheduler.timesteps[begin : begin + 1])
+        x = scheduler.add_noise(
+            noise.gaussian(range(3), 5, SHAPE), noise.gaussian(range(3), 6, SHAPE), scheduler.timesteps[begin : begin + 1]
+        )
         torch.testing.assert_close(loop(scheduler, x, begin=begin), sampled(scheduler, x, [5, 6, 7], begin), rtol=1e-5, atol=1e-5)
     sigmas = [0.9, 0.7, 0.5, 0.3, 0.1] if kind == "flow" else [12.0, 5.0, 2.0, 0.7, 0.2]
     scheduler.set_timesteps(sigmas=[*sigmas, 0.0])
@@ -198,13 +199,13 @@ def test_spacings_of_the_noise_level_are_those_of_the_hosts(name):
 def test_nothing_is_left_of_an_earlier_run(kind, solver):
     scheduler = SEEDSScheduler(**KINDS[kind], solver=solver)
 
-    def run(count, images):
+    def drawn(count, images):
         scheduler.set_timesteps(count)
         return loop(scheduler, start(scheduler, images))
 
-    first = run(7, 3)
-    run(5, 2)
-    assert torch.equal(run(7, 3), first)
+    first = drawn(7, 3)
+    drawn(5, 2)
+    assert torch.equal(drawn(7, 3), first)
     assert torch.equal(loop(scheduler, start(scheduler)), first), "also without set_timesteps between"
 
 
@@ -280,18 +281,18 @@ def test_the_state_keeps_float32_beside_a_model_of_16_bits(dtype):
     assert (narrow.float() - loop(scheduler, x.float())).abs().max() < (0.05 if dtype == torch.bfloat16 else 0.005)
 
 
-@pytest.mark.parametrize("config", [FLOW, {**SD, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}], ids=["flow", "zero SNR"])
+@pytest.mark.parametrize(
+    "config", [FLOW, {**SD, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}], ids=["flow", "zero SNR"]
+)
 def test_from_snr_0_the_variance_is_exact(config):
-    """On data N(m, s^2) with 50 calls."""
+    """On data N(0, s^2) with 50 calls: what the plan makes of the start and of each draw, alone, squared and summed."""
     scheduler = SEEDSScheduler(**config, solver="seeds-3", timestep_spacing="auto")
-    model = Gaussian(0.3, 0.7, shape=(2,), schedule=scheduler.host.schedule)
     scheduler.set_timesteps(50)
-    assert scheduler.init_noise_sigma == 1 and scheduler.plan.start.alpha == 0
-    x = noise.gaussian(range(20000), -1, (2,))
-    for t, at in zip(scheduler.timesteps, (row.at for row in scheduler.plan.rows), strict=True):
-        _, skip, out = output(scheduler.host.output, at)
-        x = scheduler.step((model(x, at) - skip * x) / out, t, x).prev_sample
-    assert x.mean().item() == pytest.approx(0.3, abs=0.02) and x.var().item() == pytest.approx(0.49, rel=0.02)
+    plan, model = scheduler.plan, Gaussian(0.0, 0.7, shape=(1,), schedule=scheduler.host.schedule)
+    assert scheduler.init_noise_sigma == 1 and plan.start.alpha == 0 and plan.nfe == 50
+    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
+    made = run(plan, model, unit[:, :1], lambda j: unit[:, 1 + j : 2 + j])
+    assert made.square().sum().item() == pytest.approx(0.49, rel=0.01)
 
 
 def test_bad_arguments_are_named():
@@ -311,6 +312,18 @@ def test_bad_arguments_are_named():
     scheduler.set_timesteps(4)
     with pytest.raises(ValueError, match="`timestep` = 3 is none of this run's timesteps"):
         scheduler.step(torch.zeros(1, *SHAPE), 3, torch.zeros(1, *SHAPE))
+
+
+def test_a_run_may_begin_at_the_mean_of_the_data():
+    scheduler = SEEDSScheduler(**SD, solver="erk-2", start_at="mean", prediction_type="sample")
+    scheduler.set_timesteps(6)
+    x = start(scheduler)
+    scheduler.set_begin_index(0)
+    assert scheduler.plan.start_at == "mean"
+    same = run(scheduler.plan, denoiser(NET, scheduler), x, lambda j: None)
+    torch.testing.assert_close(loop(scheduler, x), same, rtol=1e-5, atol=1e-5)
+    scheduler.set_begin_index(2)
+    assert scheduler.plan.start_at == "zero", "a state in between holds data"
 
 
 def test_the_last_state_is_returned_where_the_host_says_so():

@@ -36,7 +36,11 @@ def seeded(make):
 def unet(channels=4, extra=None, **more):
     sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "attention_head_dim": 4, "cross_attention_dim": 8}
     blocks = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")}
-    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 * 4 + 8} if extra else {}
+    added = (
+        {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 * 4 + 8}
+        if extra
+        else {}
+    )
     return seeded(lambda: UNet2DConditionModel(sample_size=8, in_channels=channels, out_channels=4, **sizes, **blocks, **added))
 
 
@@ -84,7 +88,13 @@ def sdxl(scheduler, rows, generators, pipeline=diffusers.StableDiffusionXLPipeli
 
 
 def sd3(scheduler, rows, generators, **call):
-    width = {"attention_head_dim": 4, "num_attention_heads": 2, "joint_attention_dim": 8, "caption_projection_dim": 8, "pooled_projection_dim": 8}
+    width = {
+        "attention_head_dim": 4,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 8,
+        "caption_projection_dim": 8,
+        "pooled_projection_dim": 8,
+    }
     net = seeded(lambda: diffusers.SD3Transformer2DModel(sample_size=8, patch_size=1, in_channels=4, num_layers=1, out_channels=4, **width))
     nothing = {f"{part}{k}": None for part in ("text_encoder", "tokenizer") for k in ("", "_2", "_3")}
     pipe = diffusers.StableDiffusion3Pipeline(transformer=net, scheduler=scheduler, vae=vae(4, 0.1), **nothing)
@@ -95,7 +105,13 @@ def sd3(scheduler, rows, generators, **call):
 
 
 def flux(scheduler, rows, generators, pipeline=diffusers.FluxPipeline, **call):
-    width = {"attention_head_dim": 16, "num_attention_heads": 2, "joint_attention_dim": 8, "pooled_projection_dim": 8, "axes_dims_rope": (4, 4, 8)}
+    width = {
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 8,
+        "pooled_projection_dim": 8,
+        "axes_dims_rope": (4, 4, 8),
+    }
     net = seeded(lambda: diffusers.FluxTransformer2DModel(patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, **width))
     pipe = pipeline(transformer=net, scheduler=scheduler, vae=vae(1, 0.1), **NO_TEXT, text_encoder_2=None, tokenizer_2=None)
     pipe.set_progress_bar_config(disable=True)
@@ -114,10 +130,17 @@ def ddpm(scheduler, rows, generators, **call):
 
 
 def wan(scheduler, rows, generators, **call):
-    sizes = {"patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4, "text_dim": 8}
+    sizes = {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 4,
+        "out_channels": 4,
+        "text_dim": 8,
+    }
     net = seeded(lambda: diffusers.WanTransformer3DModel(freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=32, **sizes))
-    decoder = seeded(lambda: diffusers.AutoencoderKLWan(base_dim=3, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
-        latents_mean=[0.0] * 4, latents_std=[1.0] * 4))  # fmt: skip
+    sizes = {"dim_mult": [1] * 4, "temperal_downsample": [False, True, True], "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    decoder = seeded(lambda: diffusers.AutoencoderKLWan(base_dim=3, z_dim=4, num_res_blocks=1, **sizes))
     pipe = diffusers.WanPipeline(tokenizer=None, text_encoder=None, transformer=net, vae=decoder, scheduler=scheduler)
     pipe.set_progress_bar_config(disable=True)
     embeds = {"prompt_embeds": text(2)[rows], "negative_prompt_embeds": 0 * text(2)[rows]}
@@ -128,12 +151,18 @@ IMG2IMG = {"image": IMAGES, "strength": 0.6}
 PIPELINES = {
     "SD": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionPipeline), SD),
     "SD img2img": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionImg2ImgPipeline, **IMG2IMG), SD),
-    "SD inpaint": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionInpaintPipeline, image=IMAGES, mask_image=MASK), SD),
+    "SD inpaint": (
+        functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionInpaintPipeline, image=IMAGES, mask_image=MASK),
+        SD,
+    ),
     "SD ControlNet": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionControlNetPipeline, image=IMAGES), SD),
     "SDXL": (sdxl, {**SD, "timestep_spacing": "leading"}),
     "SD3": (sd3, {"shift": 3.0}),
     "Flux": (flux, {"shift": 1.0, "use_dynamic_shifting": True}),
-    "Flux img2img": (functools.partial(flux, pipeline=diffusers.FluxImg2ImgPipeline, **IMG2IMG), {"shift": 1.0, "use_dynamic_shifting": True}),
+    "Flux img2img": (
+        functools.partial(flux, pipeline=diffusers.FluxImg2ImgPipeline, **IMG2IMG),
+        {"shift": 1.0, "use_dynamic_shifting": True},
+    ),
     "Wan": (wan, {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}),
     "DDPM": (ddpm, {}),
 }
@@ -202,7 +231,14 @@ def test_a_pipeline_and_sample_draw_the_same_latents():
     known = denoiser(pipe, null=text(1, seed=9))
     known_null = {"encoder_hidden_states": text(2, seed=9)}
     guided = seeds.guide(known, 3.0, null=known_null)
-    same = seeds.sample(guided, known.shape, seed=[3, 4], x=x * scheduler.init_noise_sigma, labels={"encoder_hidden_states": text(2)}, plan=_begun(scheduler))
+    same = seeds.sample(
+        guided,
+        known.shape,
+        seed=[3, 4],
+        x=x * scheduler.init_noise_sigma,
+        labels={"encoder_hidden_states": text(2)},
+        plan=_begun(scheduler),
+    )
     torch.testing.assert_close(drawn, same, rtol=1e-4, atol=1e-4)
     assert known.decode(same).shape == (2, 3, 16, 16) and known.encode(known.decode(same)).shape == same.shape
     assert np.isfinite(known.decode(same).numpy()).all()
