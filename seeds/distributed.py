@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Thread
@@ -82,24 +82,24 @@ class Group:
         except RuntimeError:  # the others are gone
             return True
 
-    def once(self, function: Callable[[], str]) -> str:
+    def once(self, function: Callable[[], T]) -> T:
         """What `function` returns on rank 0, the only one that calls it. Raises: on rank 0 what it raises, elsewhere LeaderError."""
         if self.store is None:
             return function()
-        key = f"once/{self.turn('once')}"
-        if not self.first:
-            self.store.wait([key], PATIENCE)
-            said = self.store.get(key).decode()
-            if said[0] == "!":
-                raise LeaderError(said[1:])
-            return said[1:]
+        import torch.distributed as dist
+
+        answer: list[Any] = [None, None]  # and why there is none
         try:
-            said = function()
-        except BaseException as error:
-            self.store.set(key, f"!{error}")
+            if self.first:
+                answer = [function(), None]
+        except Exception as error:
+            with suppress(RuntimeError):  # the others may be gone
+                dist.broadcast_object_list([None, str(error)])
             raise
-        self.store.set(key, f"={said}")
-        return said
+        dist.broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise LeaderError(answer[1])
+        return answer[0]
 
     def wait(self, meanwhile: Callable[[], Any] = lambda: None) -> None:
         """Returns when all processes have come here; calls `meanwhile` now and then."""
@@ -113,60 +113,41 @@ class Group:
 
     def most(self, number: int) -> int:
         """The largest of the processes' numbers."""
-        return max(int(numbers[0]) for numbers in self._all(np.array([number])))
+        if self.store is None:
+            return number
+        import torch
+        import torch.distributed as dist
+
+        largest = torch.tensor(number)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def total(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sums of the processes' arrays, on every process: of integers exact, of others in float64; names and shapes must agree."""
+        """The sums of the processes' arrays, on every process; names, shapes and dtypes must agree. Those of integers are exact."""
         if self.store is None:
             return dict(arrays)
         import torch
         import torch.distributed as dist
 
-        sums = {}
-        for name, array in arrays.items():
-            dtype = np.int64 if np.asarray(array).dtype.kind in "iub" else np.float64
-            tensor = torch.from_numpy(np.array(array, dtype, ndmin=1))
+        sums = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        for tensor in sums.values():
             dist.all_reduce(tensor)
-            sums[name] = tensor.numpy().reshape(array.shape)
-        return sums
+        return {name: tensor.numpy() for name, tensor in sums.items()}
 
     def gathered(self, pieces: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """On rank 0 the numbered float32 arrays (B, d) of all processes, in the order of their numbers; elsewhere nothing."""
+        """On rank 0 the numbered arrays of all processes, in the order of their numbers; elsewhere nothing."""
         if self.store is None:
             return dict(sorted(pieces.items()))
-        width = self.most(max((array.shape[1] for array in pieces.values()), default=0))
-        heads = np.array([(number, len(array)) for number, array in pieces.items()], np.int64).reshape(-1, 2)
-        rows = np.concatenate([np.empty((0, width), np.float32), *pieces.values()])
-        found: dict[int, np.ndarray] = {}
-        for all_heads, all_rows in zip(self._all(heads), self._all(rows, to_first=True), strict=bool(self.first)):
-            ends = np.cumsum(all_heads[:, 1])
-            found |= dict(zip(all_heads[:, 0].tolist(), np.split(all_rows, ends[:-1]), strict=True)) if len(ends) else {}
-        return dict(sorted(found.items()))
+        import torch.distributed as dist
+
+        parts: list[Any] | None = [None] * self.world if self.first else None
+        dist.gather_object(dict(pieces), parts)
+        return dict(sorted(item for part in parts or () for item in part.items()))
 
     def turn(self, name: str) -> int:
         """1, 2, 3, ...: how often this process has come by; what is done in the same turn belongs together."""
         self._counts[name] = self._counts.get(name, 0) + 1
         return self._counts[name]
-
-    def _all(self, array: np.ndarray, to_first: bool = False) -> list[np.ndarray]:
-        """The arrays of all processes, by rank, which may differ in length; with `to_first` on rank 0 only, and none elsewhere."""
-        if self.store is None:
-            return [array]
-        import torch
-        import torch.distributed as dist
-
-        own = torch.tensor([len(array)])
-        sizes = [torch.empty_like(own) for _ in range(self.world)]
-        dist.all_gather(sizes, own)
-        longest = int(max(sizes))
-        padded = torch.from_numpy(np.concatenate([array, np.zeros((longest - len(array), *array.shape[1:]), array.dtype)]))
-        receive = not to_first or self.first
-        parts = [torch.empty_like(padded) for _ in range(self.world)] if receive else []
-        if to_first:
-            dist.gather(padded, parts or None, dst=0)
-        else:
-            dist.all_gather(parts, padded)
-        return [part[: int(size)].numpy() for part, size in zip(parts, sizes, strict=False)]
 
 
 @contextmanager
@@ -191,7 +172,8 @@ def joined() -> Iterator[Group]:
         attempt = _attempt(agent, rank, world)
         *earlier, store = [dist.PrefixStore(f"attempt/{number}", agent) for number in range(1, attempt + 1)]
         again = any(dist.PrefixStore("seeds", past).check(["begun"]) for past in earlier)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     except (OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
         raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error

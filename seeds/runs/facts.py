@@ -45,7 +45,7 @@ def _networks(old: Any, now: Any) -> list[str]:
 
 def check_agreed(network: Identity, group: Group) -> None:
     """Raises: ValueError if this process has another network than the first."""
-    first = json.loads(group.once(lambda: json.dumps(network.facts())))
+    first = group.once(network.facts)
     if said := Identity.from_facts(first).apart(network):
         raise ValueError(
             f"The processes draw with different networks; process {group.rank} has {said}. Let the factory load its weights from a file, or seed them."

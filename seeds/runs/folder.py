@@ -1,14 +1,14 @@
 """A sampling job on disk: one file for each seed, a record of what made them, and resume."""
 
 import hashlib
-import json
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from seeds.distributed import Group
 from seeds.images import grid, png, read_png, whole_png
 from seeds.runs import packing
+from seeds.runs.claim import DONE, Claim, claim
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
@@ -33,7 +34,6 @@ SHOWN = 5
 """Images that are named, where many are wrong."""
 SEEN = 60
 """Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a minute."""
-DONE = "done"
 IN_GRID = 64
 THREADS = 1024
 
@@ -76,135 +76,156 @@ def run(
     part, parts = shard
     if not 1 <= part <= parts:
         raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
-    begun = _Run(job, out, Folder(_root(out), job, subdirs), resume or group.again, parts, group, threads, version, command)
-    record = json.loads(group.once(lambda: json.dumps(begun.prepare())))
-    if record["status"] == DONE:
-        return record | {"drawn": 0, "seconds": 0.0}
+    begun = _Run(Folder.at(out, job, subdirs), group, resume or group.again, parts, threads, version, command)
+    claim = group.once(begun.begin)
+    if claim.state == "done":
+        return claim.record | {"drawn": 0, "seconds": 0.0}
     check_agreed(job.network, group)
-    started, tally = time.perf_counter(), Tally()
+    started, tally, record = time.perf_counter(), Tally(), claim.record
     todo = begun.folder.missing(group.share(job.units[part - 1 :: parts]), checked=begun.resume)
     with limited(record["job"]["threads"]):
         drawn = _draw(begun.folder, todo, group, progress, tally)
     said = tally.total(group).warning(job.pixels.data_range)
-
-    def close() -> str:
-        ended = record | {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": said} if said else {})
-        return json.dumps(begun.close(ended))
-
-    record = json.loads(group.once(close))
+    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": said} if said else {})
+    record = group.once(partial(begun.close, record))
     if said and group.first:
         warnings.warn(said, stacklevel=2)
     return record
-
-
-def _root(out: Path) -> Path:
-    """The folder that is drawn into: `out`, or the one that an archive is made from."""
-    return out.with_name(out.name + ".parts") if out.suffix.lower() in packing.KINDS else out
 
 
 @dataclass(frozen=True)
 class _Run:
     """A call of `run`: how a run begins and ends, on rank 0."""
 
-    job: Job
-    out: Path
     folder: "Folder"
+    group: Group
     resume: bool
     parts: int
-    group: Group
     threads: int | None
     version: str
     command: str
 
-    @property
-    def packed(self) -> bool:
-        """Whether the images end in an archive."""
-        return self.folder.root != self.out
+    def begin(self, joined: bool = False) -> Claim:
+        """Takes the folder: the claim, with the record of the run that has begun, or is done. Raises: ValueError if it may not begin.
 
-    def prepare(self) -> dict[str, Any]:
-        """The record of a run that has begun, or is done. Raises: as `run`, if it may not begin."""
-        folder, out = self.folder, self.out
-        if folder.root.is_file():
-            raise ValueError(f"`out` = {folder.root} is a file. Give a folder, or a name that ends in {' or '.join(packing.KINDS)}.")
-        made = self.packed and there(out)
-        before = packing.record(out) if made else folder.read()
-        if made and not self.resume:
-            raise ValueError(f"{out} is there already. Choose another file, or give --resume if it is of this run.")
-        recorded = before["job"].get("threads") if before is not None and (self.resume or self.parts > 1) else None
-        chosen = self.threads or recorded or torch.get_num_threads()
-        folder.check_free(before, self.resume, joining=self.parts > 1, packed=self.packed)
-        facts = {**self.job.facts(self.version, chosen), "subdirs": folder.subdirs}
-        folder.check_same(before, facts)
-        self.group.begin()
+        Args:
+            joined: this process has begun there, and another may have gone on.
+        """
+        folder = self.folder
+        claim = folder.claim(self.resume or joined, self._facts, joining=self.parts > 1).taken(self.group)
         if self.resume:
-            sweep(folder.root)
-            sweep(out.parent, out.name)
-        if made and (left := folder.read()) is not None and not different(left["job"], facts):  # who packed it was killed before this
-            folder.remove()
-        if before is not None and before["status"] == DONE:
-            if made:
-                return before
-            if folder.holds(before.get("files")):
-                folder.mend()
-                return before
-            if not folder.missing(self.job.units, checked=True):
-                raise ValueError(folder.changed(before.get("files")))
-        return self._begun(before, facts, made)
+            folder.sweep()
+        if claim.state == "done":
+            folder.settle(self._facts(claim.record))
+            return claim
+        record = self._record(claim.record)
+        if claim.state == "resumed":
+            folder.write(record)
+        elif not folder.begin(record):
+            return self.begin(joined)  # another process was faster
+        if not folder.closed:
+            return Claim(claim.state, record)
+        folder.remove()  # the other shards have closed the run meanwhile
+        return self.begin(joined=True)
 
-    def _begun(self, before: dict[str, Any] | None, facts: dict[str, Any], made: bool) -> dict[str, Any]:
-        """The record that is written into the folder, or what another process has made of it meanwhile."""
-        job, folder = self.job, self.folder
+    def close(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are missing."""
+        folder = self.folder
+        wait = SEEN if self.parts == 1 < self.group.world else 0
+        left = 0 if folder.closed else sum(map(len, folder.awaited(wait)))
+        if left and self.parts == 1:
+            raise OSError(
+                f"{folder.root} misses {left} of {len(folder.job.seeds)} images at the end of the run: the processes do not see one folder, or "
+                "somebody took files away. Give all of them the same --out, on a disk they share; with --resume the same command makes the rest."
+            )
+        if left:  # of other shards: the last of them closes the record
+            return record | {"missing": left}
+        return folder.finish(record)
+
+    def _facts(self, before: dict[str, Any] | None) -> dict[str, Any]:
+        """What identifies the run, with the threads of the one before, if there was one."""
+        threads = self.threads or (before["job"].get("threads") if before else None) or torch.get_num_threads()
+        return {**self.folder.job.facts(self.version, threads), "subdirs": self.folder.subdirs}
+
+    def _record(self, before: dict[str, Any] | None) -> dict[str, Any]:
+        job, facts = self.folder.job, self._facts(before)
         if before is not None:
-            facts = facts | {key: before["job"][key] for key in (NETWORK, *NAMES) if key in before["job"]}  # who drew it first
+            facts |= {key: before["job"][key] for key in (NETWORK, *NAMES) if key in before["job"]}  # who drew it first
         record: dict[str, Any] = {"status": "running", "job": facts, "command": self.command, "environment": environment(job.device)}
         labels = job.labels(job.seeds)
         record |= {"labels": labels.tolist()} if labels is not None else {}
-        record["plan"] = job.plan.to_json()
-        if before is not None:
-            folder.write(record)
-        elif not folder.begin(record):
-            return self.prepare()  # another process was faster
-        if self.packed and self.out.exists() and not made:  # the other shards have closed the run meanwhile
-            folder.remove()
-            ended = packing.record(self.out)
-            folder.check_same(ended, facts)
-            return ended
-        return record
-
-    def close(self, ended: dict[str, Any]) -> dict[str, Any]:
-        """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are missing."""
-        job, folder, out, parts = self.job, self.folder, self.out, self.parts
-        wait = SEEN if parts == 1 < self.group.world else 0
-        left = 0 if self.packed and out.exists() else sum(map(len, folder.awaited(job.units, wait)))
-        if left and parts == 1:
-            raise OSError(
-                f"{folder.root} misses {left} of {len(job.seeds)} images at the end of the run: the processes do not see one folder, or somebody took "
-                "files away. Give all of them the same --out, on a disk they share; with --resume the same command makes the rest."
-            )
-        if left:  # of other shards: the last of them closes the record
-            return ended | {"missing": left}
-        try:
-            ended = ended | {"status": DONE, "files": folder.digest()}
-            if self.packed:
-                packing.pack(out, [folder.path(seed) for seed in job.seeds], job.seeds, ended, ended.get("labels"))
-                folder.remove()
-            else:
-                folder.mend(again=True)
-                folder.write(ended)
-                sweep(folder.root)
-        except OSError:
-            if not (self.packed and out.exists()):
-                raise
-            ended = packing.record(out) | {"drawn": ended["drawn"]}  # another shard has closed it meanwhile
-            folder.remove()
-        return ended
+        return record | {"plan": job.plan.to_json()}
 
 
 class Folder:
-    """The files of a job."""
+    """The files of a job.
+
+    Attributes:
+        closed: whether others have made of the folder what it is to become.
+    """
+
+    foreign_files, closed = "[!.]*.png", False
 
     def __init__(self, root: Path, job: Job, subdirs: bool):
         self.root, self.job, self.subdirs = root, job, subdirs
+
+    @staticmethod
+    def at(out: Path, job: Job, subdirs: bool) -> "Folder":
+        """The folder `out`; or the one that an archive of that name is made from."""
+        return (Archive if out.suffix.lower() in packing.KINDS else Folder)(out, job, subdirs)
+
+    def claim(self, resume: bool, facts: Callable[[dict[str, Any]], dict[str, Any]], joining: bool = False) -> Claim:
+        """What the folder is to the job.
+
+        Args:
+            facts: what identifies the run, given the record of the one before.
+            joining: another shard may have begun the run.
+        """
+        if self.root.is_file():
+            return Claim(
+                "foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {' or '.join(packing.KINDS)}."
+            )
+        before = self.read()
+        found = claim(
+            self.root,
+            RECORD,
+            "run",
+            before,
+            foreign=self.foreign() if before is None else None,
+            resume=resume or (joining and before is not None and before["status"] != DONE),
+            differences=lambda record: different(record["job"], facts(record)),
+        )
+        if found.state != "done" or self.holds(found.record.get("files")):
+            return found
+        if self.missing(self.job.units, checked=True):
+            return Claim("resumed", before)
+        return Claim("foreign", before, self.changed(found.record.get("files")))
+
+    def foreign(self) -> Path | None:
+        """A file of no run, if there is one."""
+        there = self.root.glob(self.foreign_files)
+        found = next(chain(there, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
+        return None if (self.root / RECORD).exists() else found  # there is one: another process has just begun the run
+
+    def sweep(self) -> None:
+        """Removes what killed writers have left."""
+        sweep(self.root)
+
+    def settle(self, facts: dict[str, Any]) -> None:
+        """Brings back what belongs to a run that is done, and takes away what does not."""
+        self.mend()
+
+    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Closes the run, all of whose images are there; the record."""
+        record = self.ended(record)
+        self.mend(again=True)
+        self.write(record)
+        sweep(self.root)
+        return record
+
+    def ended(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record of the run, which is done."""
+        return record | {"status": DONE, "files": self.digest()}
 
     def path(self, seed: int) -> Path:
         """The file of a seed."""
@@ -215,10 +236,10 @@ class Folder:
         good = whole_png if checked else there
         return [unit for unit in units if not all(good(self.path(seed)) for seed in unit)]
 
-    def awaited(self, units: Sequence[Sequence[int]], seconds: float) -> list[Sequence[int]]:
-        """Those of which a file is missing, and still is after so many seconds."""
+    def awaited(self, seconds: float) -> list[Sequence[int]]:
+        """Units of which a file is missing, and still is after so many seconds."""
         until = time.monotonic() + seconds
-        while (missing := self.missing(units)) and time.monotonic() < until:
+        while (missing := self.missing(self.job.units)) and time.monotonic() < until:
             time.sleep(0.5)
         return missing
 
@@ -286,28 +307,51 @@ class Folder:
             with suppress(OSError):
                 folder.rmdir()
 
-    def check_free(self, before: dict[str, Any] | None, resume: bool, joining: bool = False, packed: bool = False) -> None:
-        """Raises ValueError if the folder holds what is no run's, or a run and nobody asked to go on with it.
 
-        Args:
-            joining: another shard may have begun the run.
-            packed: the folder is to become an archive, and must hold nothing else.
-        """
-        if before is None:
-            there = self.root.glob("[!.]*" if packed else "[!.]*.png")
-            foreign = next(chain(there, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
-            if foreign is not None and not (self.root / RECORD).exists():  # else another process has just begun the run
-                raise ValueError(f"{foreign} is there already, and is of no run ({self.root / RECORD} is missing). Choose another folder.")
-        elif not resume and not (joining and before["status"] != DONE):
-            raise ValueError(f"{self.root} holds a run ({before['status']}). Complete it with --resume, or choose another folder.")
+class Archive(Folder):
+    """The folder `out`.parts, of which the archive `out` is made when all images are there."""
 
-    def check_same(self, before: dict[str, Any] | None, facts: dict[str, Any]) -> None:
-        """Raises ValueError if the run in the folder is another one than these facts describe."""
-        if before is not None and (differences := different(before["job"], facts)):
-            raise ValueError(
-                f"{self.root} holds another run: it has {'; '.join(differences)}. Give --resume what the run was started with (`command` in "
-                f"{self.root / RECORD}), or choose another folder."
-            )
+    foreign_files = "[!.]*"
+
+    def __init__(self, out: Path, job: Job, subdirs: bool):
+        super().__init__(out.with_name(out.name + ".parts"), job, subdirs)
+        self.out = out
+
+    @property
+    def closed(self) -> bool:  # type: ignore[override]
+        return there(self.out)
+
+    def claim(self, resume: bool, facts: Callable[[dict[str, Any]], dict[str, Any]], joining: bool = False) -> Claim:
+        if not self.closed:
+            return super().claim(resume, facts, joining)
+        before = packing.record(self.out)
+        if not resume:
+            reason = f"{self.out} is there already. Choose another file, or give --resume if it is of this run."
+            return Claim("foreign", before, reason)
+        return claim(
+            self.out, RECORD, "run", before, foreign=None, resume=True, differences=lambda record: different(record["job"], facts(record))
+        )
+
+    def sweep(self) -> None:
+        super().sweep()
+        sweep(self.out.parent, self.out.name)
+
+    def settle(self, facts: dict[str, Any]) -> None:
+        left = self.read()
+        if left is not None and not different(left["job"], facts):  # who packed it was killed before this
+            self.remove()
+
+    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
+        try:
+            record = self.ended(record)
+            paths = [self.path(seed) for seed in self.job.seeds]
+            packing.pack(self.out, paths, self.job.seeds, record, record.get("labels"))
+        except OSError:
+            if not self.closed:
+                raise
+            record = packing.record(self.out) | {"drawn": record["drawn"]}  # another shard has closed it meanwhile
+        self.remove()
+        return record
 
 
 def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool, tally: Tally) -> int:

@@ -11,7 +11,7 @@ from seeds.distributed import LeaderError, joined
 with joined() as group:
     group.count("six", group.rank + 1)
     group.wait()
-    said = group.once(lambda: f"said by {group.rank}")
+    said = group.once(lambda: {"said by": group.rank})
     most = group.most(10 * group.rank)
     total = group.total({"a": np.arange(2)[:, None] * np.array([[1, 1, 1]]) * (group.rank == 1)})["a"].tolist()
     rows = group.gathered({piece: np.full((piece + 1, 2), piece, np.float32) for piece in range(5) if group.owns(piece)})

@@ -428,7 +428,7 @@ def test_shards_take_the_threads_of_the_first(tmp_path):
     assert set(seen) == {other}
 
 
-@pytest.mark.parametrize("where", ["check_same", "missing", "read"])
+@pytest.mark.parametrize("where", ["claim", "missing", "read"])
 def test_a_shard_that_comes_when_the_others_are_closing_leaves_nothing(tmp_path, monkeypatch, where):
     """A scheduler may start a shard again that was done, and the others close the archive just then."""
     out, usual, others = tmp_path / "a.npz", getattr(Folder, where), [(2, 2)]
