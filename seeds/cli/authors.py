@@ -26,6 +26,8 @@ ONLY = {
 """Options of this spelling alone, and what says the same in ours."""
 SHARED = ("S_churn", "S_min", "S_max", "S_noise")
 """Options of a solver that both spellings have."""
+TAKEN = ("solver", "steps", "schedule", "nsr_min", "nsr_max", "rho", "final", *SHARED, *ONLY)
+"""All that `translate` reads."""
 
 
 class Line(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import seeds
-from seeds.cli import jobs, models, options
+from seeds.cli import authors, jobs, models, options
 from seeds.cli.metrics import FEATURES, REFERENCE, check_shape, extractor_of, statistics_of
 from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from seeds.runs import curves as studies
+    from seeds.plans import Plan
+    from seeds.runs import study as studies
 
+SAID = ("solver", "steps", "nfe", "sigmas")
+"""Options of a plan that `curves` says itself: --line the solver, and --nfe, of which there may be several, the steps."""
 LINES = ("seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
 NFE = "5,10,20,40,80"
-ROUNDING = 1e-9
-"""Relative; the linear algebra of another machine or version may change less of a number, and another picture changes far more."""
 PAGE_EVERY = 60
 """Seconds between two pages of a running study."""
 
@@ -89,7 +89,7 @@ class Calls(click.ParamType):
 @click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score.")
 @click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page.")
 @click.option("--title", default="", help="Heading of plots and page; the model's name by default.")
-@jobs.job_options
+@jobs.job_options(*SAID)
 @jobs.device
 @jobs.threads
 @click.option("--resume", is_flag=True, help="Complete the study in the folder.")
@@ -108,9 +108,9 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
             )
         return repeat(session, out, row)
     from seeds import report
-    from seeds.runs import curves as studies
+    from seeds.runs.measuring import run_study
 
-    study = _study(session, given)
+    study = _study(session, **given)
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
     written = [0.0]
@@ -120,7 +120,7 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
             report.write(record, out)
             written[0] = time.monotonic()
 
-    record = studies.run_study(
+    record = run_study(
         study,
         out,
         resume=resume,
@@ -128,132 +128,139 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
         threads=threads,
         title=title,
         version=seeds.__version__,
-        arguments=session.arguments,
         command=session.command,
         after_row=page,
     )
     session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
 
 
-SAID = ("solver", "steps", "nfe", "sigmas")
-"""Options of a job that `curves` has no use for, or says itself: --line the solver, and --nfe, of which there may be several, the steps."""
-curves.params = [option for option in curves.params if option.name not in SAID]
-
-
 def repeat(session: Session, out: Path, number: int) -> None:
-    """Measures a row again, by the arguments its study was started with, and says whether the numbers are the same."""
+    """Measures a row again, by what its study has recorded, and says whether the numbers are the same."""
     from seeds import runs
-    from seeds.runs import curves as studies
+    from seeds.runs import repeating
     from seeds.runs.folder import limited
-    from seeds.runs.records import read_record
+    from seeds.runs.measuring import RECORD, measure
 
-    path = out / studies.RECORD
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
-    record = read_record(path, path.read_bytes(), "study")
-    if not number < len(record["rows"]):
-        raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(record['rows']) - 1}.")
-    with curves.make_context("curves", record["arguments"][1:], parent=click.get_current_context().parent) as context:
-        given = {key: value for key, value in context.params.items() if key not in ("out", "row", "resume", "threads", "title")}
-        try:
-            study = _study(session, given | {"baselines": ()})
-        except ValueError as error:
-            raise ValueError(
-                f"{error} `--row` needs the model and the reference that the study was started with, under the names in `command` of {path}, which "
-                "are looked for from the current folder."
-            ) from error
-    changed = studies.changed(study, number, record, seeds.__version__)
-    if changed:
+    record, row, plan = repeating.recorded(out, number)
+    try:
+        study = _one_row(session, record["sources"], row, plan)
+    except ValueError as error:
         raise ValueError(
-            f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was started with (`command` in "
-            f"{path}), or make a new study in another folder. It was made by version {record['version']}."
+            f"{error} `--row` needs the model and the reference that the study was started with, under the names in `command` of "
+            f"{out / RECORD}, which are looked for from the current folder."
+        ) from error
+    if changed := repeating.changed(study, row, seeds.__version__):
+        raise ValueError(
+            f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was started with (`command` "
+            f"in {out / RECORD}), or make a new study in another folder. It was made by version {record['version']}."
         )
-    row, old = study.rows[number], record["rows"][number]
-    with limited(record["study"]["threads"]), runs.Progress(session.group, row.line, *row.work(session.group)) as bar:
-        new = json.loads(json.dumps(studies.measure(study, row, session.group, bar.asked)))
-    session.say(json.dumps({**study.row_facts(number), **new}, indent=2))
-    if not session.group.first:
+    (again,), group = study.rows, session.group
+    with limited(row["threads"]), runs.Progress(group, again.line, *again.work(group)) as bar:
+        new = json.loads(json.dumps(measure(study, again, group, bar.asked)))
+    model = {key: row[key] for key in ("model", "model_sha256") if key in record["rows"][number]}
+    session.say(json.dumps({**again.facts(), **model, **new}, indent=2))
+    if not group.first:
         return
-    if old["status"] != "done":
+    if row["status"] != "done":
         session.say(f"Row {number} of the study is not done, so there is nothing to compare with. Complete it with --resume.", err=True)
         click.get_current_context().exit(1)
-    largest = max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
-    others = "; ".join(studies.elsewhere(study, record, seeds.__version__))
-    others = f"It was made with {others}" if others else "Versions, platform and device are the same"
-    verdict = "The same numbers but for rounding" if largest < ROUNDING else "Other numbers than the study has"
-    size = f"{verdict}, apart by up to {largest:.0e} of their size: frechet {old['frechet']['value']} there. {others}."
-    session.say("The same numbers." if largest == 0 else size, err=True)
-    click.get_current_context().exit(0 if largest < ROUNDING else 1)
+    session.say(repeating.verdict(study, record, row, new, seeds.__version__), err=True)
+    click.get_current_context().exit(0 if repeating.furthest(new, row) < repeating.ROUNDING else 1)
 
 
-def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:
-    """The largest difference between the numbers of two estimates (value, interval, parts), beside the largest of them; infinite if anything else
-    differs."""
-    if new == old:
-        return 0.0
-    pairs = list(itertools.zip_longest(_leaves(new), _leaves(old)))
-    numbers = [(a, b) for a, b in pairs if isinstance(a, float) and isinstance(b, float)]
-    if any(pair not in numbers and pair[0] != pair[1] for pair in pairs):
-        return math.inf
-    return max(abs(a - b) for a, b in numbers) / max(max(abs(a), abs(b)) for a, b in numbers)
+def _one_row(session: Session, sources: dict[str, Any], row: dict[str, Any], plan: Plan) -> studies.Study:
+    """The study of the one row that was recorded so."""
+    from seeds import runs
+    from seeds.runs.study import Study, StudyRow
+
+    model = jobs.loaded(session, row["model"], sources["device"])
+    denoiser = model.tuned(row["dtype"], row["compiled"])
+    job = runs.Job.from_facts(row, denoiser, plan, model=model.name, model_hash=model.sha256, device=model.device)
+    again = StudyRow(row["line"], row["options"], row["steps"], row["nfe_asked"], job)
+    return Study(
+        [again], **_yardstick(session, row["reference"]["name"], **sources), **{key: row[key] for key in ("units", "splits", "shown")}
+    )
 
 
-def _leaves(estimate: dict[str, Any] | None) -> Iterator[Any]:
-    for name, value in sorted((estimate or {}).items()):
-        if name != "metric":  # a name in words, which versions may change
-            yield from (name, *value) if isinstance(value, list) else (name, value)
+def _yardstick(session: Session, reference: str, features: str, sha256: str | None, device: str | None) -> dict[str, Any]:
+    """What images are measured with, as fields of a study."""
+    statistics, reference_sha256 = statistics_of(reference)
+    return {
+        "extractor": extractor_of(session, features, sha256, device),
+        "statistics": statistics,
+        "reference": {"name": str(reference), "sha256": reference_sha256, "n": statistics.n},
+        "sources": {"features": features, "sha256": sha256, "device": device},
+    }
 
 
-def _study(session: Session, given: dict[str, Any]) -> studies.Study:
+def _study(
+    session: Session,
+    *,
+    model: Sequence[str],
+    lines: Sequence[str],
+    nfe: Sequence[int],
+    ranges: Sequence[str],
+    baselines: Sequence[str],
+    features: str,
+    sha256: str | None,
+    reference: str,
+    batch: int,
+    device: str | None,
+    units: int,
+    splits: int,
+    shown: int,
+    **shared: Any,
+) -> studies.Study:
+    """What the options ask for. Raises: ValueError for what does not go together."""
     from seeds import runs
     from seeds.images import open_images
-    from seeds.runs import curves as studies
+    from seeds.runs.study import Study
 
-    own = ("model", "lines", "nfe", "ranges", "features", "sha256", "reference", "baselines", "batch", "units", "splits", "shown", "device")
-    names, lines, nfe, ranges, features, sha256, reference, baselines, batch, units, splits, shown, device = (given[key] for key in own)
-    shared = {key: value for key, value in given.items() if key not in own}
-    found = [jobs.loaded(session, name, device) for name in dict.fromkeys(names)]
+    found = [jobs.loaded(session, name, device) for name in dict.fromkeys(model)]
     parts = [runs.parse_seeds(text) for text in dict.fromkeys(ranges)]
     if len({len(part) for part in parts}) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
         raise ValueError(
             f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make a study of each."
         )
-    rows = []
-    for model, line in itertools.product(found, dict.fromkeys(lines)):
-        name = line if len(found) == 1 else f"{model.name}: {line}"
-        options = shared | line_options(line)
-        for calls, steps in steps_for(model, options, nfe, line).items():
-            asked = {**options, "steps": steps}
-            kept = {
-                key: value
-                for key, value in asked.items()
-                if value is not None and key not in ("steps", "solver", "label", "guidance", "null", "dtype", "compiled", "data_range")
-            }
-            for part in parts:
-                jobs.seeds_of(part, asked.get("label"), model)
-                rows.append(studies.Row(name, kept, steps, calls, jobs.job(model, part, batch, asked)))
-    statistics, reference_sha256 = statistics_of(reference)
-    said = {"name": str(reference), "sha256": reference_sha256, "n": statistics.n}
+    rows = [
+        row
+        for source, line in itertools.product(found, dict.fromkeys(lines))
+        for row in _rows(source, line, len(found) > 1, nfe, parts, batch, shared)
+    ]
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
         raise ValueError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"`baseline` = {', '.join(baselines)} give one name to two sets of images. Give each its own.")
-    extractor = extractor_of(session, features, sha256, device)
-    for row in rows[:1]:
-        channels, height, width = row.job.image_shape
-        check_shape(extractor, height, width, channels)
+    yardstick = _yardstick(session, reference, features, sha256, device)
+    channels, height, width = rows[0].job.image_shape
+    check_shape(yardstick["extractor"], height, width, channels)
     sets = {name: open_images(images) for name, _, images in pairs}
-    return studies.Study(rows, extractor, statistics, said, sets, units, splits, shown)
+    return Study(rows, baselines=sets, units=units, splits=splits, shown=shown, **yardstick)
+
+
+def _rows(
+    model: models.Model, line: str, named: bool, nfe: Sequence[int], parts: Sequence[list[int]], batch: int, shared: dict[str, Any]
+) -> Iterator[studies.StudyRow]:
+    """The rows of a line: for each number of model calls one for each part of the seeds."""
+    from seeds.runs.study import StudyRow
+
+    given = shared | line_options(line)
+    for calls, steps in steps_for(model, given, nfe, line).items():
+        asked = {**given, "steps": steps}
+        plan = {name: asked[name] for name in (*options.PLAN, *options.NOISE) if name not in SAID and asked.get(name) is not None}
+        for part in parts:
+            jobs.seeds_of(part, asked.get("label"), model)
+            yield StudyRow(f"{model.name}: {line}" if named else line, plan, steps, calls, jobs.job(model, part, batch, **asked))
 
 
 def line_options(line: str) -> dict[str, Any]:
     """The options in "SOLVER KEY=VALUE ...", as the command line reads them. Raises: click.UsageError for what it does not know."""
     solver, *pairs = line.split() or [""]
-    known = _known()
+    known = [flag.parameter for name, flag in options.PLAN.items() if name not in SAID[1:]]
     flags = {name.lstrip("-"): option.opts[0] for option in known for name in (option.name or "", *option.opts)}
     words = [word for key, _, value in (pair.partition("=") for pair in pairs) for word in (flags.get(key, f"--{key}"), value)]
-    parser = click.Command("line", params=known)
+    parser = click.Command("line", params=[*known])
     try:
         with parser.make_context("line", ["--solver", solver, *words]) as context:
             return {key: value for key, value in context.params.items() if value is not None}
@@ -261,23 +268,16 @@ def line_options(line: str) -> dict[str, Any]:
         raise click.UsageError(f"`--line` {line!r}: {error.format_message()}") from None
 
 
-def _known() -> list[click.Parameter]:
-    @options.plan_options
-    def nothing() -> None: ...
-
-    return [option for option in reversed(nothing.__click_params__) if option.name not in SAID[1:]]  # type: ignore[attr-defined]
-
-
-def steps_for(found: models.Model, options: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
+def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
     """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
-    if not isinstance(options.get("grid") or "", str):
+    if not isinstance(given.get("grid") or "", str):
         raise ValueError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
-    first, second = (jobs.job(found, [0], 1, {**options, "steps": steps}).plan.nfe for steps in (2, 3))
+    first, second = (jobs.job(found, [0], 1, **given | {"steps": steps}).plan.nfe for steps in (2, 3))
     chosen: dict[int, int] = {}
     each = max(1, second - first)
     for calls in nfe:
         steps = 2 + (calls - first) // each
-        least = 2 if options["solver"] in ("etd-serk", "etd-erk", "rk") else 1
+        least = 2 if given["solver"] in authors.SOLVERS else 1
         if steps >= least and steps not in chosen.values():
             chosen[calls] = steps
     if not chosen:

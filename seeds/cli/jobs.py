@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,8 +33,6 @@ _WHAT = (
     click.option("--null", type=int, help="The class that means none, for guidance.  [default: the model's own, or no label]"),
 )
 _HOW = (
-    click.option("--noise", help="gaussian or two-point.  [default: gaussian]"),
-    click.option("--noise_type", hidden=True),
     click.option(
         "--dtype",
         type=click.Choice(("float32", "float64", "bf16", "fp16")),
@@ -51,14 +50,10 @@ threads = click.option(
 )
 
 
-def job_options(function: Callable) -> Callable:
-    """Adds what a job needs besides its model, seeds, batch and device."""
-    for option in reversed(_HOW):
-        function = option(function)
-    function = options.plan_options(function)
-    for option in reversed(_WHAT):
-        function = option(function)
-    return function
+def job_options(*left_out: str) -> Callable[[Callable], Callable]:
+    """A decorator that adds what a job needs besides its model, seeds, batch and device; options of a plan may be left out by name."""
+    plan = (flag for name, flag in options.PLAN.items() if name not in left_out)
+    return options.adding(*_WHAT, *plan, *options.NOISE.values(), *_HOW)
 
 
 def loaded(session: Session, model: str, device: str | None) -> models.Model:
@@ -83,51 +78,62 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
     return list(range(count)) if asked is None else asked
 
 
-def job(found: models.Model, seeds: Sequence[int], batch: int, given: dict[str, Any]) -> runs.Job:
-    """The job that the values of `job_options` ask for. Raises: ValueError as `seeds.plan` and `Job` do."""
+def job(
+    found: models.Model,
+    seeds: Sequence[int],
+    batch: int,
+    *,
+    label: Any = None,
+    guidance: float = 1.0,
+    null: int | None = None,
+    dtype: str = "float32",
+    compiled: bool = False,
+    data_range: tuple[float, float] | None = None,
+    data: Path | None = None,
+    start: float | None = None,
+    plan: Path | None = None,
+    **spelt: Any,
+) -> runs.Job:
+    """The job that the values of `job_options` ask for.
+
+    Args:
+        spelt: the options of a plan and of its noise, in either spelling.
+    Raises: ValueError as `seeds.plan` and `Job` do.
+    """
     from seeds import runs
     from seeds.denoisers import state
     from seeds.images import open_images
     from seeds.planning import plan_for
     from seeds.plans import Plan
 
-    null = given.get("null")
-    if null is not None and given.get("guidance", 1.0) == 1:
+    if null is not None and guidance == 1:
         raise ValueError(
             f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, or leave it out."
         )
-    own = {
-        key: value
-        for key, value in given.items()
-        if key not in ("label", "guidance", "null", "dtype", "compiled", "data_range", "data", "start", "plan")
-    }
-    file = given.get("plan")
-    if file is not None and not file.is_file():
-        raise ValueError(f"`plan` = {file} is no file: make one with seeds plan --out {file}.")
-    arguments = options.arguments(own, found.denoiser) if file is None else _beside_a_plan({**own, "start": given.get("start")})
-    if file is None and (given.get("data") is None) != (given.get("start") is None):
+    if plan is not None and not plan.is_file():
+        raise ValueError(f"`plan` = {plan} is no file: make one with seeds plan --out {plan}.")
+    if plan is None and (data is None) != (start is None):
         raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
-    if given.get("start") is not None:
-        arguments["start"] = ("nsr", given["start"])
-    noise = arguments.pop("noise", "gaussian")
-    label, classes = given.get("label"), getattr(found.denoiser, "classes", 0)
-    dtype, compiled = given.get("dtype", "float32"), given.get("compiled", False)
+    arguments = options.arguments(spelt, found.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
+    if start is not None:
+        arguments["start"] = ("nsr", start)
+    noise, classes = arguments.pop("noise", "gaussian"), getattr(found.denoiser, "classes", 0)
     denoiser = found.tuned(dtype, compiled)
     return runs.Job(
         denoiser if null is None else state(denoiser, null=null),
-        plan_for(found.denoiser, **arguments) if file is None else Plan.load(file),
+        plan_for(found.denoiser, **arguments) if plan is None else Plan.load(plan),
         seeds,
         model=found.name,
         model_hash=found.sha256,
         batch=batch,
         label=(tuple(range(classes)) or 0) if isinstance(label, options.Each) else label,
-        guidance=given.get("guidance", 1.0),
+        guidance=guidance,
         noise=noise,
         dtype=dtype,
         compiled=compiled,
         device=found.device,
-        data_range=given.get("data_range"),
-        data=open_images(given["data"]) if given.get("data") is not None else None,
+        data_range=data_range,
+        data=open_images(data) if data is not None else None,
     )
 
 

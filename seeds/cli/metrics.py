@@ -40,17 +40,8 @@ MAY_BE = (
 )
 
 
-def _options(*options):
-    def apply(function):
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return apply
-
-
 _images = click.argument("images", required=False, type=options.Place())
-_extraction = _options(
+_extraction = options.adding(
     click.option(
         "--features",
         default=FEATURES,
@@ -62,12 +53,12 @@ _extraction = _options(
     click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."),
     jobs.device,
 )
-_sampler = _options(
+_sampler = options.adding(
     click.option(*jobs.MODEL, help="Draw the images from this model instead: a bundled name, a file, or module:factory."),
     click.option(
         "--seeds", "seed_text", help="Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]"
     ),
-    jobs.job_options,
+    jobs.job_options(),
 )
 _reference = click.option(
     "--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz."
@@ -276,7 +267,7 @@ def _source(session: Session, extractor: Extractor, images, num, batch, device, 
     seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], found) or []
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
-    job = jobs.job(found, seeds[:num], batch, given)
+    job = jobs.job(found, seeds[:num], batch, **given)
     channels, height, width = job.image_shape
     check_shape(extractor, height, width, channels)
     return _Source.live(job)

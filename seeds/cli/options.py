@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,19 +18,37 @@ from seeds.solvers import SOLVERS, Option
 STEPS = 20
 OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
 """The options of the registered solvers."""
-OURS_ONLY = (
-    "nfe",
-    "grid",
-    "sigmas",
-    "prediction",
-    "eta",
-    *(name for name in OF_SOLVERS if name not in authors.SHARED),
-    "noise",
-    "s_noise",
-    "start_at",
-    "stages",
-)
-"""Options that the authors' spelling does not have."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """An option, written down once: a decorator of commands; its parameter reads the words of a `--line`."""
+
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def parameter(self) -> click.Option:
+        return click.Option(self.names, **self.settings)
+
+    def __call__(self, command: Callable) -> Callable:
+        return click.option(*self.names, **self.settings)(command)
+
+
+def flag(*names: str, **settings: Any) -> Flag:
+    """As click.option."""
+    return Flag(names, settings)
+
+
+def adding(*flags: Callable) -> Callable:
+    """A decorator that adds these options and arguments, in this order."""
+
+    def add(command: Callable) -> Callable:
+        for it in reversed(flags):
+            command = it(command)
+        return command
+
+    return add
 
 
 class Numbers(click.ParamType):
@@ -152,15 +171,10 @@ def typed(names: Container[str]) -> list[str]:
     ]
 
 
-def _hidden(*names: str, **settings: Any) -> Callable:
-    """An option of the authors' spelling: docs/authors-options.md lists them."""
-    return click.option(*names, hidden=True, **settings)
-
-
-def _solver_options() -> list[Callable]:
+def _solver_options() -> list[Flag]:
     """One option for each of the registered solvers': its type, its default and its line of help are those of the builder's signature."""
     takers = {name: [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options] for name in OF_SOLVERS}
-    return [click.option(_flag(name), name, type=_type(pairs), help=_help(pairs)) for name, pairs in takers.items()]
+    return [flag(_flag(name), name, type=_type(pairs), help=_help(pairs)) for name, pairs in takers.items()]
 
 
 def _flag(name: str) -> str:
@@ -187,39 +201,37 @@ def _text(default: Any) -> str:
     return ",".join(f"{number:.4g}" for number in default) if isinstance(default, tuple) else f"{default}"
 
 
-_OPTIONS = (
-    click.option("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
-    click.option("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
-    click.option("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
-    click.option("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
-    click.option("--grid", type=Grid(), help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
-    click.option("--sigmas", type=Numbers(), help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
-    click.option("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
-    click.option("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
-    click.option("--rho", type=float, help="Of the karras grid.  [default: 7]"),
-    click.option("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
-    click.option("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
-    click.option("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
-    click.option(
-        "--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"
-    ),
-    click.option("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),
-    click.option("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
+_PLAN = (
+    flag("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
+    flag("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
+    flag("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
+    flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
+    flag("--grid", type=Grid(), help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
+    flag("--sigmas", type=Numbers(), help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
+    flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
+    flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
+    flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
+    flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
+    flag("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
+    flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
+    flag("--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"),
+    flag("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),
+    flag("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
     *_solver_options(),
-    _hidden("--order", type=int),
-    _hidden("--noise_pred", type=bool),
-    _hidden("--disc"),
-    _hidden("--scaling"),
-    _hidden("--c2", type=float),
-    _hidden("--butcher_type"),
+    flag("--order", type=int, hidden=True),
+    flag("--noise_pred", type=bool, hidden=True),
+    flag("--disc", hidden=True),
+    flag("--scaling", hidden=True),
+    flag("--c2", type=float, hidden=True),
+    flag("--butcher_type", hidden=True),
 )
-
-
-def plan_options(function: Callable) -> Callable:
-    """Adds the options that make a plan."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+_NOISE = (
+    flag("--noise", help="gaussian or two-point.  [default: gaussian]"),
+    flag("--noise_type", hidden=True),
+)
+PLAN, NOISE = ({it.parameter.name or "": it for it in flags} for flags in (_PLAN, _NOISE))
+"""The options that make a plan, and those that say the noise, by name, in both spellings; docs/authors-options.md lists the hidden ones."""
+plan_options = adding(*PLAN.values())
 
 
 def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
@@ -231,7 +243,7 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
     """
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("solver") in authors.SOLVERS:
-        mixed = [name for name in OURS_ONLY if name in given]
+        mixed = [name for name in given if name not in authors.TAKEN]
         if mixed:
             name = mixed[0].replace("_", "-")
             raise ValueError(

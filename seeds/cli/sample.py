@@ -32,7 +32,7 @@ SEEDS = "0-63"
     "--seeds", "seed_text", help=f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]"
 )
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
-@jobs.job_options
+@jobs.job_options()
 @click.option(
     "--data", type=options.Place(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
 )
@@ -71,7 +71,7 @@ def sample(
     asked = None if seed_text is None else runs.parse_seeds(seed_text)
     found = jobs.loaded(session, model, device)
     seed = jobs.seeds_of(asked, given["label"], found) or runs.parse_seeds(SEEDS)
-    job = jobs.job(found, seed, batch, given)
+    job = jobs.job(found, seed, batch, **given)
     record = runs.run(
         job,
         out,

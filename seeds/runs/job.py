@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seeds.denoisers import Changed, ask, guide
+from seeds.denoisers import Changed, ask, guide, state
 from seeds.images import ImageSet, Piece, fingerprint
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
 from seeds.runs.decoding import Pixels
 from seeds.runs.identity import Identity
-from seeds.runs.seed_text import check_distinct, show_seeds
+from seeds.runs.seed_text import check_distinct, parse_seeds, show_seeds
 from seeds.runs.tally import Tally
 from seeds.sampling import sample
 
@@ -90,6 +90,25 @@ class Job:
             raise ValueError(
                 f"`data` = {self.data.path} holds {self.data.count} images, but there are {len(self.seeds)} seeds: one is needed for each."
             )
+
+    @classmethod
+    def from_facts(cls, recorded: Mapping[str, Any], denoiser: Any, plan: Plan, **own: Any) -> "Job":
+        """The job of which `facts` were recorded, to be drawn by this denoiser.
+
+        Args:
+            own: what is known of the denoiser now: model, model_hash, device.
+        """
+        label, null = recorded["class"], recorded.get("null")
+        return cls(
+            denoiser if null is None else state(denoiser, null=torch.tensor(null) if isinstance(null, list) else null),
+            plan,
+            parse_seeds(recorded["seeds"]),
+            batch=recorded["batch"],
+            label=tuple(label) if isinstance(label, list) else label,
+            data_range=tuple(recorded["data_range"]),
+            **{name: recorded[name] for name in ("guidance", "noise", "dtype", "compiled", "decode_batch")},
+            **own,
+        )
 
     @cached_property
     def pixels(self) -> Pixels:

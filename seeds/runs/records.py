@@ -25,8 +25,7 @@ def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
         found = json.loads(data)
     except ValueError:
         found = None
-    lists = ("rows", "arguments") if kind == "study" else ()
-    wanted = {kind: dict, "status": str, **dict.fromkeys(lists, list)}
+    wanted = {kind: dict, "status": str} | ({"rows": list} if kind == "study" else {})
     if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
         raise ValueError(
             f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."

@@ -20,7 +20,7 @@ from PIL import Image
 
 import seeds
 from seeds.cli import commands, main
-from seeds.cli.curves import apart, line_options, steps_for
+from seeds.cli.curves import line_options, steps_for
 from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
@@ -28,7 +28,8 @@ from seeds.distributed import Group
 from seeds.images import ImageSet
 from seeds.metrics.references import load_statistics
 from seeds.runs import Identity, Job
-from seeds.runs.curves import measure
+from seeds.runs.measuring import measure
+from seeds.runs.repeating import apart
 
 PLAN = ("--solver", "seeds-2", "--steps", "1")
 RNG = np.random.default_rng(3)
@@ -203,7 +204,7 @@ def test_how_far_two_estimates_are_apart():
 
 
 def test_records_that_miss_something_are_named(own, capsys):
-    for key in ("rows", "arguments", "status"):
+    for key in ("rows", "status"):
         Path("my study/curves.json").write_text(json.dumps({name: value for name, value in own.items() if name != key}))
         code, err = repeated(capsys, own)
         assert code == 2 and "my study/curves.json is not the record of a study. Bring the record back, or choose another folder." in err
@@ -396,7 +397,7 @@ def test_the_seconds_of_a_row_are_those_of_all_processes(monkeypatch):
         judge=lambda images: (images.reshape(len(images), -1)[:, :2].astype(np.float32), None), classify=False, recipe=None
     )
     at = SimpleNamespace(mu=np.zeros(2), sigma=np.eye(2))
-    monkeypatch.setattr("seeds.runs.curves.check_comparable", lambda *given: None)
+    monkeypatch.setattr("seeds.runs.measuring.check_comparable", lambda *given: None)
     found = measure(SimpleNamespace(shown=1, units=2, extractor=judge, statistics=at), row, Echo(), lambda calls: None)
     assert found["seconds"] >= 2 * 2 * row.job.plan.nfe * 0.02
 
@@ -449,7 +450,7 @@ def test_steps_use_the_calls_that_are_allowed(line, calls):
     ((asked, steps),) = steps_for(found, options, [calls], line).items()
     from seeds.cli import jobs
 
-    now, more = (jobs.job(found, [0], 1, {**options, "steps": count}).plan.nfe for count in (steps, steps + 1))
+    now, more = (jobs.job(found, [0], 1, **options | {"steps": count}).plan.nfe for count in (steps, steps + 1))
     assert asked == calls and now <= calls < more
 
 

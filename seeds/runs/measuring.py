@@ -1,0 +1,255 @@
+"""Measuring a study: rows that are missing, fewest model calls first; what is measured is kept unit by unit."""
+
+import math
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seeds.distributed import Group
+from seeds.images import Piece, fingerprint
+from seeds.metrics.estimate import Estimate
+from seeds.metrics.frechet import frechet_estimate
+from seeds.metrics.inception_score import inception_score
+from seeds.metrics.references import check_comparable
+from seeds.metrics.together import collected
+from seeds.runs.cache import Judged, RowFiles
+from seeds.runs.claim import DONE, claim
+from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
+from seeds.runs.folder import limited
+from seeds.runs.progress import Progress
+from seeds.runs.records import json_bytes, read_record
+from seeds.runs.study import Study, StudyRow
+from seeds.runs.tally import Tally
+from seeds.storage import atomic, sweep
+
+RECORD = "curves.json"
+FORMAT = 1
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    resume: bool = False,
+    group: Group | None = None,
+    threads: int | None = None,
+    title: str = "",
+    version: str = "",
+    command: str = "",
+    progress: bool = True,
+    after_row: Callable[[dict[str, Any]], Any] = lambda record: None,
+) -> dict[str, Any]:
+    """Measures the rows that are missing, fewest model calls first, and returns the record, which is also written to curves.json.
+
+    What was measured of a row is kept unit by unit until the row is done, so a killed study goes on where it was, with any number of processes
+    where they share `out`, and ends with the same numbers.
+
+    Args:
+        title: heading of plots and page; "" is the model's name, or what the study was begun with.
+        after_row: called on rank 0 with the record, after each row.
+    Raises: as `run`; MetricError if the features are not the reference's.
+    """
+    group = group or Group()
+    check_comparable(study.extractor.recipe, len(study.statistics.mu), study.statistics)  # before anything is drawn
+    record = group.once(partial(_begun, study, out, resume or group.again, group, threads, title, version, command))
+    for job in study.models.values():
+        check_agreed(job.network, group)
+
+    def write(**more: Any) -> None:
+        record.update(more)
+        atomic(out / RECORD, json_bytes(record))
+        after_row(record)
+
+    tallies = {name: Tally() for name in study.models}
+    with limited(record["study"]["threads"]):
+        _measure_baselines(study, record, group, write)
+        _measure_rows(study, out, record, group, write, tallies, progress)
+
+    def close() -> None:
+        for k in range(len(study.rows)):
+            RowFiles(out, k).clear()  # a process may have been killed between a row's end and its clearing
+        write(status=DONE)
+        sweep(out)
+
+    group.once(close)
+    record["status"] = DONE
+    for name, job in study.models.items():
+        said = tallies[name].total(group).warning(job.pixels.data_range)
+        if said and group.first:
+            warnings.warn(f"{name}: {said}" if len(study.models) > 1 else said, stacklevel=2)
+    return record
+
+
+def _begun(
+    study: Study, out: Path, resume: bool, group: Group, threads: int | None, title: str, version: str, command: str
+) -> dict[str, Any]:
+    """The record of a study that begins, or goes on. Raises: ValueError if it may not."""
+    path = out / RECORD
+    before = read_record(path, path.read_bytes(), "study") if path.exists() else None
+    chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
+    facts = study.facts(version, chosen)
+    rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
+    found = claim(
+        out,
+        RECORD,
+        "study",
+        before,
+        foreign=next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None),
+        resume=resume,
+        differences=lambda record: _differences(record, study, facts, rows, out),
+    )
+    before = found.taken(group).record
+    if before is None:
+        record = {
+            "format": FORMAT,
+            "status": "running",
+            "study": facts,
+            "networks": study.networks,
+            "title": title,
+            "environment": study.environment(),
+            "version": version,
+            "command": command,
+            "baselines": [],
+            "rows": rows,
+        }
+    else:
+        sweep(out)
+        record = before | ({"title": title} if title else {})
+    for k, row in enumerate(study.rows):
+        atomic(RowFiles(out, k).plan, row.job.plan.to_json().encode())
+    record["sources"] = dict(study.sources)
+    atomic(path, json_bytes(record))
+    return record
+
+
+def _measure_baselines(study: Study, record: dict[str, Any], group: Group, write: Callable[[], None]) -> None:
+    """Measures the sets of images that are not in the record yet."""
+    measured = [baseline["name"] for baseline in record["baselines"]]
+    for name, images in study.baselines.items():
+        if name not in measured:
+            pieces = ((piece.first, *_judged(study, piece)) for piece in images.pieces(1000, owns=group.owns))
+            numbers = _measured(study, pieces, group)
+            sha256 = fingerprint(images) if group.first else ""
+            record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **numbers})
+            group.once(write)
+
+
+def _measure_rows(
+    study: Study, out: Path, record: dict[str, Any], group: Group, write: Callable[[], None], tallies: Mapping[str, Tally], progress: bool
+) -> None:
+    """Measures the rows that are not done, fewest model calls first."""
+    todo = sorted((k for k, row in enumerate(record["rows"]) if row["status"] != DONE), key=lambda k: (study.rows[k].job.plan.nfe, k))
+    calls, images = (sum(own) for own in zip((0, 0), *(study.rows[k].work(group) for k in todo), strict=True))
+    with Progress(group, "study", calls, images, progress, even=False) as bar:
+        for done, k in enumerate(todo, 1):
+            row, files = study.rows[k], RowFiles(out, k)
+            bar.say(f"row {done}/{len(todo)}: {row.line}, {row.job.plan.nfe} NFE", row.job.plan.nfe)
+            numbers = measure(study, row, group, bar.asked, files, tallies[row.job.model])
+            record["rows"][k] |= {"status": DONE, **numbers, "picture": files.picture.relative_to(out).as_posix()}
+            record["rows"][k]["command"] = shlex.join(["seeds", "curves", "--out", str(out), "--row", str(k)])
+            group.once(write)
+            files.clear()
+
+
+def measure(
+    study: Study, row: StudyRow, group: Group, asked: Callable[[int], Any], files: RowFiles | None = None, tally: Tally | None = None
+) -> dict[str, Any]:
+    """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and seconds of all processes.
+
+    Args:
+        tally: counts the pixels of the images that are drawn.
+    """
+    spent = [0]
+    shown: list[tuple[int, np.ndarray]] = []
+
+    def pieces() -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+        job = row.job
+        for number, unit in enumerate(job.units):
+            if not group.owns(number):
+                continue
+            first = number * job.batch
+            wanted = max(0, study.shown - first)  # of its images, for the picture
+            judged = files.read(number, wanted > 0) if files else None
+            if judged is None:
+                begun = time.perf_counter()
+                piece = Piece(first, job.images(unit, asked, tally))
+                features, probabilities = _judged(study, piece)
+                ms = round(1000 * (time.perf_counter() - begun))
+                judged = Judged(features, probabilities, ms, piece.images[:wanted] if wanted else None)
+                if files:
+                    files.write(number, judged)
+            else:
+                asked(len(unit) * job.plan.nfe)
+            spent[0] += judged.ms
+            if judged.images is not None:
+                shown.append((first, judged.images))
+            yield first, judged.features, judged.probabilities
+
+    found = _measured(study, pieces(), group)
+    if files:
+        flat = collected(((first, images.reshape(len(images), -1).astype(np.float32)) for first, images in shown), group)
+        if group.first:  # whose the first unit is
+            files.write_picture(flat.astype(np.uint8).reshape(-1, *shown[0][1].shape[1:]))
+    seconds = int(group.total({"ms": np.array(spent[0])})["ms"]) / 1000
+    return {**found, "seconds": seconds}
+
+
+def _judged(study: Study, piece: Piece) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features (B, d), and class probabilities if the extractor has classes."""
+    features, probabilities = study.extractor.judge(piece.images)
+    check_comparable(study.extractor.recipe, features.shape[1], study.statistics)
+    return features, probabilities
+
+
+def _measured(study: Study, judged: Iterator[tuple[int, np.ndarray, np.ndarray | None]], group: Group) -> dict[str, Any]:
+    classes: list[tuple[int, np.ndarray]] = []
+
+    def features() -> Iterator[tuple[int, np.ndarray]]:
+        for first, rows, probabilities in judged:
+            if probabilities is not None:
+                classes.append((first, probabilities))
+            yield first, rows
+
+    rows = collected(features(), group)
+    probabilities = collected(classes, group) if study.extractor.classify else None
+    if not group.first:
+        return {}
+    score = None if probabilities is None else _plain(inception_score(probabilities, study.splits))
+    return {"frechet": _plain(frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)), "inception_score": score}
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as JSON-able values."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(estimate).items()}
+
+
+def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> list[str]:
+    """In what the study of a record is another one, in words. Raises: ValueError if a baseline is, that was measured."""
+    words = different(_with_networks(before["study"], before.get("networks")), _with_networks(facts, study.networks))
+    for old, now in zip(before["rows"], rows, strict=False):
+        own = {key: value for key, value in now.items() if key not in ("status", *NAMES)}  # the networks are those of the study
+        words = words or [f"row {now['row']}: {said}" for said in different(old, own)]
+    if len(before["rows"]) != len(rows):
+        words = words or [f"{len(before['rows'])} rows, now {len(rows)}"]
+    for baseline in before["baselines"] if not words else ():
+        kept = study.baselines[baseline["name"]]
+        if baseline.get("sha256", sha256 := fingerprint(kept)) != sha256:
+            raise ValueError(
+                f"{out} holds another study: {kept.path} had other files when it was measured as the baseline {baseline['name']!r}. "
+                "Bring them back, or choose another folder."
+            )
+    return words
+
+
+def _with_networks(study: Mapping[str, Any], networks: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The facts of a study and of its networks; those of an older record, which says nothing of networks, as they are."""
+    return {**study} if networks is None else {**study, NETWORK: list(networks.values())}
