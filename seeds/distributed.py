@@ -1,12 +1,13 @@
 """The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
 
 import hashlib
+import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Thread
@@ -83,23 +84,26 @@ class Group:
             return True
 
     def once(self, function: Callable[[], T]) -> T:
-        """What `function` returns on rank 0, the only one that calls it. Raises: on rank 0 what it raises, elsewhere LeaderError."""
+        """What `function` returns, a JSON-able value, on rank 0, the only one that calls it; rank 0 waits for nobody.
+
+        Raises: on rank 0 what `function` raises, elsewhere LeaderError.
+        """
         if self.store is None:
             return function()
-        import torch.distributed as dist
-
-        answer: list[Any] = [None, None]  # and why there is none
-        try:
-            if self.first:
-                answer = [function(), None]
-        except Exception as error:
-            with suppress(RuntimeError):  # the others may be gone
-                dist.broadcast_object_list([None, str(error)])
-            raise
-        dist.broadcast_object_list(answer)
-        if answer[1] is not None:
-            raise LeaderError(answer[1])
-        return answer[0]
+        key = f"once/{self.turn('once')}"
+        if self.first:
+            try:
+                value = function()
+            except BaseException as error:
+                self.store.set(key, json.dumps([None, str(error)]))
+                raise
+            self.store.set(key, json.dumps([value, None]))
+            return value
+        self.store.wait([key], PATIENCE)
+        value, failed = json.loads(self.store.get(key))
+        if failed is not None:
+            raise LeaderError(failed)
+        return value
 
     def wait(self, meanwhile: Callable[[], Any] = lambda: None) -> None:
         """Returns when all processes have come here; calls `meanwhile` now and then."""
@@ -173,7 +177,7 @@ def joined() -> Iterator[Group]:
         *earlier, store = [dist.PrefixStore(f"attempt/{number}", agent) for number in range(1, attempt + 1)]
         again = any(dist.PrefixStore("seeds", past).check(["begun"]) for past in earlier)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     except (OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
         raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error

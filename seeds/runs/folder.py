@@ -77,7 +77,7 @@ def run(
     if not 1 <= part <= parts:
         raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
     begun = _Run(Folder.at(out, job, subdirs), group, resume or group.again, parts, threads, version, command)
-    claim = group.once(begun.begin)
+    claim = Claim(*group.once(begun.begin))
     if claim.state == "done":
         return claim.record | {"drawn": 0, "seconds": 0.0}
     check_agreed(job.network, group)

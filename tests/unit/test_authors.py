@@ -94,7 +94,7 @@ def test_the_range_is_kept_inside_the_network_s():
 
 
 RAW = SimpleNamespace(preconditioner=preconditioners.EDM(sigma_data=0.7))
-LEVELS = SimpleNamespace(round_nsr=preconditioners.iDDPM().round_nsr)
+LEVELS = state(lambda x, at: x, round_nsr=preconditioners.iDDPM().round_nsr)
 
 
 def test_noise_of_an_edm_network_is_its_raw_output_where_theirs_is():
