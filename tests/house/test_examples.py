@@ -17,7 +17,7 @@ ARGUMENTS = {  # and what the program then prints
     "fashion_unet": (["--classes", "7,1", "--each", "3", "--steps", "1"], "6 images in clothes.png"),
     "own_network": ([], "256 images, standard deviation 0."),
 }
-PICTURES = {"images.png": ((48, 16), "RGB"), "clothes.png": ((84, 56), "L")}
+PICTURES = {"images.png": ((18 * 48, 18 * 16), "RGB"), "clothes.png": ((10 * 84, 10 * 56), "L")}  # enlarged
 
 
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda program: program.stem)

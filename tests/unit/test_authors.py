@@ -14,6 +14,7 @@ from seeds import EDM, VE, VP, preconditioners
 from seeds.cli import authors
 from seeds.cli.authors import translate
 from seeds.cli.options import arguments
+from seeds.denoisers import state
 from seeds.grids import vp, vp_betas
 from seeds.planning import plan_for
 from seeds.schedules import Rescaled
