@@ -59,7 +59,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`, by the class of the other.
         prediction_type: what the network was trained to output: epsilon, v_prediction, sample, flow_prediction.
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a discrete schedule.
-        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, uniform_lam, or auto, the grid of `seeds.sample`.
+        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, that of `seeds.plan`.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas: the same in other words.
         use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a flow schedule.
         sigmas_are_final: sigmas passed to `set_timesteps` are used as they are, not shifted.

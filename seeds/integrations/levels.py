@@ -24,7 +24,10 @@ Times = Any
 """A row of float64 numbers, or one."""
 OUTPUTS = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 """What hosts call a network's output."""
-SPACINGS = ("leading", "trailing", "linspace", "karras", "exponential", "beta", "uniform_lam", "auto")
+EVEN = ("leading", "trailing", "linspace")
+OF_SIGMA = ("karras", "exponential", "beta")
+SPACINGS = (*EVEN, *OF_SIGMA, "uniform_lam", "auto")
+"""Names of hosts, and two of ours; every other grid of `seeds.GRIDS` is a spacing too."""
 
 
 def betas(config: Mapping[str, Any]) -> np.ndarray:
@@ -165,19 +168,19 @@ def spaced(host: HostSchedule, count: int, name: str, config: Mapping[str, Any],
 
     Args:
         name: leading, trailing, linspace: equal steps in what the network is told, for EDM networks the same as auto.
-            karras, exponential, beta: of the host's sigma. uniform_lam: equal steps in lam. auto: the grid of `seeds.sample` where none is named.
+            karras, exponential, beta: of the host's sigma. Others: grids of `seeds.GRIDS`; auto: that of `seeds.plan` where none is named.
     Source: Lin et al. 2023 (arXiv:2305.08891), table 2, for the first three; Karras et al. 2022 (arXiv:2206.00364), equation 5; Lee et al. 2024
         (arXiv:2407.12173) for the Beta(0.6, 0.6) distribution.
     """
-    lookup("timestep_spacing", name, dict.fromkeys(SPACINGS))
-    even = name in ("leading", "trailing", "linspace")
+    lookup("timestep_spacing", name, dict.fromkeys((*SPACINGS, *grids.GRIDS)))
+    even = name in EVEN
     if host.kind == "discrete" and even:
         return host.known(np.clip(_even_steps(name, count, host.steps, int(config.get("steps_offset") or 0)), 0, host.steps - 1))
     if host.kind == "flow":
         t = shift(_even_flow(count if even else max(count, 2), config, host.steps), config, mu)
         if even or count == 1:
             return t[:count]
-        if name not in ("uniform_lam", "auto"):
+        if name in OF_SIGMA:
             return between(name, t[0], t[-1], count)
         ends = {"nsr_max": _nsr(t[0]), "nsr_min": _nsr(t[-1])}
     else:
@@ -186,7 +189,7 @@ def spaced(host: HostSchedule, count: int, name: str, config: Mapping[str, Any],
     path, name = host.schedule, "auto" if even else name
     if count == 1:
         return grids.grid("uniform_lam", path, 1, **ends)[:1]
-    if name in ("uniform_lam", "auto"):
+    if name not in OF_SIGMA:
         return host.known(grids.grid(_default() if name == "auto" else name, path, count - 1, **ends))
     first, last = grids.grid("uniform_lam", path, 1, **ends)
     high = min(float(path.nsr(first)), grids.SNR0_AS) if np.isinf(path.nsr(first)) else float(path.nsr(first))
@@ -223,13 +226,9 @@ def _even_flow(count: int, config: Mapping[str, Any], steps: int) -> np.ndarray:
 
 
 def between(name: str, high: float, low: float, count: int) -> np.ndarray:
-    """(count,) sigmas from high to low: karras, exponential, or quantiles of Beta(0.6, 0.6) in sigma."""
+    """(count,) sigmas from high to low: the grid of that name in sigma itself, as hosts mean karras, exponential and beta."""
     if count == 1:
         return np.array([high])
-    if name == "beta":
-        from scipy.stats import beta  # as in the hosts, only where it is asked for
-
-        return low + beta.ppf(np.linspace(1, 0, count), 0.6, 0.6) * (high - low)
     return grids.grid("uniform_lam" if name == "exponential" else name, EDM(), count - 1, nsr_min=low, nsr_max=high)
 
 
