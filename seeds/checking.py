@@ -34,6 +34,8 @@ CLEARLY = 1.1
 """How many times smaller another reading's error must be for the one that was taken to be wrong."""
 PRICE = 0.02
 """How much smaller the error of a reading must be for each way in which it differs: with `NUMBERS` numbers, chance moves errors by less."""
+ROUNDING = 0.01
+"""How far apart two answers to one question may be, beside their size: a network in 16 bits rounds otherwise in another batch."""
 FINALISTS = 16
 """Readings that are tried on all samples."""
 ALIKE = 0.3
@@ -338,9 +340,9 @@ class _Trial:
 
 def refuse_random(answer: Tensor, again: Tensor) -> None:
     """Raises: ValueError if the first rows of an answer differ from an answer about these rows alone by more than rounding."""
-    apart = float((answer[: len(again)] - again).abs().max())
+    apart = float((answer[: len(again)] - again).square().mean().sqrt())
     size = float(again.square().mean().sqrt())
-    if apart > 0.03 * size:
+    if apart > ROUNDING * size:
         raise ValueError(
             f"The denoiser answers the same question differently: by {apart:.3g}, where its answers are of size {size:.3g}. It is random, or an image's "
             "answer depends on the others in its batch. Look for noise that it draws, dropout that ignores `network.eval()`, and batch norm without "
@@ -359,7 +361,7 @@ def _times(denoiser: Any, path: Schedule, own: Schedule, levels: Sequence[float]
         return [Time("", "t")]
     top = 0.0 if isinstance(path, EDM) or path.t_max > 1e4 else path.t_max if isinstance(path, Discrete) or path.t_max > 1 else 1.0
     taken = denoiser.time
-    code = f"{taken!r}" if isinstance(taken, str) else "yours"
+    code = f"{taken!r}" if isinstance(taken, str) else "your own"
 
     def mirrored(of: str | Callable[[Point], float]) -> Callable[[Point], float]:
         def time(at: Point) -> float:
@@ -370,7 +372,7 @@ def _times(denoiser: Any, path: Schedule, own: Schedule, levels: Sequence[float]
 
     found = [Time("" if path == own else code, taken)]
     if top:
-        words = f"lambda at: {top:g} - at.t" if taken == "t" else f"{code} at {top:g} - t in the place of t"
+        words = f"lambda at: {top:g} - at.t" if taken == "t" else f"{code}, of {top:g} - t"
         found.append(Time(words, mirrored(taken)))
     for name in ("t", "nsr", "lam", "sigma"):
         found.append(Time(repr(name), name))

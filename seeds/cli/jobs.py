@@ -66,7 +66,9 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
 
     Raises: ValueError if that are others than were asked for.
     """
-    classes = getattr(found.denoiser, "classes", 0)
+    from seeds.denoisers import facts
+
+    classes = facts(found.denoiser).classes
     if not isinstance(label, options.Each) or not classes:
         return asked
     count = label.images * classes
@@ -101,7 +103,7 @@ def job(
     Raises: ValueError as `seeds.plan` and `Job` do.
     """
     from seeds import runs
-    from seeds.denoisers import state
+    from seeds.denoisers import facts, state
     from seeds.images import open_images
     from seeds.planning import plan_for
     from seeds.plans import Plan
@@ -117,7 +119,7 @@ def job(
     arguments = options.arguments(spelt, found.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
     if start is not None:
         arguments["start"] = ("nsr", start)
-    noise, classes = arguments.pop("noise", "gaussian"), getattr(found.denoiser, "classes", 0)
+    noise, classes = arguments.pop("noise", "gaussian"), facts(found.denoiser).classes
     denoiser = found.tuned(dtype, compiled)
     return runs.Job(
         denoiser if null is None else state(denoiser, null=null),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds.checking import refuse_random
-from seeds.denoisers import ask
+from seeds.denoisers import ask, facts
 from seeds.modules import modules
 from seeds.noise import gaussian
 from seeds.plans import Point
@@ -102,14 +102,13 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _levels(denoiser: Any) -> list[Point]:
     """`LEVELS` on the denoiser's own schedule, at levels that it knows."""
-    path = find_schedule(denoiser.schedule)
-    low, high = getattr(denoiser, "nsr_range", None) or (0.0, math.inf)
+    known = facts(denoiser)
+    path, (low, high) = find_schedule(denoiser.schedule if known.schedule is None else known.schedule), known.nsr_range or (0.0, math.inf)
     found = []
     for nsr in LEVELS:
         nsr = min(max(nsr, low), high)
-        round_nsr = getattr(denoiser, "round_nsr", None)
-        if round_nsr is not None:
-            nsr = float(np.asarray(round_nsr(np.array([nsr])))[0])
+        if known.round_nsr is not None:
+            nsr = float(np.asarray(known.round_nsr(np.array([nsr])))[0])
         t = float(path.t_of_nsr(nsr))
         found.append(Point(t, float(path.alpha(t)), float(path.sigma(t))))
     return found
@@ -118,7 +117,7 @@ def _levels(denoiser: Any) -> list[Point]:
 def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, count: int = PROBES) -> Tensor:
     size = math.hypot(0.5 * at.alpha, at.sigma)
     x = gaussian(range(count), 0, denoiser.shape).mul_(size).to(device, dtype)
-    classes = getattr(denoiser, "classes", 0)
+    classes = facts(denoiser).classes
     labels = torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(count)], device=device) if classes else None
     try:
         answer = ask(denoiser, x, at, labels)

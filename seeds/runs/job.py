@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seeds.denoisers import Changed, ask, guide, state
+from seeds.denoisers import Changed, ask, facts, guide, state
 from seeds.images import ImageSet, Piece, fingerprint
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
@@ -65,7 +65,8 @@ class Job:
     identity: Identity | None = None
 
     def __post_init__(self) -> None:
-        shape, classes = getattr(self.denoiser, "shape", None), getattr(self.denoiser, "classes", 0)
+        known = facts(self.denoiser)
+        shape, classes = known.shape, known.classes
         if shape is None or (self.pixels.decode is None and (len(shape) != 3 or shape[0] not in (1, 3))):
             raise ValueError(
                 f"The model's `shape` is {shape}, but images are (1, H, W) or (3, H, W). Give a latent model its `decode`, the function from latents to "
@@ -126,9 +127,7 @@ class Job:
         if self.identity is not None:
             return self.identity
         decode = self.pixels.decoded if self.pixels.decode else None
-        points = (
-            [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha] if getattr(self.denoiser, "schedule", None) is None else []
-        )
+        points = [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha] if facts(self.denoiser).schedule is None else []
         levels = [points[0], points[len(points) // 2], points[-1]] if points else []
         return Identity.of(self.denoiser, decode=decode, levels=levels, dtype=DTYPES[self.dtype], device=self.device)
 
@@ -144,7 +143,7 @@ class Job:
 
     def labels(self, seeds: Sequence[int]) -> Tensor | None:
         """int64 (B,), the classes of these seeds; None if the model has none."""
-        classes = getattr(self.denoiser, "classes", 0)
+        classes = facts(self.denoiser).classes
         if not classes:
             return None
         if self.label is None:
@@ -201,7 +200,7 @@ class Job:
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the bytes, as JSON-able values; `different` compares them."""
-        null = getattr(self.denoiser, "null", None) if self.guidance != 1 else None
+        null = facts(self.denoiser).null if self.guidance != 1 else None
         return {
             "model": self.model,
             "model_sha256": self.model_hash,

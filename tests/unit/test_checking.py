@@ -75,7 +75,7 @@ TIMES = [
     ("edm_raw", EDM(), lambda t: math.exp(4 * t), EDM_TIME, LOG4),
     ("data", EDM(), lambda t: math.exp(4 * t), EDM_TIME, LOG4),
     ("flow", seeds.Flow(), lambda t: t / 1000, {"schedule": "flow"}, "lambda at: 1000 * at.t"),
-    ("flow", seeds.Flow(), lambda t: 1 - t / 1000, {"schedule": "flow", "time": lambda at: 1000 * at.t}, "yours at 1 - t in the place of t"),
+    ("flow", seeds.Flow(), lambda t: 1 - t / 1000, {"schedule": "flow", "time": lambda at: 1000 * at.t}, "your own, of 1 - t"),
     ("noise", VP(), lambda t: float(VP().t_of_lam(t)), {"schedule": "vp"}, "'lam'"),
 ]  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_a_network_that_is_random_or_depends_on_its_batch_says_so():
     generator = torch.Generator().manual_seed(0)
 
     def noisy(x, t):
-        return LAW(x, Point(1.0, 1.0, float(t[0]))) + 0.1 * torch.randn(x.shape, generator=generator)
+        return LAW(x, Point(1.0, 1.0, float(t[0]))) + 0.02 * torch.randn(x.shape, generator=generator)
 
     for model in (noisy, lambda x, t: LAW(x, Point(1.0, 1.0, float(t[0]))) - x.mean(0)):
         with pytest.raises(
