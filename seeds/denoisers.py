@@ -195,9 +195,9 @@ class Wrapped:
         """The level that the network knows for `at`; one that it knows up to rounding errors is itself."""
         if self.round_nsr is None or not 0 < at.nsr < math.inf:
             return at
-        known = np.asarray(self.round_nsr(at.nsr * (1 + SAME * np.array([-1.0, 0.0, 1.0]))))
+        known = np.asarray(self.round_nsr(at.nsr * (1 + NEAR * np.array([-1.0, 0.0, 1.0]))))
         nsr = float(known[np.argmin(np.abs(known - at.nsr))])
-        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=SAME) else point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
+        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=NEAR) else point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the networks behind it, if there are any: they tell the device."""
@@ -209,8 +209,8 @@ class Wrapped:
         return replace(self, network=moved(self.network, device))
 
 
-SAME = 1e-9
-"""Levels nearer than this are one level."""
+NEAR = 1e-9
+"""Levels nearer than this are one level to a network, whose table or formula was rounded elsewhere; plans tell them apart to `plans.SAME`."""
 
 
 def point(schedule: Schedule, t: float) -> Point:
@@ -221,7 +221,7 @@ def point(schedule: Schedule, t: float) -> Point:
 def _same_level(schedule: Schedule, at: Point) -> Point:
     """The Point with the nsr of `at` on the schedule that a network was trained on: `at` itself where it lies there already."""
     own = point(schedule, float(schedule.t_of_lam(at.lam)))
-    return at if all(math.isclose(a, b, rel_tol=SAME, abs_tol=SAME) for a, b in zip(own, at, strict=True)) else own
+    return at if all(math.isclose(a, b, rel_tol=NEAR, abs_tol=NEAR) for a, b in zip(own, at, strict=True)) else own
 
 
 def _time(time: str | Callable[[Point], float], at: Point) -> float:

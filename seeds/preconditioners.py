@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seeds import schedules
 from seeds.plans import Point
 
-Levels = TypeVar("Levels", np.ndarray, Tensor)
+Sigma = TypeVar("Sigma", np.ndarray, Tensor)
 """Noise levels as an array of at least one dimension (NumPy's scalars take other paths), or as a tensor of any shape; float32 or float64."""
 
 
@@ -66,8 +66,8 @@ class Preconditioner(Protocol):
     def sigma_min(self) -> float: ...
     @property
     def sigma_max(self) -> float: ...
-    def coefficients(self, sigma: Levels) -> Coefficients: ...
-    def round_sigma(self, sigma: Levels) -> Levels: ...
+    def coefficients(self, sigma: Sigma) -> Coefficients: ...
+    def round_sigma(self, sigma: Sigma) -> Sigma: ...
 
 
 def coefficients_of(preconditioner: Preconditioner, sigma: float, dtype: torch.dtype) -> tuple[float, float, float, float]:
@@ -78,7 +78,7 @@ def coefficients_of(preconditioner: Preconditioner, sigma: float, dtype: torch.d
 
 
 @dataclass(frozen=True)
-class VP:
+class VPNoise:
     """Variance preserving: sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in [epsilon_t, 1]; the network is told (M - 1) t."""
 
     beta_d: float = 19.9
@@ -95,35 +95,35 @@ class VP:
     def sigma_max(self) -> float:
         return float(self.sigma(np.ones(1, np.float32))[0])
 
-    def sigma(self, t: Levels) -> Levels:
+    def sigma(self, t: Sigma) -> Sigma:
         m = arithmetic(t)
         return m.sqrt(m.exp(0.5 * self.beta_d * (t * t) + self.beta_min * t) - 1)
 
-    def sigma_inv(self, sigma: Levels) -> Levels:
+    def sigma_inv(self, sigma: Sigma) -> Sigma:
         """t of sigma. Uses log(1 + sigma^2), not log1p: the networks saw its float32 rounding (1.3 % at sigma = 0.002)."""
         m = arithmetic(sigma)
         return (m.sqrt(self.beta_min**2 + 2 * self.beta_d * m.log(1 + sigma * sigma)) - self.beta_min) / self.beta_d
 
-    def coefficients(self, sigma: Levels) -> Coefficients:
+    def coefficients(self, sigma: Sigma) -> Coefficients:
         m = arithmetic(sigma)
         return Coefficients(m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), (self.M - 1) * self.sigma_inv(sigma))
 
-    def round_sigma(self, sigma: Levels) -> Levels:
+    def round_sigma(self, sigma: Sigma) -> Sigma:
         return sigma
 
 
 @dataclass(frozen=True)
-class VE:
+class VENoise:
     """Variance exploding: c_skip = c_in = 1, c_out = sigma, c_noise = log(sigma / 2)."""
 
     sigma_min: float = 0.02
     sigma_max: float = 100.0
 
-    def coefficients(self, sigma: Levels) -> Coefficients:
+    def coefficients(self, sigma: Sigma) -> Coefficients:
         m = arithmetic(sigma)
         return Coefficients(m.ones_like(sigma), sigma, m.ones_like(sigma), m.log(0.5 * sigma))
 
-    def round_sigma(self, sigma: Levels) -> Levels:
+    def round_sigma(self, sigma: Sigma) -> Sigma:
         return sigma
 
 
@@ -166,18 +166,18 @@ class iDDPM:
     def sigma_max(self) -> float:
         return float(self.u[0])
 
-    def index(self, sigma: Levels) -> Levels:
+    def index(self, sigma: Sigma) -> Sigma:
         """Position of the level nearest to sigma, u_M = 0 included; distances in float32."""
         if isinstance(sigma, Tensor):
             return (sigma.to(torch.float32)[..., None] - self.u.to(sigma.device)).abs().argmin(dim=-1)
         return np.abs(sigma.astype(np.float32)[..., None] - self.u.numpy()).argmin(axis=-1)
 
-    def coefficients(self, sigma: Levels) -> Coefficients:
+    def coefficients(self, sigma: Sigma) -> Coefficients:
         m, c_noise = arithmetic(sigma), self.M - 1 - self.index(sigma)
         c_noise = c_noise.to(sigma.dtype) if isinstance(sigma, Tensor) else c_noise.astype(sigma.dtype)
         return Coefficients(m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), c_noise)
 
-    def round_sigma(self, sigma: Levels) -> Levels:
+    def round_sigma(self, sigma: Sigma) -> Sigma:
         if isinstance(sigma, Tensor):
             return self.u.to(sigma.device)[self.index(sigma)].to(sigma.dtype)
         return self.u.numpy()[self.index(sigma)].astype(sigma.dtype)
@@ -189,20 +189,20 @@ class iDDPM:
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDMNoise:
     """Karras et al.'s own: F has unit variance in and out on data of standard deviation sigma_data; c_noise = log(sigma) / 4."""
 
     sigma_min: float = 0.0
     sigma_max: float = math.inf
     sigma_data: float = 0.5
 
-    def coefficients(self, sigma: Levels) -> Coefficients:
+    def coefficients(self, sigma: Sigma) -> Coefficients:
         m = arithmetic(sigma)
         total = sigma * sigma + self.sigma_data**2
         norm = m.sqrt(total)
         return Coefficients(self.sigma_data**2 / total, sigma * self.sigma_data / norm, 1 / norm, m.log(sigma) / 4)
 
-    def round_sigma(self, sigma: Levels) -> Levels:
+    def round_sigma(self, sigma: Sigma) -> Sigma:
         return sigma
 
 

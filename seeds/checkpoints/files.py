@@ -23,9 +23,9 @@ from torch import Tensor
 
 from seeds import schedules
 from seeds.checkpoints import edm, foreign, guided
+from seeds.checkpoints.building import Config, build, build_classifier, by_name, fill
 from seeds.checkpoints.errors import CheckpointError, CheckpointWarning, reason
 from seeds.checkpoints.fetch import fetch
-from seeds.checkpoints.models import Config, build, build_classifier, by_name, fill
 from seeds.names import lookup
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from seeds.checkpoints.building import Config
 from seeds.checkpoints.errors import CheckpointError, bare
-from seeds.checkpoints.models import Config
 from seeds.preconditioners import iDDPM
 
 HEAD = 64  # channels of an attention head

@@ -11,7 +11,7 @@ from seeds.cli.info import rows
 
 @click.command()
 @click.argument("source", metavar="IN.pkl|IN.pt|URL")
-@click.argument("out", metavar="OUT.safetensors", type=options.Place(dir_okay=False))
+@click.argument("out", metavar="OUT.safetensors", type=options.FilePath(dir_okay=False))
 @click.option("--sha256", metavar="HEX", help="Refuse the source unless it has this SHA-256.")
 @click.option("--max-size", metavar="MIB", type=click.IntRange(1), default=4096, show_default=True, help="Refuse a larger source.")
 @click.option(

@@ -30,7 +30,7 @@ PAGE_EVERY = 60
 """Seconds between two pages of a running study."""
 
 
-class Calls(click.ParamType):
+class CallCounts(click.ParamType):
     """Numbers of model calls: 5,10,20."""
 
     name = "calls"
@@ -53,7 +53,7 @@ class Calls(click.ParamType):
     show_default=True,
     help="A bundled name, a file, or module:factory. Give it many times to draw each line for each model.",
 )
-@click.option("--out", type=options.Place(), default="curves", show_default=True, help="The folder to fill.")
+@click.option("--out", type=options.FilePath(), default="curves", show_default=True, help="The folder to fill.")
 @click.option(
     "--line",
     "lines",
@@ -64,7 +64,7 @@ class Calls(click.ParamType):
     help='One curve: a solver and the options that are its own, as "seeds-2 variant=2b" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
 )
 @click.option(
-    "--nfe", type=Calls(), default=NFE, show_default=True, help="Model calls an image; each solver takes as many steps as they allow."
+    "--nfe", type=CallCounts(), default=NFE, show_default=True, help="Model calls an image; each solver takes as many steps as they allow."
 )
 @click.option(
     "--seeds",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seeds.metrics.estimate import Estimate
     from seeds.metrics.features import Extractor
     from seeds.metrics.references import Statistics
-    from seeds.metrics.together import Rows
+    from seeds.metrics.together import FeatureRows
     from seeds.runs import Job
 
 FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
@@ -40,7 +40,7 @@ MAY_BE = (
 )
 
 
-_images = click.argument("images", required=False, type=options.Place())
+_images = click.argument("images", required=False, type=options.FilePath())
 _extraction = options.adding(
     click.option(
         "--features",
@@ -70,9 +70,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 
 
 @click.command(cls=Command)
-@click.option("--images", required=True, type=options.Place(), help="Folder, zip, npz (arr_0) or IDX file.")
+@click.option("--images", required=True, type=options.FilePath(), help="Folder, zip, npz (arr_0) or IDX file.")
 @_extraction
-@click.option("--out", required=True, type=options.Place(), help="The npz to write.")
+@click.option("--out", required=True, type=options.FilePath(), help="The npz to write.")
 @click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
@@ -87,7 +87,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
             f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
         )
     _claim(session, out)
-    rows: Rows = source.over(extractor, session.group)
+    rows: FeatureRows = source.over(extractor, session.group)
     kept = None
     if keep_features:
         rows = list(rows)

@@ -149,7 +149,7 @@ class Shard(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-class Place(click.Path):
+class FilePath(click.Path):
     """The path of a file or folder. An empty one, as an unset variable of the shell gives, would be the current folder, and is refused."""
 
     def __init__(self, **settings: Any):

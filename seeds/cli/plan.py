@@ -19,7 +19,7 @@ from seeds.solvers import find_solver
 @click.option("--model", "--network", "model", help="Plan for this model: its schedule, its noise levels.")
 @options.plan_options
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
-@click.option("--out", type=options.Place(), help="Write the plan to this file too, for seeds sample --plan and Plan.load.")
+@click.option("--out", type=options.FilePath(), help="Write the plan to this file too, for seeds sample --plan and Plan.load.")
 def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any) -> None:
     """Print what a run would do, and check its laws.
 

@@ -23,7 +23,7 @@ SEEDS = "0-63"
     "--out",
     "--outdir",
     "out",
-    type=options.Place(),
+    type=options.FilePath(),
     default="out",
     show_default=True,
     help="The folder to fill; or a file to make: images.zip, images.npz.",
@@ -34,11 +34,11 @@ SEEDS = "0-63"
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
 @jobs.job_options()
 @click.option(
-    "--data", type=options.Place(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
+    "--data", type=options.FilePath(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
 )
 @click.option(
     "--plan",
-    type=options.Place(),
+    type=options.FilePath(),
     help="Run the plan in this file, of seeds plan --out or Plan.save, instead of options that make one.",
 )
 @click.option("--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it.")

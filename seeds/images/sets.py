@@ -32,7 +32,7 @@ class ImageError(SeedsError, ValueError):
 
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
-Place = TypeVar("Place", str, int)
+Key = TypeVar("Key", str, int)
 """Where an image is: its name in a folder or a zip, its number in an npz."""
 
 Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
@@ -193,9 +193,9 @@ def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list
     return _by_seed(path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds)
 
 
-def _by_seed(path: Path, held: Iterable[tuple[int, Place]], seeds: Sequence[int]) -> list[Place]:
+def _by_seed(path: Path, held: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
     """The places of the images of `seeds`, in their order, of all (seed, place) that are held."""
-    wanted, found = set(seeds), dict[int, Place]()
+    wanted, found = set(seeds), dict[int, Key]()
     for seed, place in held:
         if seed in wanted and seed in found:
             raise ImageError(f"{path} holds two images of seed {seed}: {found[seed]} and {place}. Give the images of one run.")

@@ -17,7 +17,7 @@ from seeds.solvers import Solver
 from seeds.solvers.registry import options_of
 from seeds.variables import Variable
 
-Name = tuple[str, int]
+Symbol = tuple[str, int]
 """("x" | "z", index), as a plan has them, or the start."""
 CHUNK = 1024
 """Integrals taken at a time."""
@@ -172,7 +172,7 @@ def _band(plan: Plan, p: np.ndarray, reach: int) -> np.ndarray:
     band = np.zeros((reach + 1, len(plan.rows) + 1))
     known = _Gaussians()
     known.normal(("start", 0))
-    weights: dict[Name, float] = {("start", 0): plan.opening.scale}
+    weights: dict[Symbol, float] = {("start", 0): plan.opening.scale}
     draws = plan.opening.z
     for i in range(len(plan.rows) + 1):
         for j, weight in draws:
@@ -190,13 +190,13 @@ def _band(plan: Plan, p: np.ndarray, reach: int) -> np.ndarray:
     return band
 
 
-def _leaving(plan: Plan, reach: int) -> dict[int, list[Name]]:
+def _leaving(plan: Plan, reach: int) -> dict[int, list[Symbol]]:
     """For each row (the opening is row -1) what no later row reads, and no state within `reach` is compared with."""
-    last: dict[Name, int] = {("start", 0): -1} | {("x", i): i + reach - 1 for i in range(len(plan.rows) + 1)}
+    last: dict[Symbol, int] = {("start", 0): -1} | {("x", i): i + reach - 1 for i in range(len(plan.rows) + 1)}
     for (part, j), rows in plan.readers().items():
         name = ("x" if part == "d" else part, j)
         last[name] = max(last.get(name, -1), rows[-1])
-    leaving: dict[int, list[Name]] = {}
+    leaving: dict[int, list[Symbol]] = {}
     for name, row in last.items():
         leaving.setdefault(row, []).append(name)
     return leaving
@@ -206,30 +206,30 @@ class _Gaussians:
     """Jointly normal variables by name, of mean 0: sums of each other, with their covariances. What is dropped makes room."""
 
     def __init__(self) -> None:
-        self._at: dict[Name, int] = {}
+        self._at: dict[Symbol, int] = {}
         self._free: list[int] = []
         self._cov = np.zeros((0, 0))
 
-    def normal(self, name: Name) -> None:
+    def normal(self, name: Symbol) -> None:
         """A standard normal that knows of no other; nothing is new if it is there."""
         if name not in self._at:
             self._put(name, np.zeros(len(self._cov)), 1.0)
 
-    def add(self, name: Name, weights: Mapping[Name, float]) -> None:
+    def add(self, name: Symbol, weights: Mapping[Symbol, float]) -> None:
         """The sum of known variables."""
         at, values = [self._at[other] for other in weights], np.array(list(weights.values()))
         with_all = values @ self._cov[at]
         self._put(name, with_all, float(with_all[at] @ values))
 
-    def covariance(self, one: Name, other: Name) -> float:
+    def covariance(self, one: Symbol, other: Symbol) -> float:
         return self._cov[self._at[one], self._at[other]]
 
-    def drop(self, name: Name) -> None:
+    def drop(self, name: Symbol) -> None:
         at = self._at.pop(name)
         self._cov[at], self._cov[:, at] = 0.0, 0.0
         self._free.append(at)
 
-    def _put(self, name: Name, with_all: np.ndarray, variance: float) -> None:
+    def _put(self, name: Symbol, with_all: np.ndarray, variance: float) -> None:
         if not self._free:
             have = len(self._cov)
             self._free, self._cov, with_all = (

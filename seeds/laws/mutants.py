@@ -7,7 +7,7 @@ from typing import NamedTuple
 from seeds.plans import Plan, Row
 
 
-class Place(NamedTuple):
+class Entry(NamedTuple):
     """A coefficient of a plan: its row, its part ("x", "d" or "z") and its position in that list."""
 
     row: int
@@ -20,15 +20,15 @@ def with_row(plan: Plan, i: int, row: Row) -> Plan:
     return replace(plan, rows=(*plan.rows[:i], row, *plan.rows[i + 1 :]))
 
 
-def places(plan: Plan) -> Iterator[Place]:
+def places(plan: Plan) -> Iterator[Entry]:
     """Every coefficient of the plan, but those that are 0 to rounding."""
     for i, row in enumerate(plan.rows):
         largest = max(abs(value) for part in (row.x, row.d) for _, value in part)
         for part in "xdz":
-            yield from (Place(i, part, k) for k, (_, value) in enumerate(getattr(row, part)) if abs(value) > 1e-9 * largest)
+            yield from (Entry(i, part, k) for k, (_, value) in enumerate(getattr(row, part)) if abs(value) > 1e-9 * largest)
 
 
-def off(plan: Plan, place: Place, factor: float = 1.01) -> Plan:
+def off(plan: Plan, place: Entry, factor: float = 1.01) -> Plan:
     """That coefficient, 1 % off."""
     row = plan.rows[place.row]
     pairs = list(getattr(row, place.part))

@@ -14,10 +14,10 @@ from torch import Tensor
 from seeds.plans import Plan, Point
 from seeds.stepper import Stepper
 
-Model = Callable[[Tensor, Point], Tensor]
+Denoise = Callable[[Tensor, Point], Tensor]
 
 
-def states(plan: Plan, denoise: Model, x: Tensor, draw: Callable[[int], Tensor]) -> list[Tensor]:
+def states(plan: Plan, denoise: Denoise, x: Tensor, draw: Callable[[int], Tensor]) -> list[Tensor]:
     """Every state of a run: the one first asked about, then the one made after each call."""
     stepper = Stepper(plan, x, draw, reuse=False)
     found = [stepper.x]
@@ -27,7 +27,7 @@ def states(plan: Plan, denoise: Model, x: Tensor, draw: Callable[[int], Tensor])
     return found
 
 
-def responses(plan: Plan, denoise: Model, start: float = 1.0) -> list[Tensor]:
+def responses(plan: Plan, denoise: Denoise, start: float = 1.0) -> list[Tensor]:
     """(1 + draws,) for each state, if D is linear in x: its response to the start state (of size `start`) and to each draw.
 
     One batch of unit vectors: entry 0 starts at `start` with all draws 0, entry 1 + j has draw j equal to 1. The sum of squares is the variance.

@@ -7,11 +7,11 @@ import numpy as np
 from seeds.distributed import Group
 from seeds.metrics.moments import Moments
 
-Rows = Iterable[tuple[int, np.ndarray]]
+FeatureRows = Iterable[tuple[int, np.ndarray]]
 """(place of the first row in the whole set, features (B, d)), of this process' pieces."""
 
 
-def merged(rows: Rows, group: Group) -> Moments:
+def merged(rows: FeatureRows, group: Group) -> Moments:
     """The moments of all processes' rows, on every process, for sets of any size: each streams its own, and the sums are added.
 
     The numbers of one process and of several agree to some 1e-14 of the spread.
@@ -32,7 +32,7 @@ def merged(rows: Rows, group: Group) -> Moments:
     return whole
 
 
-def collected(rows: Rows, group: Group, count: int | None = None) -> np.ndarray:
+def collected(rows: FeatureRows, group: Group, count: int | None = None) -> np.ndarray:
     """On rank 0 the rows of all processes (N, d), in the order of the set; elsewhere an empty array.
 
     Args:

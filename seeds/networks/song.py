@@ -1,7 +1,7 @@
 """SongUNet: DDPM++ and NCSN++ (Song et al. 2021, arXiv:2011.13456) as parametrised by Karras et al. 2022 (arXiv:2206.00364)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -73,8 +73,25 @@ class SongUNet(nn.Module):
             resample_proj=True,
             adaptive_scale=False,
         )
+        shape = (block, model_channels, channel_mult, num_blocks, attn_resolutions, resample_filter, img_resolution)
+        skips = self._build_encoder(*shape, in_channels, encoder_type)
+        self._build_decoder(*shape, skips, out_channels, decoder_type)
+
+    def _build_encoder(
+        self,
+        block: Callable[..., UNetBlock],
+        model_channels: int,
+        channel_mult: Sequence[int],
+        num_blocks: int,
+        attn_resolutions: Sequence[int],
+        resample_filter: Sequence[float],
+        img_resolution: int,
+        in_channels: int,
+        encoder_type: str,
+    ) -> list[int]:
+        """Makes `enc`; output channels of its main entries, in order."""
         self.enc = nn.ModuleDict()
-        skips: list[int] = []  # output channels of every main entry, in order
+        skips: list[int] = []
         channels = aux_channels = in_channels
         for level, mult in enumerate(channel_mult):
             res = img_resolution >> level
@@ -98,9 +115,24 @@ class SongUNet(nn.Module):
                 self.enc[f"{res}x{res}_block{index}"] = block(channels, model_channels * mult, attention=res in attn_resolutions)
                 channels = model_channels * mult
                 skips.append(channels)
+        return skips
 
+    def _build_decoder(
+        self,
+        block: Callable[..., UNetBlock],
+        model_channels: int,
+        channel_mult: Sequence[int],
+        num_blocks: int,
+        attn_resolutions: Sequence[int],
+        resample_filter: Sequence[float],
+        img_resolution: int,
+        skips: list[int],
+        out_channels: int,
+        decoder_type: str,
+    ) -> None:
+        """Makes `dec`, which takes the encoder's outputs from the last."""
         self.dec = nn.ModuleDict()
-        lowest = len(channel_mult) - 1
+        lowest, channels = len(channel_mult) - 1, skips[-1]
         for level, mult in reversed(list(enumerate(channel_mult))):
             res = img_resolution >> level
             if level == lowest:

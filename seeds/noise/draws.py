@@ -31,7 +31,7 @@ DRAWS = 1 << 30
 PARTS = 1 << 32
 
 Seeds = int | Iterable[int]
-Draw = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
+NamedNoise = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
 
 
 def gaussian(
@@ -69,7 +69,7 @@ def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
     return torch.tensor([int(word) * classes >> 64 for word in words[:, 0]], dtype=torch.int64)
 
 
-NOISES: dict[str, Draw] = {"gaussian": gaussian, "two-point": rademacher}
+NOISES: dict[str, NamedNoise] = {"gaussian": gaussian, "two-point": rademacher}
 
 
 def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:

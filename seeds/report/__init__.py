@@ -5,8 +5,8 @@ waiting is left out and counted, so a running study can be looked at.
 """
 
 from seeds.report.figures import plots
-from seeds.report.files import write
 from seeds.report.html import page
 from seeds.report.table import csv_text
+from seeds.report.writing import write
 
 __all__ = ["csv_text", "page", "plots", "write"]

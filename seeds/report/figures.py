@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from seeds.metrics.estimate import Estimate
-from seeds.report.curves import METRICS, Metric, Point, Record, baselines, check, curves, heading, log_ticks, span
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
+from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, heading, log_ticks, span
 from seeds.report.text import number as text_of
 
 INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
@@ -17,7 +17,7 @@ WIDE, TALL = 60, 11
 """Points on paper that a value written at the edge takes, at most."""
 
 
-def plots(record: Record) -> dict[str, bytes]:
+def plots(record: StudyRecord) -> dict[str, bytes]:
     """A PNG file for each metric that has a value: {"frechet.png": ..., "inception_score.png": ...}.
 
     Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 10,000
@@ -30,11 +30,11 @@ def plots(record: Record) -> dict[str, bytes]:
     return {f"{metric.key}.png": _plot(record, metric, lines) for metric, lines in drawn.items() if any(map(_positive, lines.values()))}
 
 
-def _positive(points: list[Point]) -> list[Point]:
+def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
     return [point for point in points if point.estimate.value > 0]
 
 
-def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> bytes:
+def _plot(record: StudyRecord, metric: Metric, lines: dict[str, list[CurvePoint]]) -> bytes:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -43,32 +43,16 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained", facecolor="white")
     canvas = FigureCanvasAgg(figure)
     axis = figure.add_subplot()
-    heights, ends, calls = [], [], []
+    heights: list[float] = []
+    ends: list[float] = []
+    calls: list[int] = []
     for number, (line, points) in enumerate(lines.items()):
         shown = _positive(points)
         if not shown:
             continue
-        values = [point.estimate.value for point in shown]
-        lows, highs = zip(*(_whisker(point.estimate) for point in shown), strict=True)
         calls += [point.nfe for point in shown]
-        heights += values
-        ends += [*highs, *(low for low in lows if low > 0)]
-        colour, marker, dash = look(number)
-        axis.errorbar(
-            calls[-len(shown) :],
-            values,
-            yerr=([v - low for v, low in zip(values, lows, strict=True)], [high - v for v, high in zip(values, highs, strict=True)]),
-            color=LIGHT[colour],
-            linestyle=(0, DASHES[dash]) if DASHES[dash] else "-",
-            linewidth=1.4,
-            marker=MARKERS[marker],
-            markersize=6.5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            elinewidth=1,
-            capsize=2.5,
-            label=_verbatim(line),
-        )
+        heights += [point.estimate.value for point in shown]
+        ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
     for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
         heights.append(found.value)
         axis.axhline(found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3])
@@ -86,14 +70,7 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
         if not low <= point.estimate.value <= high
     ]
     _at_the_edge(axis, outside, low, high)
-    axis.grid(color=RULE, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(MUTED)
-    axis.tick_params(colors=MUTED, labelcolor=INK)
-    axis.set_xlabel("model calls (NFE)", color=INK)
-    axis.set_ylabel(f"{metric.title}, {metric.better}", color=INK)
-    axis.set_title(_verbatim(heading(record)), loc="left", color=INK, fontweight="bold")
+    _frame(axis, record, metric)
     handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
     bare = len(handles) - sum(bool(_positive(points)) for points in lines.values())
     figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
@@ -102,7 +79,42 @@ def _plot(record: Record, metric: Metric, lines: dict[str, list[Point]]) -> byte
     return buffer.getvalue()
 
 
-def _at_the_edge(axis: Any, outside: list[tuple[Point, str]], low: float, high: float) -> None:
+def _draw_line(axis: Any, number: int, line: str, points: list[CurvePoint]) -> list[float]:
+    """Draws a line with its whiskers; where those end."""
+    values = [point.estimate.value for point in points]
+    lows, highs = zip(*(_whisker(point.estimate) for point in points), strict=True)
+    colour, marker, dash = look(number)
+    axis.errorbar(
+        [point.nfe for point in points],
+        values,
+        yerr=([v - low for v, low in zip(values, lows, strict=True)], [high - v for v, high in zip(values, highs, strict=True)]),
+        color=LIGHT[colour],
+        linestyle=(0, DASHES[dash]) if DASHES[dash] else "-",
+        linewidth=1.4,
+        marker=MARKERS[marker],
+        markersize=6.5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        elinewidth=1,
+        capsize=2.5,
+        label=_verbatim(line),
+    )
+    return [*highs, *lows]
+
+
+def _frame(axis: Any, record: StudyRecord, metric: Metric) -> None:
+    """What stands around the lines."""
+    axis.grid(color=RULE, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(MUTED)
+    axis.tick_params(colors=MUTED, labelcolor=INK)
+    axis.set_xlabel("model calls (NFE)", color=INK)
+    axis.set_ylabel(f"{metric.title}, {metric.better}", color=INK)
+    axis.set_title(_verbatim(heading(record)), loc="left", color=INK, fontweight="bold")
+
+
+def _at_the_edge(axis: Any, outside: list[tuple[CurvePoint, str]], low: float, high: float) -> None:
     """Writes the values of coloured points that are outside the axes where they would leave them, one below the other where they would meet."""
     written: list[tuple[bool, float, int]] = []
     for point, colour in sorted(outside, key=lambda held: (held[0].nfe, -held[0].estimate.value)):

@@ -9,8 +9,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from seeds.report.curves import CUT, METRICS, Metric, Point, Record, baselines, check, curves, done, estimate, heading, lines
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
+from seeds.report.points import CUT, METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, done, estimate, heading, lines
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
 
@@ -20,7 +20,7 @@ SMALL = 64
 """Height of a picture up to which its pixels are shown as squares."""
 
 
-def page(record: Record, pictures: Mapping[int, bytes]) -> str:
+def page(record: StudyRecord, pictures: Mapping[int, bytes]) -> str:
     """The record as one HTML page: curves, images of the same seeds at each NFE, the table, the settings.
 
     Nothing is loaded from outside, and the page's own policy forbids it: pictures are data: URIs, and only the style and the script written here, known
@@ -99,7 +99,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _summary(record: Record) -> str:
+def _summary(record: StudyRecord) -> str:
     study, rows = record.get("study", {}), record["rows"]
     calls, images, ranges = ({row[name] for row in rows} for name in ("nfe", "images", "seeds"))
     if not rows:
@@ -115,7 +115,7 @@ def _summary(record: Record) -> str:
     return escape(f"{text}.")
 
 
-def _state(record: Record) -> str:
+def _state(record: StudyRecord) -> str:
     have, every = len(done(record)), len(record["rows"])
     if have == every and record.get("status") == "done":
         return ""
@@ -126,7 +126,7 @@ def _state(record: Record) -> str:
     )
 
 
-def _facts(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> str:
+def _facts(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
     """The best point of each metric, and the baselines."""
     cards = []
     for metric, points in drawn.items():
@@ -142,7 +142,7 @@ def _fact(title: str, value: str, between: str, what: str) -> str:
     return f'<div><dt>{escape(title)}</dt><dd><b>{value}</b> <span class="ci">{between}</span><p>{what}</p></dd></div>'
 
 
-def _curves_note(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> str:
+def _curves_note(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
     if not drawn:
         return "No row has a value yet."
     methods = sorted({point.estimate.method for points in drawn.values() for line in points.values() for point in line} - {""})
@@ -151,7 +151,7 @@ def _curves_note(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]
     return spoken + "Both axes are logarithmic." + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
 
 
-def _images(record: Record, pictures: Mapping[int, bytes], metrics: list[Metric]) -> str:
+def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: list[Metric]) -> str:
     """A group for each NFE that was asked for: the lines one below another, of one range of seeds."""
     seeds = next((row["seeds"] for row in record["rows"] if row["row"] in pictures), None)
     if seeds is None:
@@ -198,7 +198,7 @@ def _size(picture: bytes, row: int) -> tuple[int, int]:
     return width, height
 
 
-def _table(record: Record, metrics: list[Metric]) -> str:
+def _table(record: StudyRecord, metrics: list[Metric]) -> str:
     titles = (
         "Row",
         "Line",
@@ -259,7 +259,7 @@ def _seconds(value: float | None) -> str:
     return DASH if value is None else f"{value:,.1f}"
 
 
-def _settings(record: Record) -> str:
+def _settings(record: StudyRecord) -> str:
     held = {"Study": record.get("study", {}), "Environment": {**record.get("environment", {}), "seeds": record.get("version")}}
     return "".join(f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in held.items())
 
@@ -271,7 +271,7 @@ def _terms(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"<div><dt>{escape(name)}</dt><dd{kind}>{escape(text)}</dd></div>"
 
 
-def _data(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> str:
+def _data(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
     """What the script draws, as JSON in which no tag can end or begin."""
     names = lines(record)
     rows = {row["row"]: _spoken_row(row, list(drawn)) for row in record["rows"]}
@@ -299,7 +299,7 @@ def _data(record: Record, drawn: Mapping[Metric, Mapping[str, list[Point]]]) -> 
     return to_json(held).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _spoken(place: int, point: Point) -> dict[str, Any]:
+def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
     value = point.estimate
     return {
         "line": place,

@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from seeds.report.curves import METRICS, Record, check
+from seeds.report.points import METRICS, StudyRecord, check
 from seeds.report.text import to_json
 
 ROW = ("row", "status", "line", "solver", "options", "steps", "nfe", "nfe_asked", "seeds", "images")
@@ -31,7 +31,7 @@ def columns() -> list[str]:
     ]
 
 
-def csv_text(record: Record) -> str:
+def csv_text(record: StudyRecord) -> str:
     """The rows of a record as RFC 4180 CSV (lines end in CR LF), a header first.
 
     Columns are the same for every study: the row, each metric with its interval, how to repeat the row, the study's settings, the environment.

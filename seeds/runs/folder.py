@@ -22,12 +22,12 @@ from seeds.runs import packing
 from seeds.runs.claim import DONE, Claim, claim
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.job import Job
+from seeds.runs.packing import RECORD
 from seeds.runs.progress import Progress
 from seeds.runs.records import json_bytes, name_of, read_record
 from seeds.runs.tally import Tally
 from seeds.storage import atomic, create, digest, sums, sweep, there
 
-RECORD = "run.json"
 GRID = "grid.png"
 SUMS = "SHA256SUMS"
 SHOWN = 5

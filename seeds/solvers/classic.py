@@ -45,7 +45,7 @@ def in_t(levels: Levels, at: Point) -> Slope:
 VARIABLES: dict[str, Callable[[Levels, Point], Slope]] = {"nsr": in_nsr, "t": in_t}
 
 
-Variable = Annotated[str, "what steps are taken in: nsr, as EDM's, or t of the schedule"]
+StepVariable = Annotated[str, "what steps are taken in: nsr, as EDM's, or t of the schedule"]
 
 
 def euler(
@@ -58,7 +58,7 @@ def euler(
     S_min: Lowest = 0.0,
     S_max: Highest = math.inf,
     S_noise: Louder = 1.0,
-    variable: Variable = "nsr",
+    variable: StepVariable = "nsr",
 ) -> None:
     """Writes Euler steps for the probability-flow ODE, with churn: `runge_kutta` with one stage."""
     runge_kutta(write, levels, stages=1, variable=variable, churn=Churn(S_churn, S_min, S_max, S_noise))
@@ -75,7 +75,7 @@ def two_stages(
     S_min: Lowest = 0.0,
     S_max: Highest = math.inf,
     S_noise: Louder = 1.0,
-    variable: Variable = "nsr",
+    variable: StepVariable = "nsr",
 ) -> None:
     """Writes two-stage Runge-Kutta steps for the probability-flow ODE, with churn: `runge_kutta`."""
     runge_kutta(write, levels, stages=2, r=r, variable=variable, churn=Churn(S_churn, S_min, S_max, S_noise))

@@ -94,7 +94,7 @@ def test_the_range_is_kept_inside_the_network_s():
     assert translate(SERK, SimpleNamespace(nsr_range=(0.0001, 500.0))) == translate(SERK)
 
 
-RAW = SimpleNamespace(preconditioner=preconditioners.EDM(sigma_data=0.7))
+RAW = SimpleNamespace(preconditioner=preconditioners.EDMNoise(sigma_data=0.7))
 LEVELS = state(lambda x, at: x, round_nsr=preconditioners.iDDPM().round_nsr)
 
 
@@ -111,7 +111,7 @@ def test_noise_of_an_edm_network_is_its_raw_output_where_theirs_is():
         found = translate(SERK | options, RAW)
         assert found | wanted == found and ("sd" in found) == ("sd" in wanted), found
         seeds.plan(**found)
-    half = SimpleNamespace(preconditioner=preconditioners.EDM())
+    half = SimpleNamespace(preconditioner=preconditioners.EDMNoise())
     assert translate(SERK, half) == translate(SERK) | {"prediction": "edm_raw"}
     wrapped = seeds.wrap(lambda x, t: x, "edm_raw", schedule="edm", sd=0.3)
     assert translate(SERK, wrapped)["sd"] == 0.3

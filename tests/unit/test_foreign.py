@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 import seeds
 from seeds import checkpoints
 from seeds.checkpoints import CheckpointError, CheckpointWarning, convert, guided, info, load
-from seeds.checkpoints.models import build
+from seeds.checkpoints.building import build
 from seeds.cli.convert import convert as convert_command
 from seeds.plans import Point
 from seeds.preconditioners import iDDPM

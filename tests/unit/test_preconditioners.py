@@ -23,7 +23,8 @@ with np.load(ROOT.parent / "preconditioners.npz") as arrays:
 
 
 def make(family):
-    return getattr(pre, family["class_name"].removesuffix("Precond"))(**family["init_kwargs"])
+    made = {"VPPrecond": pre.VPNoise, "VEPrecond": pre.VENoise, "iDDPMPrecond": pre.iDDPM, "EDMPrecond": pre.EDMNoise}
+    return made[family["class_name"]](**family["init_kwargs"])
 
 
 ULP = float(np.finfo(np.float32).eps)
@@ -31,7 +32,7 @@ ULP = float(np.finfo(np.float32).eps)
 
 def conditioning(made, name, value):
     """How far apart two evaluations of a coefficient may lie whose single operations are right to an ulp: a few ulp of its largest term."""
-    if name == "c_noise" and isinstance(made, pre.VP):
+    if name == "c_noise" and isinstance(made, pre.VPNoise):
         root = np.abs(value) * made.beta_d / (made.M - 1) + made.beta_min  # the root that beta_min is taken from: there the digits go
         return 3 * ULP * (made.M - 1) / made.beta_d * root
     return 3 * ULP * np.abs(value)
@@ -79,13 +80,13 @@ def log(x):
 
 def formulas(made, s):
     """(c_skip, c_out, c_in, c_noise) of SPEC's table, one float32 operation after the other."""
-    if isinstance(made, pre.EDM):
+    if isinstance(made, pre.EDMNoise):
         total = s * s + made.sigma_data**2
         return made.sigma_data**2 / total, s * made.sigma_data / root(total), 1 / root(total), log(s) / 4
-    if isinstance(made, pre.VE):
+    if isinstance(made, pre.VENoise):
         return 1, s, 1, log(0.5 * s)
     c_in = 1 / root(s * s + 1)
-    if isinstance(made, pre.VP):
+    if isinstance(made, pre.VPNoise):
         t = (root(2 * made.beta_d * log(s * s + 1) + made.beta_min**2) - made.beta_min) / made.beta_d
         return 1, -s, c_in, (made.M - 1) * t
     distance = [abs(float(s - float(u))) for u in made.u]
@@ -132,9 +133,9 @@ def test_iddpm_levels_follow_their_recursion(family):
 
 
 def test_vp_keeps_the_float32_rounding_that_networks_saw():
-    assert pre.VP().sigma_min == 2**-10
-    told = pre.VP().coefficients(torch.tensor(0.002)).c_noise
-    exact = pre.VP().coefficients(torch.tensor(0.002, dtype=torch.float64)).c_noise
+    assert pre.VPNoise().sigma_min == 2**-10
+    told = pre.VPNoise().coefficients(torch.tensor(0.002)).c_noise
+    exact = pre.VPNoise().coefficients(torch.tensor(0.002, dtype=torch.float64)).c_noise
     assert told.item() / exact.item() - 1 == pytest.approx(0.013, abs=0.001)
 
 
@@ -160,13 +161,13 @@ class Told(torch.nn.Module):
 
 
 def wrapped(preconditioner=None, **options):
-    return Preconditioned(Told(), preconditioner or pre.EDM(), (2, 4, 4), **options)
+    return Preconditioned(Told(), preconditioner or pre.EDMNoise(), (2, 4, 4), **options)
 
 
 X = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("preconditioner", [pre.VP(), pre.VE(), pre.iDDPM(), pre.EDM(sigma_data=0.7)], ids=repr)
+@pytest.mark.parametrize("preconditioner", [pre.VPNoise(), pre.VENoise(), pre.iDDPM(), pre.EDMNoise(sigma_data=0.7)], ids=repr)
 @pytest.mark.parametrize("schedule", [schedules.EDM(), schedules.VP(), schedules.Flow()], ids=lambda s: type(s).__name__)
 def test_any_schedule_asks_the_network_the_same_question(preconditioner, schedule):
     denoiser = wrapped(preconditioner)
@@ -177,7 +178,7 @@ def test_any_schedule_asks_the_network_the_same_question(preconditioner, schedul
 
 
 def test_sigma_per_image_is_that_image_alone():
-    denoiser, sigma = wrapped(pre.VP()), torch.tensor([0.01, 1.0, 30.0])
+    denoiser, sigma = wrapped(pre.VPNoise()), torch.tensor([0.01, 1.0, 30.0])
     together = denoiser.denoise(X, sigma)
     for i in range(3):
         torch.testing.assert_close(together[i], denoiser.denoise(X[i : i + 1], sigma[i])[0])
@@ -223,18 +224,18 @@ def test_labels_as_indices_rows_and_none():
 
 
 def test_what_the_front_door_reads():
-    vp, edm, iddpm = wrapped(pre.VP(), name="x"), wrapped(), wrapped(pre.iDDPM(), schedule=schedules.VP(), classes=3)
+    vp, edm, iddpm = wrapped(pre.VPNoise(), name="x"), wrapped(), wrapped(pre.iDDPM(), schedule=schedules.VP(), classes=3)
     assert vp.nsr_range == (2**-10, pytest.approx(152.16698)) and vp.shape == (2, 4, 4) and vp.classes == 0 and vp.name == "x"
     assert edm.nsr_range is None and edm.round_nsr is None and edm.schedule == schedules.EDM()
     assert iddpm.round_nsr(np.array([[1.0]])).shape == (1, 1) and iddpm.schedule == schedules.VP() and iddpm.classes == 3
-    assert wrapped(pre.EDM(sigma_min=0.004, sigma_max=60)).nsr_range == (0.004, 60.0)
+    assert wrapped(pre.EDMNoise(sigma_min=0.004, sigma_max=60)).nsr_range == (0.004, 60.0)
     assert list(iddpm.state_dict()) == ["u", "model.gain"] and list(edm.state_dict()) == ["model.gain"]
 
 
 @pytest.mark.parametrize("at", [Point(1.0, 0.0, 1.0), Point(0.0, 1.0, 0.0)], ids=["no signal", "no noise"])
 def test_ends_are_refused(at):
     with pytest.raises(ValueError, match=r"above 0 and below infinity, nsr_range = \(0.02, 100.0\)\. Start at a point with alpha > 0"):
-        wrapped(pre.VE())(X, at)
+        wrapped(pre.VENoise())(X, at)
 
 
 def test_wrong_image_shape():

@@ -19,8 +19,8 @@ from PIL import Image
 
 from seeds import report
 from seeds.metrics.estimate import over_parts
-from seeds.report import files, palette
-from seeds.report.curves import METRICS, curves, log_ticks, span
+from seeds.report import palette, writing
+from seeds.report.points import METRICS, curves, log_ticks, span
 from seeds.report.table import columns
 from seeds.report.text import number, plain, to_json
 
@@ -351,7 +351,7 @@ def test_a_report_that_breaks_off_leaves_whole_files(tmp_path, monkeypatch):
             file.write(data[:10])
         raise OSError(28, "disk full")
 
-    monkeypatch.setattr(files.Path, "write_bytes", breaks_off)
+    monkeypatch.setattr(writing.Path, "write_bytes", breaks_off)
     with pytest.raises(OSError, match=r"curves\.csv cannot be written: disk full.*files that are there are whole"):
         report.write(study.record(waiting=3), tmp_path / "s")
     assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir() if path.is_file()} == before
@@ -364,8 +364,8 @@ def test_pictures_outside_the_folder_are_not_read(tmp_path):
     record["rows"][0]["picture"] = "../secret.png"
     record["rows"][1]["picture"] = str(tmp_path / "secret.png")
     record["rows"][2]["picture"] = "rows/none.png"
-    assert set(files.pictures(record, tmp_path / "s")) == {row["row"] for row in record["rows"]} - {0, 1, 2}
-    assert report.page(record, files.pictures(record, tmp_path / "s")).count("no picture") == 3
+    assert set(writing.pictures(record, tmp_path / "s")) == {row["row"] for row in record["rows"]} - {0, 1, 2}
+    assert report.page(record, writing.pictures(record, tmp_path / "s")).count("no picture") == 3
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from seeds import schedules
 from seeds.checkpoints.errors import CheckpointError, reason, shown
 from seeds.networks import DhariwalUNet, Patched, SongUNet
 from seeds.networks.classifier import ConvClassifier
-from seeds.preconditioners import EDM, VE, VP, Preconditioned, Preconditioner, iDDPM
+from seeds.preconditioners import EDMNoise, Preconditioned, Preconditioner, VENoise, VPNoise, iDDPM
 
 Module = TypeVar("Module", bound=nn.Module)
 NETWORKS: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 FAMILIES: dict[str, tuple[type, str]] = {  # class name in checkpoints: (preconditioner, default model_type)
-    "VPPrecond": (VP, "SongUNet"),
-    "VEPrecond": (VE, "SongUNet"),
+    "VPPrecond": (VPNoise, "SongUNet"),
+    "VEPrecond": (VENoise, "SongUNet"),
     "iDDPMPrecond": (iDDPM, "DhariwalUNet"),
-    "EDMPrecond": (EDM, "DhariwalUNet"),
+    "EDMPrecond": (EDMNoise, "DhariwalUNet"),
 }
 _OWN = {"img_resolution": 0, "img_channels": 0, "label_dim": 0, "use_fp16": False, "model_type": "", "patch": 1}
 _MOST = {"num_blocks": 64, "patch": 64, "img_resolution": 1 << 14}  # larger values are a damaged file; other integers: 65,536

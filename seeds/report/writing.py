@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from seeds.report.curves import Record, check
 from seeds.report.figures import plots
 from seeds.report.html import page
+from seeds.report.points import StudyRecord, check
 from seeds.report.table import csv_text
 from seeds.storage import atomic
 
 
-def write(record: Record, folder: Path) -> list[Path]:
+def write(record: StudyRecord, folder: Path) -> list[Path]:
     """Writes curves.csv, index.html and the plots, each whole or not at all; returns their paths.
 
     Pictures are read from `folder`; one that is not there, or would lie outside it, is left out of the page.
@@ -27,7 +27,7 @@ def write(record: Record, folder: Path) -> list[Path]:
     return [folder / name for name in (*made, *figures)]
 
 
-def pictures(record: Record, folder: Path) -> dict[int, bytes]:
+def pictures(record: StudyRecord, folder: Path) -> dict[int, bytes]:
     """The pictures of the rows, by row number."""
     root = folder.resolve()
     named = {row["row"]: (root / row["picture"]).resolve() for row in record["rows"] if row.get("picture")}

@@ -13,7 +13,7 @@ FORMAT = 1
 CUT = 10_000
 """How many times worse than the best a value may be and still be inside the axes."""
 
-Record = Mapping[str, Any]
+StudyRecord = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ METRICS = (Metric("frechet", "squared Frechet distance", falls=True), Metric("in
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One point of a line.
 
     Attributes:
@@ -48,7 +48,7 @@ class Point:
     rows: tuple[int, ...]
 
 
-def check(record: Record) -> None:
+def check(record: StudyRecord) -> None:
     """Raises: ValueError if this is no record of a curves study, or one of another format."""
     if record.get("format") != FORMAT or not isinstance(record.get("rows"), (list, tuple)):
         raise ValueError(
@@ -57,18 +57,18 @@ def check(record: Record) -> None:
         )
 
 
-def heading(record: Record) -> str:
+def heading(record: StudyRecord) -> str:
     """What the study is called: its own title, else its model or models."""
     model = record.get("study", {}).get("model", "")
     return str(record.get("title") or (", ".join(model) if isinstance(model, list) else model))
 
 
-def lines(record: Record) -> list[str]:
+def lines(record: StudyRecord) -> list[str]:
     """The names of the lines, in the order of their first rows."""
     return list(dict.fromkeys(row["line"] for row in record["rows"]))
 
 
-def done(record: Record) -> list[Mapping[str, Any]]:
+def done(record: StudyRecord) -> list[Mapping[str, Any]]:
     """The rows that are measured."""
     return [row for row in record["rows"] if row["status"] == "done"]
 
@@ -87,7 +87,7 @@ def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
     )
 
 
-def curves(record: Record, metric: str) -> dict[str, list[Point]]:
+def curves(record: StudyRecord, metric: str) -> dict[str, list[CurvePoint]]:
     """The points of every line, by rising NFE; a line of which nothing is measured has none.
 
     Rows of one line and plan with different seeds are parts of one point. Rows that repeat seeds (two budgets may round to one plan) count once.
@@ -103,17 +103,17 @@ def curves(record: Record, metric: str) -> dict[str, list[Point]]:
     }
 
 
-def baselines(record: Record, metric: str) -> list[tuple[str, Estimate]]:
+def baselines(record: StudyRecord, metric: str) -> list[tuple[str, Estimate]]:
     """(name, estimate) of the baselines that have this metric."""
     held = [(str(line["name"]), estimate(line.get(metric))) for line in record.get("baselines") or ()]
     return [(name, value) for name, value in held if value is not None]
 
 
-def _point(nfe: int, parts: list[tuple[int, Estimate]]) -> Point:
+def _point(nfe: int, parts: list[tuple[int, Estimate]]) -> CurvePoint:
     first = parts[0][1]
     if len(parts) > 1:
         whole = over_parts(first.metric, [value.value for _, value in parts], sum(value.n for _, value in parts))
-    return Point(nfe, first if len(parts) == 1 else whole, tuple(number for number, _ in parts))
+    return CurvePoint(nfe, first if len(parts) == 1 else whole, tuple(number for number, _ in parts))
 
 
 def _finite(value: Any) -> bool:
