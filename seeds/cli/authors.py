@@ -1,7 +1,7 @@
-"""The options of the SEEDS authors' scripts, and of EDM's that theirs grew from, in our words."""
+"""The options of the SEEDS authors' scripts, and of EDM's that theirs grew from, in our words; docs/authors-options.md has them side by side."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from seeds.grids import vp_betas
 from seeds.names import lookup
@@ -28,60 +28,6 @@ SHARED = ("S_churn", "S_min", "S_max", "S_noise")
 """Options of a solver that both spellings have."""
 TAKEN = ("solver", "steps", "schedule", "nsr_min", "nsr_max", "rho", "final", *SHARED, *ONLY)
 """All that `translate` reads."""
-
-
-class Line(NamedTuple):
-    """One option: what is given there, what it is here, and what to know."""
-
-    theirs: str
-    ours: str
-    note: str = ""
-
-
-TABLE = (
-    Line("--solver etd-serk --order K", "--solver seeds-K", "K = 1 to 4; 1 if left out (ours: 3)"),
-    Line("--solver etd-erk --order K", "--solver erk-K", "K = 1 to 4; 1 if left out"),
-    Line(
-        "--solver rk --order K",
-        "--solver rk-K",
-        'K = 1, 2 (Heun); 1 if left out; off linear, none it steps in t of the schedule: `variable="t"` in Python',
-    ),
-    Line("--steps N", "--steps N-1", "levels there, intervals here; 18 if left out"),
-    Line("--noise_pred True", "--prediction noise", "if left out (ours: data); no effect on rk"),
-    Line("--noise_pred True", "--prediction edm_raw", "with an EDM-preconditioned network on --disc edm --schedule linear --scaling none"),
-    Line("--noise_pred False", "--prediction data", "no effect on rk"),
-    Line("--disc vp", "--grid vp", "0.0105 to 125, the range of VP(beta_d=19.1, beta_min=0.1)"),
-    Line("--disc ve", "--grid ve", "0.02 to 100"),
-    Line("--disc iddpm", "--grid iddpm", "0.002 to 81"),
-    Line("--disc edm", "--grid karras", "0.002 to 80; if left out"),
-    Line("--sigma_min X --sigma_max Y", "--nsr-min X --nsr-max Y", "kept inside the levels that the network knows"),
-    Line("--rho P", "--rho P", "of --disc edm"),
-    Line(
-        "--schedule vp --scaling vp",
-        "--schedule vp",
-        "its betas are fitted to the range of levels, beta_min below 0 included, if levels then rise with t (else 19.9 and 0.1)",
-    ),
-    Line("--schedule vp --scaling none", 'Rescaled(VP(...), "none") in Python', "likewise"),
-    Line("--schedule ve --scaling none", "--schedule ve"),
-    Line("--schedule ve --scaling vp", 'Rescaled(VE(), "vp") in Python'),
-    Line("--schedule linear --scaling none", "--schedule edm", "if left out"),
-    Line("--schedule linear --scaling vp", 'Rescaled(EDM(), "vp") in Python'),
-    Line("--c2 X", "--r X", "order 3: --r X,0.6667, X before or behind it; no effect on orders 1 and 4"),
-    Line("--butcher_type 2a|2b|3a|3b", "--variant 2a|2b|3a|3b", "no effect on rk and on orders 1 and 4"),
-    Line("--noise_type gaussian", "--noise gaussian", "if left out"),
-    Line("--noise_type discrete", "--noise two-point", "mean 0 and variance 1"),
-    Line("--S_churn, --S_min, --S_max", "the same", "of every solver: churn, then the step; levels as sigma / alpha"),
-    Line("--S_noise X", "the same", "multiplies the churn's noise; without churn it does nothing (--s-noise multiplies all noise)"),
-    Line(
-        "an iDDPM network", "--stages free", "ends of steps are known levels, stages are not rounded; order 3 on linear, none: nothing is"
-    ),
-    Line("--network FILE", "--model FILE", "a .pkl is converted first: `seeds convert`"),
-    Line(
-        "--outdir, --seeds, --class, --batch, --subdirs",
-        "the same",
-        "`--seeds=1-100` works, 0-63 if left out; every seed has noise of its own",
-    ),
-)
 
 
 def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any]:
@@ -182,29 +128,3 @@ def _schedule(name: str, scaling: str, betas: tuple[float, float]) -> Schedule:
     levels: Schedule = lookup("--schedule of the authors", name, {"vp": VP(*betas), "ve": VE(), "linear": EDM()})
     lookup("--scaling", scaling, {"vp": None, "none": None})
     return levels if (scaling == "vp") == (name == "vp") else Rescaled(levels, scaling)
-
-
-def page() -> str:
-    """docs/authors-options.md."""
-    head = """# The authors' options
-
-Scripts written for the SEEDS authors' code, and for EDM's, keep working: with `--solver etd-serk`, `etd-erk` or `rk` the options of
-`seeds sample` are read as theirs, and by `seeds plan` those that decide a plan. This table says what each becomes. The two spellings do not mix;
-`--final`, `--guidance`, `--device`, `--dtype`, `--threads`, `--shard` and `--resume` belong to both.
-
-| theirs | ours | to know |
-|---|---|---|
-"""
-    lines = "".join(f"| {_code(line.theirs)} | {_code(line.ours)} | {line.note} |\n" for line in TABLE)
-    tail = """
-Two things differ on purpose. Their etd-serk and etd-erk leave out the last interval, so their images keep noise of the lowest level; here one more
-call denoises them (`--final none` leaves it out too). Their rk takes it, by a step of Euler's to 0, which on linear, none is D, as here; on the other
-schedules it stops about half-way, (x + D) / 2 on ve, and here it is D. And their coefficients are wrong in places
-([differences.md](differences.md)): these are the methods of the paper, not the numbers of that code. Where those are right, both give the same
-numbers in float64: to 1e-13, rk on vp and ve to 1e-9 (its slopes in t are taken by differences).
-"""
-    return head + lines + tail
-
-
-def _code(text: str) -> str:
-    return text if text == "the same" else "`{}`".format(text.replace("|", "\\|"))

@@ -30,19 +30,11 @@ PAGE_EVERY = 60
 """Seconds between two pages of a running study."""
 
 
-class CallCounts(click.ParamType):
-    """Numbers of model calls: 5,10,20."""
-
-    name = "calls"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            found = sorted({int(part) for part in value.split(",")})
-        except ValueError:
-            found = [0]
-        if found[0] < 1:
-            self.fail(f"{value!r} are no numbers of model calls, such as {NFE}.", param, ctx)
-        return found
+def _call_counts(text: str) -> list[int]:
+    counts = sorted({int(part) for part in text.split(",")})
+    if counts[0] < 1:
+        raise ValueError
+    return counts
 
 
 @click.command(cls=Command)
@@ -64,7 +56,11 @@ class CallCounts(click.ParamType):
     help='One curve: a solver and the options that are its own, as "seeds-2 variant=2b" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
 )
 @click.option(
-    "--nfe", type=CallCounts(), default=NFE, show_default=True, help="Model calls an image; each solver takes as many steps as they allow."
+    "--nfe",
+    type=options.Text("calls", _call_counts, f"are no numbers of model calls, such as {NFE}"),
+    default=NFE,
+    show_default=True,
+    help="Model calls an image; each solver takes as many steps as they allow.",
 )
 @click.option(
     "--seeds",

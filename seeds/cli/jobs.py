@@ -19,14 +19,14 @@ _WHAT = (
     click.option(
         "--class",
         "label",
-        type=options.Classes(),
+        type=options.CLASSES,
         metavar="CLASSES",
         help="The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: one is drawn for each seed]",
     ),
-    click.option("--guidance", type=options.Finite(), default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
+    click.option("--guidance", type=options.FINITE, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
     click.option(
         "--data-range",
-        type=options.Range(),
+        type=options.RANGE,
         metavar="LOW,HIGH",
         help="Of the model's data, black to white.  [default: the model's own; -1,1]",
     ),

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -94,9 +93,8 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
         kept = collected(rows, session.group)
     moments = merged(rows, session.group)
 
-    def write() -> str:
+    def write() -> None:
         save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept), over=session.group.again)
-        return ""
 
     session.group.once(write)  # all wait: what they do next may read it
     session.say(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
@@ -110,22 +108,19 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 @_units
 @_json
 @pass_session
-def fid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, as_json, **given):
+def fid(session, reference, units, as_json, **asked):
     """Squared Frechet distance of images to a reference (FID when the features are Inception's).
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
     from seeds.metrics.frechet import frechet_estimate
-    from seeds.metrics.together import collected
 
-    extractor = extractor_of(session, features, sha256, device)
-    statistics, facts = _loaded(reference, extractor)
-    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
-    check_units(units, source.count, 2)
-    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group, source.count)
+    measured = _Measured.of(session, reference, **asked)
+    check_units(units, measured.source.count, 2)
+    rows = measured.rows(measured.features)
     if session.group.first:
-        estimate = frechet_estimate(rows, statistics.mu, statistics.sigma, units)
-        _report(estimate, extractor, source, as_json, units=units, **facts)
+        mu, sigma = measured.statistics.mu, measured.statistics.sigma
+        measured.report(frechet_estimate(rows, mu, sigma, units), as_json, units=units)
 
 
 @click.command("is", cls=Command)
@@ -135,20 +130,18 @@ def fid(session, images, reference, features, sha256, num, batch, device, model,
 @click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order.")
 @_json
 @pass_session
-def is_(session, images, features, sha256, num, batch, device, model, seed_text, splits, as_json, **given):
+def is_(session, splits, as_json, **asked):
     """Inception score of images, under a classifier.
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead.
     """
     from seeds.metrics.inception_score import inception_score
-    from seeds.metrics.together import collected
 
-    extractor = extractor_of(session, features, sha256, device)
-    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
-    check_splits(splits, source.count)
-    probabilities = collected(source.over(extractor.probabilities, session.group), session.group, source.count)
+    measured = _Measured.of(session, None, **asked)
+    check_splits(splits, measured.source.count)
+    probabilities = measured.rows(measured.extractor.probabilities)
     if session.group.first:
-        _report(inception_score(probabilities, splits), extractor, source, as_json, splits=splits)
+        measured.report(inception_score(probabilities, splits), as_json, splits=splits)
 
 
 @click.command(cls=Command)
@@ -160,27 +153,24 @@ def is_(session, images, features, sha256, num, batch, device, model, seed_text,
 @click.option("--subsets", is_flag=True, help="Compare within units only: faster, with a larger error.")
 @_json
 @pass_session
-def kid(session, images, reference, features, sha256, num, batch, device, model, seed_text, units, subsets, as_json, **given):
+def kid(session, reference, units, subsets, as_json, **asked):
     """Kernel distance of images to a reference: KID.
 
     IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
     """
     from seeds.metrics.kernel import kernel_distance
-    from seeds.metrics.together import collected
 
-    extractor = extractor_of(session, features, sha256, device)
-    statistics, facts = _loaded(reference, extractor)
-    if statistics.features is None:
+    measured = _Measured.of(session, reference, **asked)
+    kept = measured.statistics.features
+    if kept is None:
         raise MetricError(
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
         )
-    check_units(units, len(statistics.features), 2, of="reference")
-    source = _source(session, extractor, images, num, batch, device, model, seed_text, given)
-    check_units(units, source.count, 2)
-    rows = collected(source.over(partial(_comparable, extractor, statistics), session.group), session.group, source.count)
+    check_units(units, len(kept), 2, of="reference")
+    check_units(units, measured.source.count, 2)
+    rows = measured.rows(measured.features)
     if session.group.first:
-        estimate = kernel_distance(rows, statistics.features, units=units, across=not subsets)
-        _report(estimate, extractor, source, as_json, units=units, subsets=subsets, **facts)
+        measured.report(kernel_distance(rows, kept, units=units, across=not subsets), as_json, units=units, subsets=subsets)
 
 
 COMMANDS = (ref, fid, is_, kid)
@@ -247,7 +237,7 @@ class _Source:
             warnings.warn(said, stacklevel=2)
 
 
-def _source(session: Session, extractor: Extractor, images, num, batch, device, model, seed_text, given) -> _Source:
+def _source(session: Session, extractor: Extractor, device: str | None, *, images, num, batch, model, seed_text, **given) -> _Source:
     """The source that a command's arguments name."""
     from seeds.runs import parse_seeds
 
@@ -281,19 +271,69 @@ def check_shape(extractor: Extractor, *shape: int) -> None:
         raise MetricError(f"{error} {MAY_BE}") from error
 
 
-def _loaded(reference: str, extractor: Extractor) -> tuple[Statistics, dict[str, Any]]:
-    """The statistics, once they are found to be of these features, and what to report of them."""
-    from seeds.metrics.references import check_comparable
+@dataclass(frozen=True)
+class _Measured:
+    """Images, what looks at them, and what they are compared with.
 
-    statistics, sha256 = statistics_of(reference)
-    check_comparable(extractor.recipe, len(statistics.mu), statistics)
-    return statistics, {"reference": reference, "reference_sha256": sha256, "reference_n": statistics.n}
+    Attributes:
+        statistics: of the reference, which are of these features; None where there is none.
+        facts: what to report of the reference.
+    """
+
+    session: Session
+    extractor: Extractor
+    source: _Source
+    statistics: Any
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, session: Session, reference: str | None, *, features, sha256, device, **asked) -> _Measured:
+        """What the arguments of a command name."""
+        from seeds.metrics.references import check_comparable
+
+        extractor, statistics, facts = extractor_of(session, features, sha256, device), None, {}
+        if reference is not None:
+            statistics, reference_sha256 = statistics_of(reference)
+            check_comparable(extractor.recipe, len(statistics.mu), statistics)
+            facts = {"reference": reference, "reference_sha256": reference_sha256, "reference_n": statistics.n}
+        return cls(session, extractor, _source(session, extractor, device, **asked), statistics, facts)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features, once they are found to be the reference's kind."""
+        from seeds.metrics.references import check_comparable
+
+        features = self.extractor(images)
+        check_comparable(self.extractor.recipe, features.shape[1], self.statistics)
+        return features
+
+    def rows(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """On rank 0 `function` of all images, in their order."""
+        from seeds.metrics.together import collected
+
+        return collected(self.source.over(function, self.session.group), self.session.group, self.source.count)
+
+    def report(self, estimate: Estimate, as_json: bool, **facts) -> None:
+        """Prints an estimate; as JSON with everything that it came from."""
+        if not as_json:
+            click.echo(estimate)
+            return
+        import torch
+
+        numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
+        made = {
+            "device": self.extractor.device.partition(":")[0],
+            "threads": torch.get_num_threads(),
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+        said = {**numbers, **self.source.facts, "features": vars(self.extractor.recipe), **facts, **self.facts, **made}
+        click.echo(json.dumps(said, indent=2))
 
 
 def _claim(session: Session, out: Path) -> None:
     """Raises: MetricError, before any work, if there is something at `out` or nothing can be written there. Its folder is made."""
 
-    def look() -> str:
+    def look() -> None:
         if out.exists() and not session.group.again:
             raise MetricError(f"`--out` {out} is there already, and is not written over. Choose another file, or take it away.")
         try:
@@ -302,18 +342,8 @@ def _claim(session: Session, out: Path) -> None:
         except OSError as error:
             raise MetricError(f"`--out` {out} cannot be written: {error.strerror} ({error.filename}). Choose another place.") from error
         session.group.begin()
-        return ""
 
     session.group.once(look)
-
-
-def _comparable(extractor: Extractor, statistics: Statistics, images: np.ndarray) -> np.ndarray:
-    """Features, once they are found to be the reference's kind."""
-    from seeds.metrics.references import check_comparable
-
-    features = extractor(images)
-    check_comparable(extractor.recipe, features.shape[1], statistics)
-    return features
 
 
 def extractor_of(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
@@ -376,19 +406,3 @@ def statistics_of(reference: str) -> tuple[Statistics, str]:
             f"seeds ref --images {reference} --out reference.npz, with the --features of the distance."
         )
     return load_statistics(path), hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _report(estimate: Estimate, extractor: Extractor, source: _Source, as_json: bool, **facts) -> None:
-    if not as_json:
-        click.echo(estimate)
-        return
-    import torch
-
-    numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
-    made = {
-        "device": extractor.device.partition(":")[0],
-        "threads": torch.get_num_threads(),
-        "version": __version__,
-        "torch": torch.__version__,
-    }
-    click.echo(json.dumps({**numbers, **source.facts, "features": vars(extractor.recipe), **facts, **made}, indent=2))

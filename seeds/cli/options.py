@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,6 +15,7 @@ from seeds.grids import GRIDS
 from seeds.predictions import PREDICTIONS
 from seeds.solvers import SOLVERS, Option
 
+T = TypeVar("T")
 STEPS = 20
 OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in solver.options))
 """The options of the registered solvers."""
@@ -51,63 +52,23 @@ def adding(*flags: Callable) -> Callable:
     return add
 
 
-class Numbers(click.ParamType):
-    """A number, or several with commas between."""
+class Text(click.ParamType):
+    """What is typed, read by a function.
 
-    name = "numbers"
+    Args:
+        name: for the help.
+        read: makes the value. Raises: ValueError for text that is none.
+        rule: what is said then behind the text: that it is none, and an example.
+    """
+
+    def __init__(self, name: str, read: Callable[[str], Any], rule: str):
+        self.name, self.read, self.rule = name, read, rule
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            numbers = tuple(float(part) for part in value.split(","))
+            return self.read(value) if isinstance(value, str) else value
         except ValueError:
-            self.fail(f"{value!r} is no number, nor numbers with commas between, such as 0.25,0.8.", param, ctx)
-        return numbers[0] if len(numbers) == 1 else numbers
-
-
-class Finite(click.types.FloatParamType):
-    """A number that is finite."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
-        return number
-
-
-class Table(click.ParamType):
-    """A number, or a table lam_from:value,lam_from:value."""
-
-    name = "table"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        text = value.replace("\N{MINUS SIGN}", "-")
-        try:
-            if ":" not in text:
-                return float(text)
-            return [(float(lam), float(eta)) for lam, eta in (part.split(":") for part in text.split(","))]
-        except ValueError:
-            self.fail(f"{value!r} is no number, nor a table of lam_from:value such as -inf:0,1.2:1.", param, ctx)
-
-
-class Grid(Numbers):
-    """The name of a grid, or times with commas between."""
-
-    name = "grid"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(value, param, ctx) if value[:1].isdigit() or value[:1] == "." else value
-
-
-class Range(Numbers):
-    """Two numbers, low < high, with a comma between."""
-
-    name = "range"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = value if isinstance(value, tuple) else super().convert(value, param, ctx)
-        if not isinstance(found, tuple) or len(found) != 2 or not found[0] < found[1]:
-            self.fail(f"{value!r} is no range LOW,HIGH, such as 0,1.", param, ctx)
-        return found
+            self.fail(f"{value!r} {self.rule}.", param, ctx)
 
 
 class Each(NamedTuple):
@@ -116,37 +77,59 @@ class Each(NamedTuple):
     images: int
 
 
-class Classes(click.ParamType):
-    """A class, several of them as 0,1,2 or 0-4, or each:100."""
-
-    name = "classes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value.isdecimal():
-            return int(value)
-        if each := re.fullmatch(r"each:([1-9]\d*)", value):
-            return Each(int(each[1]))
-        from seeds.runs import parse_seeds
-
-        try:
-            found = parse_seeds(value)
-        except ValueError:
-            self.fail(f"{value!r} is no class, nor several such as 0,1,2 or 0-4, nor each:100, 100 images of each.", param, ctx)
-        return tuple(found)
+def _numbers(text: str) -> Any:
+    numbers = tuple(float(part) for part in text.split(","))
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
-class Shard(click.ParamType):
-    """Part I of N, as 1/4."""
+def _finite(text: str) -> float:
+    return _checked(float(text), math.isfinite)
 
-    name = "shard"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", str(value))
-        if not found or int(found[1]) > int(found[2]):
-            self.fail(f"{value!r} is no part I/N with 1 <= I <= N, such as 1/4 to 4/4.", param, ctx)
-        return int(found[1]), int(found[2])
+def _table(text: str) -> Any:
+    text = text.replace("\N{MINUS SIGN}", "-")
+    if ":" not in text:
+        return float(text)
+    return [(float(lam), float(eta)) for lam, eta in (part.split(":") for part in text.split(","))]
+
+
+def _grid(text: str) -> Any:
+    return _numbers(text) if text[:1].isdigit() or text[:1] == "." else text
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = (float(part) for part in text.split(","))
+    return _checked((low, high), lambda ends: ends[0] < ends[1])
+
+
+def _classes(text: str) -> Any:
+    if text.isdecimal():
+        return int(text)
+    if each := re.fullmatch(r"each:([1-9]\d*)", text):
+        return Each(int(each[1]))
+    from seeds.runs import parse_seeds
+
+    return tuple(parse_seeds(text))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, parts = (int(number) for number in text.split("/"))
+    return _checked((part, parts), lambda shard: 1 <= shard[0] <= shard[1])
+
+
+def _checked(value: T, holds: Callable[[T], bool]) -> T:
+    if not holds(value):
+        raise ValueError
+    return value
+
+
+NUMBERS = Text("numbers", _numbers, "is no number, nor numbers with commas between, such as 0.25,0.8")
+FINITE = Text("float", _finite, "is no finite number")
+TABLE = Text("table", _table, "is no number, nor a table of lam_from:value such as -inf:0,1.2:1")
+GRID = Text("grid", _grid, NUMBERS.rule)
+RANGE = Text("range", _range, "is no range LOW,HIGH, such as 0,1")
+CLASSES = Text("classes", _classes, "is no class, nor several such as 0,1,2 or 0-4, nor each:100, 100 images of each")
+SHARD = Text("shard", _shard, "is no part I/N with 1 <= I <= N, such as 1/4 to 4/4")
 
 
 class FilePath(click.Path):
@@ -186,7 +169,7 @@ def _type(pairs: list[tuple[str, Option]]) -> Any:
     """Of an option that may be a number for one solver and several for another."""
     kinds = {option.type for _, option in pairs}
     (kind,) = kinds if len(kinds) == 1 else (None,)
-    return kind if kind in (bool, int, float, str) else Numbers()
+    return kind if kind in (bool, int, float, str) else NUMBERS
 
 
 def _help(pairs: list[tuple[str, Option]]) -> str:
@@ -206,13 +189,13 @@ _PLAN = (
     flag("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
     flag("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
     flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
-    flag("--grid", type=Grid(), help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
-    flag("--sigmas", type=Numbers(), help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
+    flag("--grid", type=GRID, help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras]"),
+    flag("--sigmas", type=NUMBERS, help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
     flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
     flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
     flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
     flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data]"),
-    flag("--eta", type=Table(), help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
+    flag("--eta", type=TABLE, help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
     flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
     flag("--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"),
     flag("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),

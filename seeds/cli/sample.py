@@ -45,7 +45,7 @@ SEEDS = "0-63"
 @jobs.device
 @jobs.threads
 @click.option("--subdirs", is_flag=True, help="A folder for each thousand seeds.")
-@click.option("--shard", type=options.Shard(), default="1/1", metavar="I/N", help="Draw part I of N only: for N jobs that fill one folder.")
+@click.option("--shard", type=options.SHARD, default="1/1", metavar="I/N", help="Draw part I of N only: for N jobs that fill one folder.")
 @click.option("--resume", is_flag=True, help="Complete the run in the folder, with the bytes of an unbroken one.")
 @pass_session
 def sample(
