@@ -81,7 +81,7 @@ def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5
     _, skip, out = affine(output.lstrip("-"), at, sd)
     out = -out if output.startswith("-") else out
     raw = raw.to(state.dtype)
-    return torch.add(state * skip, raw, alpha=out) if skip else raw * out
+    return (state * skip).add_(raw, alpha=out) if skip else raw * out
 
 
 class Given:
