@@ -37,7 +37,9 @@ class Waits(TorchDispatchMode):
 
 def theirs() -> dict[tuple[str, str], Callable[[], Any]]:
     found: dict[tuple[str, str], Callable[[], Any]] = {
-        ("stochastic", "DPMSolverMultistep sde-dpmsolver++"): lambda: diffusers.DPMSolverMultistepScheduler(**SD, algorithm_type="sde-dpmsolver++"),
+        ("stochastic", "DPMSolverMultistep sde-dpmsolver++"): lambda: diffusers.DPMSolverMultistepScheduler(
+            **SD, algorithm_type="sde-dpmsolver++"
+        ),
         ("stochastic", "SASolver"): lambda: diffusers.SASolverScheduler(**SD),
         ("stochastic", "EulerAncestral"): lambda: diffusers.EulerAncestralDiscreteScheduler(**SD),
         ("deterministic", "UniPC"): lambda: diffusers.UniPCMultistepScheduler(**SD),
@@ -52,7 +54,9 @@ def theirs() -> dict[tuple[str, str], Callable[[], Any]]:
 def ours() -> dict[tuple[str, str], Callable[[], Any]]:
     solvers = {"seeds-1": None, "seeds-2": None, "seeds-3": None, "erk-1": 0.0, "erk-2": 0.0, "adams": 0.0}
     made = {(("deterministic" if eta == 0 else "stochastic"), f"ours: {name}"): name for name, eta in solvers.items()}
-    found: dict[tuple[str, str], Callable[[], Any]] = {key: (lambda name=name: SEEDSScheduler(**SD, solver=name)) for key, name in made.items()}
+    found: dict[tuple[str, str], Callable[[], Any]] = {
+        key: (lambda name=name: SEEDSScheduler(**SD, solver=name)) for key, name in made.items()
+    }
     found["stochastic", "ours: adams, eta 1"] = lambda: SEEDSScheduler(**SD, solver="adams", eta=1.0)
     for name in ("seeds-1", "seeds-2", "seeds-3"):
         found["keyed", f"ours: {name}"] = lambda name=name: SEEDSScheduler(**SD, solver=name)
@@ -115,7 +119,17 @@ def main() -> None:
         best = min(times[key] for key in theirs() if key[0] == kind.replace("keyed", "stochastic"))
         first, later = waits(runs[kind, name], kind)
         own = (seconds - draw) / (best - draw) if kind == "stochastic" else seconds / best
-        rows.append({"kind": kind, "name": name, "ms": 1e3 * seconds, "ratio": seconds / best, "own": own, "waits first": first, "waits later": later})
+        rows.append(
+            {
+                "kind": kind,
+                "name": name,
+                "ms": 1e3 * seconds,
+                "ratio": seconds / best,
+                "own": own,
+                "waits first": first,
+                "waits later": later,
+            }
+        )
         print(f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}")
     if arguments.json:
         with open(arguments.json, "w") as file:

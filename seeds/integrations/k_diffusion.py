@@ -50,7 +50,7 @@ def sample(
             of one for each image, in a part of its own that the state given fixes, so that samplers in a row never repeat noise; without a seed,
             torch's global generator, as k-diffusion has it. The seed is handed on to a model that has a parameter of that name.
         flow: sigmas are t of straight paths, x = (1 - t) data + t eps, and t = 1 is a start like any other.
-        options: of the solver.
+        options: of the solver, and prediction, what it interpolates.
     Returns: (B, ...) the state at sigmas[-1].
     Source: the protocol of k-diffusion (Crowson 2022).
     """
@@ -110,6 +110,8 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
     own = [
         inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=it.type) for it in solver.options.values()
     ]
+    if solver.interpolates:
+        own.append(inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default="data", annotation=str))
     signature = inspect.Signature([*(given[name] for name in kept), *own], return_annotation=Tensor)
     if "eta" in kept:
         parameters = [p.replace(default=solver.eta) if p.name == "eta" else p for p in signature.parameters.values()]

@@ -24,7 +24,7 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")  # pictures too
 NAMES = (
-    "index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "measure", "curves", "many-processes", "reproducibility",
+    "index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "hosts", "measure", "curves", "many-processes", "reproducibility",
     "numbers", "differences",
 )  # fmt: skip
 

@@ -164,3 +164,41 @@ def test_levels_that_rise_or_make_no_step_are_refused():
         k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 2.0]), disable=True)
     repeated = k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 2.0, 1.0, 0.0]), {"seed": 0}, disable=True)
     assert torch.equal(repeated, k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 1.0, 0.0]), {"seed": 0}, disable=True))
+
+
+def bounded(x, sigma, **extra):
+    return torch.tanh(x / (1 + sigma.reshape(-1, 1)))
+
+
+def slope(x, sigma):
+    return (x - bounded(x, sigma.expand(len(x)))) / sigma
+
+
+def heun(x, a, b, z):
+    moved = x + slope(x, a) * (b - a)
+    return moved if b == 0 else x + (slope(x, a) + slope(moved, b)) / 2 * (b - a)
+
+
+def dpm_2(x, a, b, z):
+    middle = (a * b).sqrt()
+    at = a if b == 0 else middle
+    return x + slope(x + slope(x, a) * (at - a), at) * (b - a)
+
+
+def euler_ancestral(x, a, b, z):
+    up = (b**2 * (a**2 - b**2) / a**2).sqrt()
+    return x + slope(x, a) * ((b**2 - up**2).sqrt() - a) + up * z
+
+
+@pytest.mark.parametrize(
+    "step, name, options",
+    [(heun, "sample_rk_2", {}), (dpm_2, "sample_erk_2", {"prediction": "noise"}), (euler_ancestral, "sample_seeds_1", {})],
+    ids=["Heun", "DPM2", "Euler a"],
+)
+def test_samplers_that_people_know_are_the_same_numbers_under_our_names(step, name, options):
+    z, x = noise.gaussian(range(5), 3, (2,)), X
+    for a, b in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+        x = step(x, a, b, z)
+    if "seeds" in name:
+        options = {"noise_sampler": lambda sigma, sigma_next: z}
+    torch.testing.assert_close(getattr(k_diffusion, name)(bounded, X, SIGMAS, disable=True, **options), x, rtol=1e-5, atol=1e-5)
