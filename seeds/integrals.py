@@ -11,7 +11,7 @@ Accuracy: 1e-13 relative to sum |w| for h from 1e-12 to 50 (tests/laws/test_inte
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -250,11 +250,18 @@ class Integrals:
         owner, at = self.panels.owner, self.panels.offset
         if u is not None:
             nodes, at = u(self.lam0[:, None] + nodes), u(self.panels.lam)
-        weights = np.empty(nodes.shape)
-        for j in range(nodes.shape[1]):
-            basis = np.ones_like(at)
-            for i in range(nodes.shape[1]):
-                if i != j:
-                    basis = basis * (at - nodes[owner, i, None]) / (nodes[owner, j] - nodes[owner, i])[:, None]
-            weights[:, j] = self.weight(basis)
-        return weights
+        return np.stack([self.weight(basis) for basis in lagrange_values(at, nodes[owner])], axis=1)
+
+
+def lagrange_values(at: Array, nodes: Array) -> Iterator[Array]:
+    """(P, places) for each of k: the Lagrange polynomial that is 1 at nodes[:, j] and 0 at the other nodes, at `at`, (P, places).
+
+    Args:
+        nodes: (P, k).
+    """
+    for j in range(nodes.shape[1]):
+        basis = np.ones_like(at)
+        for i in range(nodes.shape[1]):
+            if i != j:
+                basis = basis * (at - nodes[:, i, None]) / (nodes[:, j] - nodes[:, i])[:, None]
+        yield basis

@@ -40,9 +40,9 @@ def plan(
     steps: int | None = None,
     nfe: int | None = None,
     schedule: str | Schedule,
-    grid: Any = "karras",
+    grid: Any = None,
     sigmas: Any = None,
-    prediction: str = "data",
+    prediction: str | None = None,
     eta: EtaLike | None = None,
     final: str = "denoise",
     start: Place = None,
@@ -64,8 +64,10 @@ def plan(
         nfe: instead of steps: as many of them as make this many model calls, all counted, or the largest number below that the solver can make.
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
+            None is the solver's own, karras but for some rivals.
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
         prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw".
+            None is the solver's own, data but for some rivals.
         eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
@@ -91,9 +93,9 @@ def plan_for(
     steps: int | None = None,
     nfe: int | None = None,
     schedule: str | Schedule | None = None,
-    grid: Any = "karras",
+    grid: Any = None,
     sigmas: Any = None,
-    prediction: str = "data",
+    prediction: str | None = None,
     eta: EtaLike | None = None,
     final: str = "denoise",
     start: Place = None,
@@ -157,6 +159,12 @@ class Request:
     nsr_min: float | None
     nsr_max: float | None
     options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.grid is None:
+            object.__setattr__(self, "grid", "karras" if self.sigmas is not None else self.method.grid)
+        if self.prediction is None:
+            object.__setattr__(self, "prediction", self.method.prediction)
 
     @cached_property
     def method(self) -> Solver:

@@ -24,6 +24,9 @@ class HasTimes(Protocol):
     def t_of_lam(self, lam: np.ndarray) -> np.ndarray:
         """The time at which `lam` is reached."""
 
+    def lam(self, t: np.ndarray) -> np.ndarray:
+        """Half log-SNR at t."""
+
 
 def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
     """u(lam) of that name; None for lam itself.
@@ -44,6 +47,17 @@ def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
     if power is None:
         raise ValueError(f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'.")
     return lambda at: np.exp(-power * at)
+
+
+def inverse(name: str, schedule: HasTimes) -> Variable | None:
+    """lam(u) of the variable of that name; None for lam itself, and for "index", which is linear in lam within a step."""
+    if name in ("lam", "index"):
+        return None
+    if name == "t":
+        return schedule.lam
+    power = _power(name)
+    assert power is not None, f"`variable` knows {name!r}"
+    return lambda u: -np.log(u) / power
 
 
 def _power(name: str) -> float | None:

@@ -55,9 +55,14 @@ class Subject:
         """Its options are the default, as is the prediction."""
         return not self.options and self.prediction == "data"
 
+    def setting(self, name: str) -> Any:
+        """The value of an option: its own, or the solver's default; None if there is no such option."""
+        option = self.solver.options.get(name)
+        return self.options.get(name, option and option.default)
+
     def plan(self, **arguments: Any) -> Plan:
-        """`seeds.plan` of this subject; eta is 0 unless it is given."""
-        return plan(self.solver, prediction=self.prediction, **{"eta": 0.0, **self.options, **arguments})
+        """`seeds.plan` of this subject, on Karras' grid unless another is given, and without noise unless that is."""
+        return plan(self.solver, prediction=self.prediction, **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments})
 
     def etas(self) -> list[Any]:
         """Stochasticities to try: one, and a table with a stretch of none; 0 for a solver of the ODE."""
@@ -77,7 +82,7 @@ def subjects(solvers: Sequence[str | Solver] | None = None) -> list[Subject]:
         Subject(solver, case, form)
         for solver in map(find_solver, SOLVERS if solvers is None else solvers)
         for case in solver.cases
-        for form in (PREDICTIONS if solver.interpolates else ("data",))
+        for form in (solver.forms or PREDICTIONS if solver.interpolates else ("data",))
     ]
 
 
@@ -174,7 +179,7 @@ def _draws(it: Subject) -> Iterator[str]:
 
 
 @law("schedules", "On the same levels of nsr, every schedule gives one law: in units of alpha the states agree to 1e-11.",
-     lambda it: it.options.get("variable") != "t")  # fmt: skip
+     lambda it: it.setting("variable") != "t")  # fmt: skip
 def _schedules(it: Subject) -> Iterator[str]:
     found = []
     for schedule in ALL_SCHEDULES:

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from seeds.integrals import Eta
+from seeds.integrals import Eta, EtaLike
 from seeds.names import lookup, near_names
 from seeds.predictions import Prediction
 from seeds.solvers.churn import Churn
@@ -54,6 +54,13 @@ class Solver:
         twin: name of the same method with noise, or without.
         tableau: the family of tableaus it is compiled from, if it is.
         note: one line for the tables of docs and `seeds info`.
+        prediction: what it interpolates when none is asked for.
+        forms: the predictions in which the laws ask it; empty: all.
+        grid: the grid when none is asked for.
+        ends: (nsr_max, nsr_min) of the published setting, for the record; a plan has those of the schedule.
+        quiet: options that switch off noise which is there without being asked for, for the laws.
+        source: who published it, of a named rival.
+        differs: where the published code, or what is written of it, differs from what is here.
     Raises: ValueError if a noise is declared that does not exist, or an eta without noise="eta".
     """
 
@@ -62,7 +69,7 @@ class Solver:
     order: Orders | Callable[..., Orders]
     _: KW_ONLY
     noise: str | None = None
-    eta: float = 0.0
+    eta: EtaLike = 0.0
     interpolates: bool = True
     memory: bool = False
     cases: Cases = ({},)
@@ -70,6 +77,13 @@ class Solver:
     twin: str = ""
     tableau: Callable[..., Tableau] | None = None
     note: str = ""
+    prediction: str = "data"
+    forms: Sequence[str] = ()
+    grid: str = "karras"
+    ends: tuple[float, float] | None = None
+    quiet: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    differs: str = ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name and not any(letter.isspace() for letter in self.name)):
@@ -78,7 +92,7 @@ class Solver:
             raise ValueError(f"Solver {self.name!r}: `noise` is 'eta', 'churn' or None, but is {self.noise!r}.")
         if self.eta and self.noise != "eta":
             raise ValueError(
-                f"Solver {self.name!r}: `eta` = {self.eta:g} is the default of a solver with noise='eta', but `noise` is {self.noise!r}."
+                f"Solver {self.name!r}: `eta` = {self.eta} is the default of a solver with noise='eta', but `noise` is {self.noise!r}."
             )
 
     @cached_property
@@ -159,11 +173,13 @@ def tableau_solver(
     at: Callable[..., Tableau] | None = None,
     note: str = "",
     twin: str = "",
+    **more: Any,
 ) -> Solver:
     """A solver from a family of tableaus: with any eta, or, if `eta` is 0, of the ODE alone.
 
     Args:
         family: `family(**options)` gives the table. Its arguments are the options, beside those of EDM's churn.
+        more: further attributes of the Solver.
         at: `at(positions, **options)` gives the table for moved stages, where a network knows some levels only; it is handed every option.
     """
 
@@ -183,4 +199,4 @@ def tableau_solver(
         return {name: value for name, value in options.items() if name not in options_of(Churn)}
 
     noise = "eta" if eta else None
-    return Solver(name, build, order, noise=noise, eta=eta, cases=cases, twin=twin, tableau=family, note=note)
+    return Solver(name, build, order, noise=noise, eta=eta, cases=cases, twin=twin, tableau=family, note=note, **more)

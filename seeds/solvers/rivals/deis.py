@@ -1,0 +1,12 @@
+"""DEIS: exponential Adams on the noise, with polynomials in time."""
+
+from seeds.solvers.rivals.points import point
+
+SOURCE = "Zhang and Chen 2023, DEIS (arXiv:2204.13902)"
+DIFFERS = (
+    "published with t of the VP schedule on uniform t (power 2); here t is that of the schedule in use. diffusers' scheduler of that name has "
+    "polynomials in log rho: variable='lam'"
+)
+for count in (1, 2, 3):
+    point(f"deis-tab{count}", {"k": count + 1, "variable": "t"}, ["variable", "lower_order_final"], prediction="noise", noise=None,
+          note=f"last {count + 1}, polynomials in t", source=SOURCE, differs=DIFFERS)  # fmt: skip

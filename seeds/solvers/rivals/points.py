@@ -1,0 +1,48 @@
+"""How a published method is named: as a point of the family of `adams`, which is some of its arguments."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seeds.integrals import Eta
+from seeds.predictions import Prediction
+from seeds.solvers.levels import Levels
+from seeds.solvers.multistep import adams, adams_orders
+from seeds.solvers.registry import HANDED, Cases, Solver, add
+from seeds.solvers.writer import Writer
+
+
+def point(
+    name: str,
+    given: Mapping[str, Any],
+    options: Sequence[str] = (),
+    *,
+    cases: Cases = ({},),
+    also: Callable[..., Mapping[str, Any]] = dict,
+    prediction: str = "data",
+    **more: Any,
+) -> Solver:
+    """Registers `adams` with these arguments under a name of its own.
+
+    Args:
+        given: the arguments of `adams` that make the method.
+        options: those of them that remain options of the solver, with `given` as their defaults.
+        also: further arguments of `adams`, from those chosen.
+        cases, prediction, more: as for Solver; the laws ask it in its own prediction.
+    """
+
+    def arguments(own: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = dict(given) | dict(own)
+        return chosen | dict(also(**chosen))
+
+    def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **own: Any) -> None:
+        adams(write, levels, prediction, eta, **arguments(own))
+
+    signature = inspect.signature(adams)
+    kept = [
+        it.replace(default=given.get(key, it.default)) for key, it in signature.parameters.items() if key in HANDED or key in options
+    ]
+    build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    build.__annotations__ = adams.__annotations__
+    settings = {"memory": True, "noise": "eta", "forms": (prediction,)} | more
+    return add(Solver(name, build, lambda **own: adams_orders(**arguments(own)), cases=cases, prediction=prediction, **settings))
