@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import seeds
 from seeds.solvers import Solver
 
@@ -26,13 +28,40 @@ def table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def solvers() -> str:
-    """One line for each solver, as SOLVERS has it."""
+    """One line for each solver, as SOLVERS has it, but for the rivals."""
     head = "name|calls per step|options|ODE order|weak order|note"
-    return table(head, (_solver(solver) for solver in seeds.SOLVERS.values()))
+    return table(head, (_solver(solver) for solver in seeds.SOLVERS.values() if not solver.source))
+
+
+def rivals() -> str:
+    """One line for each solver that others published."""
+    head = "name|calls per step|options|ODE order|weak order|eta|grid|note|source"
+    return table(head, (_rival(solver) for solver in seeds.SOLVERS.values() if solver.source))
+
+
+def _rival(solver: Solver) -> tuple[str, ...]:
+    name, calls, _, ode, weak, note = _solver(solver)
+    options = ", ".join(f"`{name}`" for name in solver.options if not name.startswith("S_") or solver.noise == "churn") or "-"
+    eta = (
+        "-"
+        if solver.noise != "eta"
+        else "a function"
+        if callable(solver.eta)
+        else "a table"
+        if solver.eta and np.ndim(solver.eta)
+        else f"{solver.eta:g}"
+    )
+    said = f"{note}; interpolates {solver.prediction}" if solver.interpolates and solver.prediction != "data" else note
+    return name, calls, options, ode, weak, eta, solver.grid, said, solver.source
+
+
+def differences() -> str:
+    """What differs from the published code, of each rival that has such a thing."""
+    return table("name|what differs", ((f"`{it.name}`", it.differs) for it in seeds.SOLVERS.values() if it.differs))
 
 
 def _solver(solver: Solver) -> tuple[str, ...]:
-    calls = seeds.plan(solver.name, steps=2, schedule="edm", final="none").nfe // 2
+    calls = seeds.plan(solver.name, steps=2, schedule="edm", final="none", **solver.quiet).nfe // 2
     options = ", ".join(f"`{name}`" for name in solver.options) or "-"
     if solver.noise == "eta":
         options = "`eta`" if options == "-" else f"`eta`, {options}"
@@ -81,7 +110,13 @@ def _grids() -> Iterator[tuple[str, ...]]:
         yield f"`{name}`", *(f"{nsr[0]:.4g}, {nsr[1]:.3g} ... {nsr[-2]:.3g}, {nsr[-1]:.3g}" for nsr in ends)
 
 
-TABLES: dict[str, Callable[[], str]] = {"solvers": solvers, "schedules": schedules, "grids": grids}
+TABLES: dict[str, Callable[[], str]] = {
+    "solvers": solvers,
+    "rivals": rivals,
+    "differences": differences,
+    "schedules": schedules,
+    "grids": grids,
+}
 
 
 def renewed(page: str) -> str:

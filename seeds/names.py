@@ -14,13 +14,19 @@ OTHER = {
         "epsilon": "noise", "eps": "noise", "noise_prediction": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data",
         "denoised": "data", "flow_prediction": "flow", "rectified_flow": "flow", "score_function": "score",
     },
-    "solver": {"ddim": "erk-1", "ddpm": "seeds-1", "euler": "rk-1", "heun": "rk-2"},
+    "solver": {
+        "ddpm": "seeds-1", "euler": "rk-1", "heun": "rk-2", "euler_a": "seeds-1", "euler_ancestral": "seeds-1", "lms": "ipndm-v",
+        "dpm2": "dpm-solver-2", "dpm_2": "dpm-solver-2", "dpm++_2s": "dpmpp-2s", "dpm++_2s_a": "dpmpp-2s-ancestral", "dpm++_2m": "dpmpp-2m",
+        "dpm++_3m": "dpmpp-3m", "dpm++_sde": "dpmpp-sde", "dpm++_2m_sde": "dpmpp-2m-sde", "dpm++_3m_sde": "dpmpp-3m-sde", "uni_pc": "unipc",
+        "deis": "deis-tab3", "er_sde": "er-sde-3", "res_2m": "res-2m", "res_multistep": "res-2m", "edm_stochastic": "edm-stochastic",
+    },
     "schedule": {"rectified_flow": "flow"},
     "grid": {"logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam"},
 }  # fmt: skip
 """For each kind, names that others use for the very thing that the registry has: {their name: ours}."""
 
-FAMILY = "It comes with the family of rivals, which is not in this version."
+IMAGE = "Its numbers depend on the image, so it is no plan."
+ADAPTIVE = "It chooses its steps as it goes, so it is no plan. Take dpm-solver-2 or dpm-solver-3."
 VELOCITY = "Two are called that: 'v' is alpha eps - sigma data, 'flow' is eps - data. Say which."
 EXPLAINED = {
     "output": {"velocity": VELOCITY, "velocity_prediction": VELOCITY},
@@ -28,14 +34,18 @@ EXPLAINED = {
         "velocity": VELOCITY,
         "score": "The score is -eps / sigma: multiply it by -sigma, and say 'noise'.",
     },
-    "solver": dict.fromkeys(
-        ("dpm-solver", "dpm++", "dpmpp", "unipc", "deis", "ipndm", "pndm", "sa-solver", "er-sde", "restart", "lcm"), FAMILY
-    ),
+    "solver": {
+        "dpm_fast": ADAPTIVE, "dpm_adaptive": ADAPTIVE, "evodiff": IMAGE, "era": IMAGE, "era_solver": IMAGE,
+        "gddim": "For noise that is the same in every direction it is DDIM: 'ddim', with noise its eta_ddim; with more values DEIS, 'deis-tab1'.",
+        "pndm": "Its first steps are of another kind. Take 'ipndm'.",
+        "plms": "Its first steps are of another kind. Take 'ipndm'.",
+        "dpmpp": "Say which: 'dpmpp-2s', 'dpmpp-2m', 'dpmpp-3m', 'dpmpp-sde', 'dpmpp-2m-sde', 'dpmpp-3m-sde'.",
+    },
     "schedule": {
         "ddpm": "Its table of 1,000 levels is seeds.Discrete.linear(), its continuous form 'vp'.",
         "linear": "Stable Diffusion's and DDPM's betas are seeds.Discrete's; x = data + t eps is 'edm', x = (1 - t) data + t eps is 'flow'.",
     },
-}
+}  # fmt: skip
 """Names that are refused, with what to take instead."""
 
 
@@ -80,9 +90,6 @@ def some(names: Sequence[str], most: int = 4) -> str:
 
 
 def _explained(kind: str, said: str) -> str:
-    """The sentence for a name that is refused; a name of a family counts with what follows it, as "unipc_3" does."""
-    for name, sentence in EXPLAINED.get(kind, {}).items():
-        key = name.replace("-", "_")
-        if said == key or (sentence is FAMILY and said.startswith(key)):
-            return f"{sentence} "
-    return ""
+    """The sentence for a name that is refused."""
+    found = {name.replace("-", "_"): sentence for name, sentence in EXPLAINED.get(kind, {}).items()}
+    return f"{found[said]} " if said in found else ""

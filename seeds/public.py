@@ -10,6 +10,7 @@ from seeds.predictions import PREDICTIONS
 from seeds.sampling import Call, iterate, sample
 from seeds.schedules import EDM, SCHEDULES, VE, VP, Cosine, Discrete, Flow, Schedule
 from seeds.solvers import SOLVERS, Solver
+from seeds.solvers.rivals.fronts import from_name
 from seeds.stepper import Stepper
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Solver",
     "Stepper",
     "check_model",
+    "from_name",
     "guide",
     "iterate",
     "plan",

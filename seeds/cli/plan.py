@@ -29,7 +29,7 @@ def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any
 
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
-    given = own | {"solver": "seeds-3", "prediction": "data"} | options.arguments(plan_options, denoiser)
+    given = own | {"solver": "seeds-3"} | options.arguments(plan_options, denoiser)
     made = plan_for(denoiser, **given)
     if out is not None:
         made.save(out)
@@ -52,7 +52,7 @@ def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     if not solver.interpolates:
         return
     form, eta = (
-        lookup("prediction", given["prediction"], PREDICTIONS)(*([given["sd"]] if "sd" in given else [])),
+        lookup("prediction", given.get("prediction", solver.prediction), PREDICTIONS)(*([given["sd"]] if "sd" in given else [])),
         Eta(given.get("eta", solver.eta)),
     )
     if given.get("S_churn", 0) > 0:

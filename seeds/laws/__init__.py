@@ -9,7 +9,7 @@ A name says nothing: a solver of 15 lines, written with the Writer, is asked eve
 
 from seeds.laws.exactness import constant_error, noise_error, path_error, polynomial_error, still_error
 from seeds.laws.law import LAWS, Law, Subject, check, subjects
-from seeds.laws.orders import gaussian_errors, mixture_errors, ode_errors, skew_errors, slope
+from seeds.laws.orders import gaussian_errors, largest_step, mixture_errors, ode_errors, skew_errors, slope
 from seeds.laws.responses import responses, states
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "check",
     "constant_error",
     "gaussian_errors",
+    "largest_step",
     "mixture_errors",
     "noise_error",
     "ode_errors",

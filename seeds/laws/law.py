@@ -62,7 +62,9 @@ class Subject:
 
     def plan(self, **arguments: Any) -> Plan:
         """`seeds.plan` of this subject, on Karras' grid unless another is given, and without noise unless that is."""
-        return plan(self.solver, prediction=self.prediction, **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments})
+        return plan(
+            self.solver, prediction=self.prediction, **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments}
+        )
 
     def etas(self) -> list[Any]:
         """Stochasticities to try: one, and a table with a stretch of none; 0 for a solver of the ODE."""
@@ -134,7 +136,7 @@ def _some_draws(made: Plan, size: int = 24) -> torch.Tensor:
 
 
 @law("lengths", "Every number of steps gives a finite result, one completed step for each, and asks above the clean end only.",
-     lambda it: it.prediction in ("data", "v"))  # fmt: skip
+     lambda it: it.prediction in (it.solver.forms or ("data", "v")))  # fmt: skip
 def _lengths(it: Subject) -> Iterator[str]:
     draw = torch.tensor([1.0, -0.5, 2.0])
     for steps, final, grid in (

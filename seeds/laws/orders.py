@@ -3,6 +3,7 @@
     ode_errors        the probability-flow ODE of a mixture, against its solution
     gaussian_errors   the variance of the output on Gaussian data: exact, by responses
     skew_errors       the third cumulant on Gaussian data made slightly skew: exact to first order, for any plan, and no linear model can stand for it
+    largest_step      the largest step in lam at which the variance on Gaussian data is still within 10 %
     mixture_errors    expectations on a mixture: Gauss-Hermite over the draws of a step, backward on a grid; for methods without memory
 
 A `make` is called as make(steps=..., schedule=..., **more) and returns a Plan.
@@ -39,6 +40,22 @@ def gaussian_errors(make: Make, steps: Sequence[int] = (128, 256), **options: An
         last = MODELS.responses(plan)[-1].square().sum(1).numpy()
         errors.append(float(np.abs(last / MODELS.variance(plan.end) - 1).max()))
     return errors
+
+
+def largest_step(make: Make, within: float = 0.1, most: int = 96, **options: Any) -> float:
+    """The largest step in lam, of equal steps from -3 to 3, up to which the output variance is within 10 % for data of every std of `MODELS`.
+
+    Every smaller step, down to 6 / `most`, is within it too. 0 if none is.
+    """
+    ends = {**ENDS, "nsr_max": math.exp(3), "nsr_min": math.exp(-3)}
+    fewest = most + 1
+    while fewest > 1:
+        plan = make(steps=fewest - 1, **ends, **options)
+        last = MODELS.responses(plan)[-1].square().sum(1).numpy()
+        if not float(np.abs(last / MODELS.variance(plan.end) - 1).max()) <= within:
+            break
+        fewest -= 1
+    return 6 / fewest if fewest <= most else 0.0
 
 
 def skew_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) -> list[float]:

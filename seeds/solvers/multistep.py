@@ -11,7 +11,7 @@ With y = x / alpha, a step from level i (at lam_i) to level i + 1, and L_j the L
 
 `measure` says how the polynomial becomes weights: exactly, as above, or flat, w_j = K mean L_j (seeds.solvers.measures). Known points of the family:
 
-    u = lam, exact      exponential Adams, RES, SA-Solver (a corrector, eta(lam)), UniPC (a corrector of k + 1 values, but for two: bh1, bh2); noise: DEIS in log rho
+    u = lam, exact      exponential Adams, RES, SA-Solver (a corrector, eta(lam)), UniPC (a corrector of k + 1 values, but for two: bh1, bh2)
     u = lam, flat       DPM-Solver++ 2M, midpoint
     u = t, noise        DEIS-tAB;  u = nsr, noise: iPNDM_v, DEIS-rhoAB;  u = nsr, data: ER-SDE-Solver (its third order: "taylor")
     u = index, flat     iPNDM (noise);  "at 1": gradient estimation
@@ -50,7 +50,7 @@ def adams(
     variable: Annotated[str, "of the polynomials: lam, nsr, nsr^0.45, t or index"] = "lam",
     measure: Annotated[str, "of the weights: exact, or flat in lam, nsr, nsr^0.45, t or index, or 'at 0.5'"] = "exact",
     startup: Annotated[str, "the first k - 1 steps: grow, from one value, or singlestep, with stages"] = "grow",
-    lower_order_final: Annotated[bool, "the last step reads one value, the one before it two, and so on"] = False,
+    lower_order_final: Annotated[bool, "the last step, a final denoise included, reads one value, the one before it two"] = False,
 ) -> None:
     """Writes exponential Adams steps: one model call each, two with `evaluate`, but for stages of the start-up, and, where eta > 0, one draw each.
 
@@ -62,7 +62,7 @@ def adams(
         return
     weigh = rule(measure, variable, levels, prediction, eta)
     staged = min(k - 1, len(h)) if startup == "singlestep" else 0
-    most = [min(k, len(h) - i) if lower_order_final else k for i in range(len(h))]
+    most = [min(k, len(h) - i + write.final) if lower_order_final else k for i in range(len(h))]
     read = [range(max(0, i + 1 - most[i]), i + 1) for i in range(len(h))]
     late = [range(max(0, i + 2 - min(corrector, most[i] + 1)), i + 2) for i in range(len(h))]
     predicted = _weights(prediction, eta, lam, weigh, read)
@@ -149,6 +149,8 @@ def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str) -
     if evaluate and not corrector:
         raise ValueError("`evaluate` asks about the corrected state, but `corrector` is 0, none. Give it too, as corrector=2.")
     if corrector and measure in PUBLISHED and not measure.startswith("bh"):
-        raise ValueError(f"`measure` = {measure!r} is of a method without a corrector, but `corrector` is {corrector}. Leave one of them out.")
+        raise ValueError(
+            f"`measure` = {measure!r} is of a method without a corrector, but `corrector` is {corrector}. Leave one of them out."
+        )
     if startup not in STARTUPS:
         raise ValueError(f"`startup` must be one of {', '.join(STARTUPS)}, but is {startup!r}.")

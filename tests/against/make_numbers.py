@@ -19,7 +19,17 @@ import azula.noise
 import azula.sample
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
 
 SIGMAS = [80.0, 30.0, 10.0, 4.0, 1.5, 0.6, 0.2, 0.05, 0.0]
 NORMALS = torch.from_numpy(np.random.default_rng(0).standard_normal((30, 1, 5)))
@@ -63,11 +73,23 @@ def of_k_diffusion():
     for name, solver, options in (
         ("sample_euler", {"solver": "rk-1"}, {}),
         ("sample_heun", {"solver": "rk-2"}, {}),
-        ("sample_dpmpp_2s_ancestral", {"solver": "erk-2"}, {"eta": 0.0}),
+        ("sample_dpm_2", {"solver": "dpm-solver-2"}, {}),
+        ("sample_lms", {"solver": "ipndm-v"}, {}),
+        ("sample_dpmpp_2s_ancestral", {"solver": "dpmpp-2s"}, {"eta": 0.0}),
+        ("sample_dpmpp_2s_ancestral", {"solver": "dpmpp-2s-ancestral"}, {"noise_sampler": Noise()}),
+        ("sample_dpmpp_sde", {"solver": "dpmpp-sde", "eta": 0.0}, {"eta": 0.0, "noise_sampler": Noise()}),
+        ("sample_dpmpp_2m", {"solver": "dpmpp-2m"}, {}),
+        ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde"}, {"noise_sampler": Noise()}),
+        ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde", "measure": "exact"}, {"solver_type": "heun", "noise_sampler": Noise()}),
+        ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde", "eta": 0.4}, {"eta": 0.4, "noise_sampler": Noise()}),
+        ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m-sde"}, {"noise_sampler": Noise()}),
+        ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m", "measure": "half"}, {"eta": 0.0, "noise_sampler": Noise()}),
         ("sample_euler_ancestral", {"solver": "seeds-1", "eta": 1.0}, {"noise_sampler": Noise()}),
     ):
-        made = getattr(peer, name)(model, x0.clone(), sigmas, disable=True, **options)
-        yield f"k-diffusion {name}", levels, x0, made, solver
+        count = len(SIGMAS) - (name == "sample_lms")  # its last step extrapolates to 0 where ours asks for D
+        made = getattr(peer, name)(model, x0.clone(), sigmas[:count], disable=True, **options)
+        kind = "".join(f", {key}={value}" for key, value in options.items() if key != "noise_sampler")
+        yield f"k-diffusion {name}{kind}", levels[:count], x0, made, solver
 
 
 def of_diffusers():
@@ -101,6 +123,44 @@ def of_diffusers():
         yield f"diffusers {kind}", levels, x0, x, solver
 
 
+def tau(value):
+    """SA-Solver's tau, as a function of the time step."""
+    return lambda t: value
+
+
+def of_diffusers_multistep():
+    low, zero = {"lower_order_final": True}, {"lower_order_final": False}
+    cleanest = {"final_sigmas_type": "sigma_min"}
+    for kind, options, solver in (
+        (DPMSolverMultistepScheduler, {"solver_order": 2} | zero, {"solver": "dpmpp-2m"}),
+        (DPMSolverMultistepScheduler, {"solver_order": 2, "solver_type": "heun"} | zero, {"solver": "res-2m"}),
+        (DPMSolverMultistepScheduler, {"solver_order": 3} | zero, {"solver": "dpmpp-3m"}),
+        (DPMSolverMultistepScheduler, {"solver_order": 3} | low, {"solver": "dpmpp-3m"} | low),
+        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"} | zero, {"solver": "dpmpp-2m-sde"}),
+        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++", "solver_type": "heun"} | zero,
+         {"solver": "dpmpp-2m-sde", "measure": "exact"}),
+        *((UniPCMultistepScheduler, {"solver_order": k, "solver_type": bh} | cleanest, {"solver": "unipc", "k": k, "measure": bh} | low)
+          for k in (2, 3) for bh in ("bh1", "bh2")),
+        (UniPCMultistepScheduler, {"solver_order": 3} | low, {"solver": "unipc"} | low),
+        (UniPCMultistepScheduler, {"solver_order": 3, "predict_x0": False} | cleanest, {"solver": "unipc", "prediction": "noise"} | low),
+        (DEISMultistepScheduler, {"solver_order": 2} | zero, {"solver": "deis-tab1", "variable": "lam"}),
+        (DEISMultistepScheduler, {"solver_order": 3} | zero, {"solver": "deis-tab2", "variable": "lam"}),
+        *((SASolverScheduler, {"predictor_order": k, "corrector_order": m, "tau_func": tau(eta)},
+           {"solver": "sa-solver", "k": k, "corrector": m, "eta": eta, "measure": "bh1"} | low)
+          for k, m, eta in ((2, 2, 0.0), (2, 2, 1.0), (3, 3, 1.0))),
+    ):  # fmt: skip
+        scheduler = kind(timestep_spacing="trailing", **options)
+        scheduler.set_timesteps(8)
+        levels = [(1 / (1 + nsr**2) ** 0.5, nsr / (1 + nsr**2) ** 0.5) for nsr in scheduler.sigmas.double().tolist()]
+        x = x0 = NORMALS[0] * levels[0][1]
+        with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
+            for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+                y = x.double() / alpha
+                x = scheduler.step((y - denoise(y, sigma / alpha)) / (sigma / alpha), t, x).prev_sample
+        said = ", ".join(f"{key}={value}" for key, value in options.items() if key != "tau_func")
+        yield f"diffusers {kind.__name__}({said}) as {solver}", levels, x0, x.double(), solver
+
+
 class Exact(azula.denoise.Denoiser):
     def __init__(self, schedule):
         super().__init__()
@@ -130,7 +190,7 @@ def of_azula():
 
 def main():
     records = []
-    for peer in (of_k_diffusion, of_diffusers, of_azula):
+    for peer in (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_azula):
         for name, levels, x0, made, solver in peer():
             package = name.split()[0]
             records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels, "x0": x0.flatten().tolist(),

@@ -34,4 +34,4 @@ def test_same_result_with_the_same_noise(record):
 
 def test_there_are_numbers_of_each_peer():
     peers = [record["peer"] for record in NUMBERS["records"]]
-    assert {peer.split()[0] for peer in peers} == {"k-diffusion", "diffusers", "azula"} and len(peers) == len(set(peers)) == 14
+    assert {peer.split()[0] for peer in peers} == {"k-diffusion", "diffusers", "azula"} and len(peers) == len(set(peers)) > 40

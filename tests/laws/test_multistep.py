@@ -46,7 +46,9 @@ def test_each_run_grows_from_one_value_or_takes_stages():
     staged = seeds.plan(ADAMS, steps=6, k=3, startup="singlestep", **EQUAL)
     assert staged.nfe == 7 + 2 and [row.completes for row in staged.rows[:4]] == [False, True, False, True]
     final = seeds.plan(ADAMS, steps=6, k=3, lower_order_final=True, **EQUAL)
-    assert [len(row.d) for row in final.rows] == [1, 2, 3, 3, 2, 1, 1]
+    assert [len(row.d) for row in final.rows] == [1, 2, 3, 3, 3, 2, 1]  # the final denoise is the last step
+    final = seeds.plan(ADAMS, steps=6, k=3, lower_order_final=True, final="none", **EQUAL)
+    assert [len(row.d) for row in final.rows] == [1, 2, 3, 3, 2, 1]
 
 
 def test_one_value_is_erk_1_and_seeds_1():

@@ -4,8 +4,15 @@ import pytest
 
 import seeds
 from seeds.names import EXPLAINED, OTHER, lookup, resolve
+from seeds.predictions import OUTPUTS
 
-REGISTRIES = {"prediction": seeds.PREDICTIONS, "solver": seeds.SOLVERS, "schedule": seeds.SCHEDULES, "grid": seeds.GRIDS}
+REGISTRIES = {
+    "output": dict.fromkeys(OUTPUTS),
+    "prediction": seeds.PREDICTIONS,
+    "solver": seeds.SOLVERS,
+    "schedule": seeds.SCHEDULES,
+    "grid": seeds.GRIDS,
+}
 
 
 @pytest.mark.parametrize(("kind", "theirs"), [(kind, name) for kind, names in OTHER.items() for name in names])
@@ -24,8 +31,9 @@ def test_case_and_hyphens_do_not_matter_where_a_kind_is_known():
 @pytest.mark.parametrize(("kind", "name", "words"), [
     ("prediction", "velocity", r"'v' is alpha eps - sigma data, 'flow' is eps - data. Say which. Known: data, noise"),
     ("prediction", "score", r"multiply it by -sigma, and say 'noise'"),
-    ("solver", "unipc-3", r"There is no solver 'unipc-3'. It comes with the family of rivals"),
-    ("solver", "DPM++ 2M", "comes with the family"),
+    ("solver", "unipc-3", r"There is no solver 'unipc-3'. Did you mean 'unipc'"),
+    ("solver", "EVODiff", "Its numbers depend on the image, so it is no plan"),
+    ("solver", "gDDIM", "it is DDIM: 'ddim'"),
     ("schedule", "ddpm", r"seeds.Discrete.linear\(\), its continuous form 'vp'"),
     ("solver", "seeds3", r"Did you mean 'seeds-3'"),
     ("grid", "kerras", "Did you mean 'karras'"),
@@ -43,5 +51,5 @@ def test_no_other_name_hides_a_name_of_ours():
 
 
 def test_other_names_make_the_same_plan():
-    by_ours = seeds.plan("erk-1", steps=4, schedule="vp", prediction="noise")
-    assert seeds.plan("ddim", steps=4, schedule="vp", prediction="epsilon") == by_ours
+    by_ours = seeds.plan("rk-2", steps=4, schedule="vp")
+    assert seeds.plan("Heun", steps=4, schedule="vp") == by_ours

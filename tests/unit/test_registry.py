@@ -39,7 +39,7 @@ def test_options_come_from_the_signature():
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: add(SOLVERS["seeds-1"]), "There is a solver 'seeds-1' already"),
     (lambda: Solver("x", euler, Orders(1, 1), noise="path"), "`noise` is 'eta', 'churn' or None, but is 'path'"),
-    (lambda: Solver("x", euler, Orders(1, 1), eta=1.0), "`eta` = 1 is the default of a solver with noise='eta', but `noise` is None"),
+    (lambda: Solver("x", euler, Orders(1, 1), eta=1.0), "`eta` = 1.0 is the default of a solver with noise='eta', but `noise` is None"),
     (lambda: Solver("two words", euler, Orders(1, 1)), "a word without spaces"),
     (lambda: seeds.plan(OWN, steps=2, schedule="vp", bost=2), r"`bost` = 2 is no option of own \(it takes: boost, plain\).* Did you mean `boost`"),
     (lambda: seeds.plan(OWN, steps=2, schedule="vp", eta=1), "own solves the ODE, eta = 0. Use seeds-2, or another solver with noise"),

@@ -1,5 +1,7 @@
 """DPM-Solver and DPM-Solver++: singlestep, multistep, and their stochastic forms."""
 
+from typing import Any
+
 from seeds.solvers.registry import add, tableau_solver
 from seeds.solvers.rivals.points import point
 from seeds.tableaus import order_2, order_3
@@ -9,7 +11,7 @@ PLUS = "Lu et al. 2022, DPM-Solver++ (arXiv:2211.01095)"
 CODE = "k-diffusion and the authors' code, where it comes from; no paper"
 HALVED = "diffusers and k-diffusion give the second difference half its exact weight, and so do we; with measure='exact' it is res-3m"
 FINAL = "diffusers takes lower orders in the last steps below 15 steps: lower_order_final"
-LOGSNR = {"grid": "uniform_lam"}
+LOGSNR: dict[str, Any] = {"grid": "uniform_lam"}
 
 add(tableau_solver("dpm-solver-2", order_2, 0.0, note="singlestep, stage at r = 1/2; k-diffusion's dpm_2", source=SOLVER, prediction="noise",
                    forms=("noise",), **LOGSNR))  # fmt: skip

@@ -15,7 +15,7 @@ def middles(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> 
 
         P_i = Phi(m_i, lam_i) y_i + K(lam_i -> m_i) F_{i-1},        y_{i+1} = Phi y_i + K(lam_i -> lam_{i+1}) F_i,        F_i at P_i
 
-    y_i itself is never asked about: it is (P_i - K F_{i-1}) / Phi(m_i, lam_i), so each row goes from middle to middle. The first step is exponential Euler's.
+    y_i itself is never asked about: it is (P_i - K F_{i-1}) / Phi(m_i, lam_i), so each row goes from middle to middle. The first step is Euler's.
     """
     points = levels.points
     if len(points) < 2:

@@ -10,6 +10,7 @@ from seeds.solvers.levels import Levels
 from seeds.solvers.multistep import adams, adams_orders
 from seeds.solvers.registry import HANDED, Cases, Solver, add
 from seeds.solvers.writer import Writer
+from seeds.tableaus import Orders
 
 
 def point(
@@ -39,10 +40,13 @@ def point(
         adams(write, levels, prediction, eta, **arguments(own))
 
     signature = inspect.signature(adams)
-    kept = [
-        it.replace(default=given.get(key, it.default)) for key, it in signature.parameters.items() if key in HANDED or key in options
-    ]
+    kept = [it.replace(default=given.get(key, it.default)) for key, it in signature.parameters.items() if key in HANDED or key in options]
     build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     build.__annotations__ = adams.__annotations__
-    settings = {"memory": True, "noise": "eta", "forms": (prediction,)} | more
-    return add(Solver(name, build, lambda **own: adams_orders(**arguments(own)), cases=cases, prediction=prediction, **settings))
+    settings: dict[str, Any] = {"memory": given.get("k") != 1, "noise": "eta", "forms": (prediction,)} | more
+
+    def order(**own: Any) -> Orders:
+        measured = adams_orders(**arguments(own))
+        return measured if settings["noise"] else measured._replace(weak=None)
+
+    return add(Solver(name, build, order, cases=cases, prediction=prediction, **settings))

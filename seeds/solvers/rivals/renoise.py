@@ -24,7 +24,7 @@ def ddim(
     write: Writer, levels: Levels, prediction: Prediction, eta: Eta,
     *, eta_ddim: Annotated[float, "DDIM's own eta, 0 to 1, in the place of eta; equal to it at 0 and 1 only"] = 0.0,
 ) -> None:  # fmt: skip
-    """DDIM: exponential Euler, with the noise of eta, or of DDIM's eta,  eta = -log(1 - eta_ddim^2 (1 - e^{-2h})) / (2h)  on each step (theory section 2)."""
+    """DDIM: exponential Euler, with the noise of eta, or of DDIM's own:  eta = -log(1 - eta_ddim^2 (1 - e^{-2h})) / (2h)  on each step."""
     if not 0 <= eta_ddim <= 1:
         raise ValueError(f"`eta_ddim` must be a number from 0 (the ODE) to 1 (DDPM), but is {eta_ddim}.")
     if eta_ddim and not eta.is_zero:

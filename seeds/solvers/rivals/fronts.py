@@ -1,0 +1,45 @@
+"""The names that front ends show: "DPM++ 2M SDE Karras" is a solver and a grid."""
+
+from typing import Any
+
+from seeds.grids import GRIDS
+from seeds.names import resolve
+from seeds.solvers.registry import SOLVERS
+
+SCHEDULES = {
+    "karras": "karras", "exponential": "uniform_lam", "ddim uniform": "linear_t", "sgm uniform": "sgm_uniform", "beta": "beta",
+    "align your steps": "ays",
+}  # fmt: skip
+"""The word at the end of a name, and our grid."""
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "dpm++ 2m sde heun": {"solver": "dpmpp-2m-sde", "measure": "exact"},
+    "exp heun 2 x0": {"solver": "erk-2", "variant": "2b", "r": 1.0},
+    "exp heun 2 x0 sde": {"solver": "seeds-2", "variant": "2b", "r": 1.0},
+    "uni pc bh2": {"solver": "unipc", "measure": "bh2"},
+}  # fmt: skip
+"""Samplers that are a solver with options."""
+
+
+def from_name(name: str) -> dict[str, Any]:
+    """The arguments of `sample` and `plan` for a sampler as front ends call it.
+
+        seeds.from_name("DPM++ 2M SDE Karras")      # {"solver": "dpmpp-2m-sde", "grid": "karras"}
+        seeds.sample(model, model.shape, seed=1, steps=20, **seeds.from_name("UniPC"))
+
+    A name without a grid leaves that to the solver. Case, hyphens and underscores do not matter.
+
+    Raises: ValueError if there is no such sampler, or no such grid.
+    """
+    said = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
+    ending = next((word for word in SCHEDULES if said.endswith(f" {word}")), "")
+    sampler = said.removesuffix(ending).strip()
+    chosen = dict(SAMPLERS.get(sampler, {})) or {"solver": resolve("solver", _ours(sampler), SOLVERS)}
+    if ending:
+        chosen["grid"] = resolve("grid", SCHEDULES[ending], GRIDS)
+    return chosen
+
+
+def _ours(sampler: str) -> str:
+    """The name in the spelling of the registry, if it is there."""
+    spelt = sampler.replace("dpm++", "dpmpp").replace(" ", "-")
+    return spelt if spelt in SOLVERS else sampler
