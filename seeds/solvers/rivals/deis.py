@@ -8,5 +8,6 @@ DIFFERS = (
     "polynomials in log rho: variable='lam'"
 )
 for count in (1, 2, 3):
-    point(f"deis-tab{count}", {"k": count + 1, "variable": "t"}, ["variable", "lower_order_final"], prediction="noise", noise=None,
+    point(f"deis-tab{count}", {"k": count + 1, "variable": "t"}, ["variable", "lower_order_final"], cases=({}, {"variable": "lam"}),
+          prediction="noise", noise=None,
           note=f"last {count + 1}, polynomials in t", source=SOURCE, differs=DIFFERS)  # fmt: skip
