@@ -189,7 +189,9 @@ _PLAN = (
     flag("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
     flag("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
     flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
-    flag("--grid", type=GRID, help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras, or the solver's own]"),
+    flag(
+        "--grid", type=GRID, help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras, or the solver's own]"
+    ),
     flag("--sigmas", type=NUMBERS, help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
     flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
     flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),

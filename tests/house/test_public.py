@@ -85,7 +85,7 @@ def test_a_function_that_does_not_say_what_it_takes_is_found():
         "arguments is not in Args",
         "stpes is in Args, but no argument",
     ]
-    assert {"plan", "plan_for", "sample", "iterate", "wrap", "guide", "threshold", "check_model"} == set(FUNCTIONS)
+    assert {"plan", "plan_for", "sample", "iterate", "wrap", "guide", "threshold", "check_model", "from_name"} == set(FUNCTIONS)
 
 
 def test_what_makes_a_plan_is_said_alike_everywhere():

@@ -26,7 +26,7 @@ def test_what_applies_follows_from_what_a_solver_can_do():
         assert asked[name] == everyone, name
     assert asked["constant and path"] | asked["still and noise"] == everyone
     assert asked["linear"] == {name for name, it in seeds.SOLVERS.items() if it.tableau}
-    assert asked["weak order"] == {name for name, it in seeds.SOLVERS.items() if it.noise}
+    assert asked["weak order"] == {name for name, it in seeds.SOLVERS.items() if it.noise and it.orders().weak}
     assert (
         asked["weak order, skew"]
         > asked["weak order, mixture"]

@@ -1,6 +1,7 @@
 """Every solver in k-diffusion's protocol: what the protocol promises to scripts and hosts, and that the result is that of `seeds.sample`."""
 
 import inspect
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def euler_ancestral(x, a, b, z):
 )
 def test_samplers_that_people_know_are_the_same_numbers_under_our_names(step, name, options):
     z, x = noise.gaussian(range(5), 3, (2,)), X
-    for a, b in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for a, b in pairwise(SIGMAS):
         x = step(x, a, b, z)
     if "seeds" in name:
         options = {"noise_sampler": lambda sigma, sigma_next: z}

@@ -26,8 +26,9 @@ def from_name(name: str) -> dict[str, Any]:
         seeds.from_name("DPM++ 2M SDE Karras")      # {"solver": "dpmpp-2m-sde", "grid": "karras"}
         seeds.sample(model, model.shape, seed=1, steps=20, **seeds.from_name("UniPC"))
 
-    A name without a grid leaves that to the solver. Case, hyphens and underscores do not matter.
-
+    Args:
+        name: a sampler, and a grid behind it or none, which leaves that to the solver. Case, hyphens and underscores do not matter.
+    Returns: solver, options of the solver, and the grid if there is one.
     Raises: ValueError if there is no such sampler, or no such grid.
     """
     said = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
