@@ -106,7 +106,7 @@ def batch_at(data: Data, classes: int, seen: int, s: Settings) -> tuple[Tensor, 
     nsr = torch.exp(s.p_mean + s.p_std * draws[:, 0]).view(-1, 1, 1, 1)
     kept = draws[:, 1] >= (NormalDist().inv_cdf(s.label_dropout) if s.label_dropout else -math.inf)
     one_hot = (labels[rows, None] == torch.arange(classes, device=device)) & kept[:, None]
-    clean = images[rows].float() / 127.5 - 1
+    clean = (images[rows].float() - 127.5) * (2 / 255)  # one rounding, the same everywhere: CUDA divides by a number in two
     if flips is not None:
         clean = torch.where((flips[rows] & (draws[:, 2] < 0)).view(-1, 1, 1, 1), clean.flip(-1), clean)
     return clean, nsr, draws[:, 3:].reshape(clean.shape), one_hot.float()

@@ -42,6 +42,14 @@ def test_batches_are_the_same_on_every_device(device, data, monkeypatch):
         assert all(torch.equal(a.cpu(), b) for a, b in zip((found[0], *found[2:]), (clean, noise, labels), strict=True))
 
 
+def test_pixels_are_rounded_once():
+    """What divides by a number multiplies by its inverse on CUDA, which is another last bit in 111 of 256 values."""
+    ramp = Data(np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1), np.zeros(256, np.int64))
+    clean = batch_at(ramp, 1, 0, Settings(batch=256))[0].flatten().sort().values.numpy()
+    assert clean.tobytes() == ((np.arange(256, dtype=np.float32) - np.float32(127.5)) * np.float32(2 / 255)).tobytes()
+    assert clean.tolist() == (-clean[::-1]).tolist() and clean[-1] == 1
+
+
 def test_a_batch_has_the_law_that_it_should(data):
     clean, nsr, noise, labels = batch_at(data, 10, 0, Settings(batch=3000, label_dropout=0.25))
     assert clean.shape == noise.shape == (3000, 1, 8, 8) and nsr.shape == (3000, 1, 1, 1) and labels.shape == (3000, 10)
