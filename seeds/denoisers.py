@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seeds import conditions
 from seeds.modules import first_tensor, modules, move, moved
 from seeds.plans import Point
 from seeds.predictions import output as output_map
@@ -374,7 +375,7 @@ class Guided(Derived):
             return float(self.scale(at)) if callable(self.scale) else self.scale
         if len(self.scale) != len(x):
             raise ValueError(f"`scale` has {len(self.scale)} entries for {len(x)} images: give guide one for each.")
-        return self.scale.to(x.dtype).to(x.device).view(-1, *[1] * (x.ndim - 1))  # rounded first: some devices hold no float64
+        return conditions.sent(self.scale.to(x.dtype), x.device).view(-1, *[1] * (x.ndim - 1))  # rounded first: some devices hold no float64
 
     def rows(self, part: Rows, of: int) -> "Guided":
         inner = rows_of(self.inner, part, of)
@@ -394,7 +395,9 @@ def _like_each(null: Any, labels: Any) -> Any:
     if isinstance(labels, (tuple, list)):
         nulls = null if isinstance(null, (tuple, list)) and len(null) == len(labels) else [null] * len(labels)
         return tuple(_like_each(one, value) for one, value in zip(nulls, labels, strict=True))
-    return torch.as_tensor(null, device=labels.device).to(labels.dtype).expand_as(labels)
+    if isinstance(null, (int, float)):
+        return torch.full_like(labels, null)
+    return conditions.sent(torch.as_tensor(null), labels.device).to(labels.dtype).expand_as(labels)
 
 
 def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None) -> Guided:

@@ -1,6 +1,7 @@
 """The devices that tests run on, a device that is only pretended, and a watcher of every operation."""
 
 import weakref
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -23,14 +24,15 @@ class Watch(TorchDispatchMode):
 
     Args:
         numbers: a tensor of one element may be read: on the CPU nothing tells a coefficient of the host's from a state of the device's.
+        fed: the host may wait for copies to the device, as of noise from the CPU.
     Attributes:
         dtypes: of all floating point tensors with more than one element that were made on `device`, with the most elements of each.
         peak: the most bytes that the tensors made inside held at once.
     """
 
-    def __init__(self, device="cpu", numbers=False):
+    def __init__(self, device="cpu", numbers=False, fed=True):
         super().__init__()
-        self.numbers = numbers
+        self.numbers, self.fed = numbers, fed
         self.device, self.dtypes, self.held, self.peak, self._known = torch.device(device), {}, 0, 0, {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -38,10 +40,12 @@ class Watch(TorchDispatchMode):
         ours = any(it.device.type == self.device.type and (it.numel() > 1 or not self.numbers) for it in given)
         assert not (ours and name in WAITS), f"{name} makes the host wait for the device"
         out = func(*args, **(kwargs or {}))
+        waited = not self.fed and not (kwargs or {}).get("non_blocking") and any(it.device.type != self.device.type for it in given)
         for made in tree_leaves(out):
             if isinstance(made, torch.Tensor):
                 if ours and made.device.type != self.device.type:
                     raise AssertionError(f"{name} copies from {self.device} to {made.device}, for which the host waits")
+                assert not (waited and made.device.type == self.device.type), f"{name} copies to {self.device}, for which the host waits"
                 self._keep(made)
         return out
 
@@ -59,6 +63,23 @@ class Watch(TorchDispatchMode):
 
     def _forget(self, cdata):
         self.held -= self._known.pop(cdata, 0)
+
+
+@contextmanager
+def unwaited(device, numbers=True):
+    """A block in which the host must not wait: by the operations, on any device; on CUDA, by torch's own word too.
+
+    Args:
+        numbers: on the CPU a tensor of one element may be read, see `Watch`.
+    """
+    with Watch(device, numbers=numbers and device == "cpu") as watch:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield watch
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from devices import CUDA, Watch, everywhere, on_gpus
+from devices import CUDA, Watch, everywhere, on_gpus, unwaited
 
 import seeds
 from seeds.noise import CHURN, INITIAL, NOISES, PATH, draws, gaussian, maker, rademacher
@@ -90,11 +90,8 @@ def test_the_host_waits_for_nothing_on_a_pretended_device(pretended):
 @pytest.mark.gpu("cuda")
 def test_the_host_waits_for_nothing():
     gaussian(SEEDS, 5, (3, 7, 9), device=torch.device("cuda"))
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with unwaited("cuda"):
         gaussian(SEEDS, 6, (3, 7, 9), device=torch.device("cuda"))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_no_graph_takes_it_in():

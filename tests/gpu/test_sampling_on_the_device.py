@@ -1,10 +1,11 @@
 """Sampling on the device: what the CPU draws to rounding, without waiting, without float64, in the memory that the plan counts."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
-from devices import CUDA, Watch, everywhere
+from devices import CUDA, Watch, everywhere, unwaited
 from models import SHAPE, mixture, network
 
 import seeds
@@ -87,15 +88,46 @@ def test_the_loop_waits_for_nothing_and_makes_no_float64(device, solver, network
     plan, labels = plan_of(model, solver), torch.tensor(LABELS)
     calls = seeds.iterate(model, SHAPE, seed=SEEDS, plan=plan, labels=labels, device=device, noise_device="cpu")
     next(calls)  # labels and constants are there
-    with Watch("cpu", numbers=True) if device == "cpu" else Watch(device) as watch:
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("error")
-        try:
-            assert len(list(loop(calls, plan.nfe - 1))) == plan.nfe - 1
-        finally:
-            if device == "cuda":
-                torch.cuda.set_sync_debug_mode("default")
+    with unwaited(device) as watch:
+        assert len(list(loop(calls, plan.nfe - 1))) == plan.nfe - 1
     assert set(watch.dtypes) == {torch.float32}
+
+
+def told_much(model, device):
+    """Guided by a label that means none, each image by its own scale, bounded by a quantile, inpainted: whatever holds numbers of the host's."""
+    scale, mask = torch.tensor([1.5, 2.0], dtype=torch.float64), torch.ones(SHAPE, device=device)
+    return seeds.threshold(seeds.guide(model, scale, null=0), 1.5, quantile=0.9), lambda x, at, draw: mask * x + (1 - mask) * at.sigma * draw
+
+
+def test_nobody_waits_for_what_a_pretended_device_is_told(pretended, exact, monkeypatch):
+    """Scales and nulls, of one number and of several, are copied without waiting, and nothing is made there of the host's numbers."""
+    tensor_of = torch.as_tensor
+
+    def as_tensor(value, **where):
+        assert not where, "a tensor made on the device of numbers: the host waits for it"
+        return tensor_of(value)
+
+    for null, labels in ((0, torch.tensor(LABELS)), (torch.tensor([0.0, 1, 0, 0]), torch.eye(4)[LABELS])):
+        model, project = told_much(exact, pretended)
+        model = replace(model, inner=replace(model.inner, none=null))
+        plan = plan_of(exact, "seeds-2")
+        how = {"seed": SEEDS, "labels": labels, "device": pretended, "project": project, "plan": plan}
+        calls = seeds.iterate(model, SHAPE, noise=lambda draw, lam0, lam1, shape: torch.empty(shape, device=pretended), **how)
+        next(calls)
+        with Watch(pretended, fed=False), monkeypatch.context() as changed:
+            changed.setattr(torch, "as_tensor", as_tensor)
+            assert len(list(loop(calls, plan.nfe - 1))) == plan.nfe - 1
+
+
+@everywhere
+def test_guidance_bounds_and_projections_wait_for_nothing(device, networks):
+    model, project = told_much(networks[0].to(device), device)
+    plan = plan_of(networks[0], "seeds-2")
+    given = {"seed": SEEDS, "plan": plan, "labels": torch.tensor(LABELS), "device": device, "project": project}
+    calls = seeds.iterate(model, SHAPE, noise_device="cpu", **given)
+    next(calls)
+    with unwaited(device):
+        assert len(list(loop(calls, plan.nfe - 1))) == plan.nfe - 1
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
