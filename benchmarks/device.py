@@ -6,13 +6,15 @@
 Rows, in this order: noise drawn on the device beside noise drawn ahead on the CPU; what a call costs without its model, beside diffusers' schedulers
 where they are installed; the whole of `seeds.sample` beside the bare network; answers a second (images times model calls) of `fashion-unet`, and of
 DDPM++ and ADM of published size with random weights, in float32, bf16 and fp16 at several batches, plain and, on a GPU, compiled. Times are
-medians; the device is waited for before and after each.
+medians; the device is waited for before and after each. On CUDA float32 is torch's own default: convolutions in TF32, products of matrices not; the
+first line and the JSON say so.
 """
 
 import argparse
 import json
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -170,18 +172,33 @@ def main() -> None:
     given = parser.parse_args()
     bench = Bench(given.device, given.minutes)
     name = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"{given.device}, {torch.get_num_threads()} threads"
-    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "seeds": seeds.__version__, "whole": False, "rows": []}
+    if bench.device.type == "cuda":
+        tf32 = {"convolutions": torch.backends.cudnn.allow_tf32, "matrices": torch.backends.cuda.matmul.allow_tf32}
+        name += "".join(f", {what} in TF32" for what, so in tf32.items() if so)
+    report: dict[str, Any] = {
+        "device": name,
+        "torch": torch.__version__,
+        "seeds": seeds.__version__,
+        "whole": False,
+        "rows": [],
+        "faults": [],
+    }
     print(f"{name}, torch {torch.__version__}\n", flush=True)
     for section in (noise, overhead, pipeline, models):
-        for row in () if bench.over else section(bench):
-            report["rows"].append(row._asdict())
-            print(f"{row.what:36} {row.how:58} {'-' if row.value is None else f'{row.value:12.4g}'} {row.unit}", flush=True)
-            save(report, given.json)
-            if bench.over:
-                break
-    report["whole"] = not bench.over
+        try:
+            for row in () if bench.over else section(bench):
+                report["rows"].append(row._asdict())
+                print(f"{row.what:36} {row.how:58} {'-' if row.value is None else f'{row.value:12.4g}'} {row.unit}", flush=True)
+                save(report, given.json)
+                if bench.over:
+                    break
+        except Exception:  # the rest is measured all the same: devices are not always at hand
+            report["faults"].append(f"{section.__name__}: {traceback.format_exc()}")
+            print(report["faults"][-1], flush=True)
+    report["whole"] = not bench.over and not report["faults"]
     save(report, given.json)
-    print("" if report["whole"] else f"\nstopped after {given.minutes:g} minutes, with what there is", flush=True)
+    print("" if report["whole"] or not bench.over else f"\nstopped after {given.minutes:g} minutes, with what there is", flush=True)
+    raise SystemExit(1 if report["faults"] else 0)
 
 
 def save(report: dict[str, Any], path: str | None) -> None:

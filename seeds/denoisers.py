@@ -375,7 +375,9 @@ class Guided(Derived):
             return float(self.scale(at)) if callable(self.scale) else self.scale
         if len(self.scale) != len(x):
             raise ValueError(f"`scale` has {len(self.scale)} entries for {len(x)} images: give guide one for each.")
-        return conditions.sent(self.scale.to(x.dtype), x.device).view(-1, *[1] * (x.ndim - 1))  # rounded first: some devices hold no float64
+        return conditions.sent(self.scale.to(x.dtype), x.device).view(
+            -1, *[1] * (x.ndim - 1)
+        )  # rounded first: some devices hold no float64
 
     def rows(self, part: Rows, of: int) -> "Guided":
         inner = rows_of(self.inner, part, of)

@@ -172,7 +172,9 @@ def test_latents_are_decoded_on_the_device(device):
     """The decoder is moved with its denoiser, is asked in batches there, and only pixels come back."""
     law, pixels = mixture(), []
     for where in ("cpu", device):
-        model = seeds.wrap(lambda x, t: law(x, Point(float(t[0]), 1.0, float(t[0]))), schedule="edm", decode=Latents(), decode_batch=2).to(where)
+        model = seeds.wrap(lambda x, t: law(x, Point(float(t[0]), 1.0, float(t[0]))), schedule="edm", decode=Latents(), decode_batch=2).to(
+            where
+        )
         latents = seeds.sample(model, SHAPE, seed=range(5), steps=3, nsr_max=3.0, nsr_min=0.1, device=where)
         pixels.append(torch.from_numpy(Pixels.of(model).images(latents)).int())
     assert latents.device.type == device and pixels[0].shape == (5, 16, 16, 1) and pixels[0].float().std() > 1
@@ -237,10 +239,31 @@ def test_the_table_of_a_device_stops_early_with_what_it_has(device, tmp_path, mo
 
     monkeypatch.setattr(table, "SHAPE", (2, 3, 4, 4))
     monkeypatch.setattr(sys, "argv", ["device.py", "--device", device, "--minutes", "0.01", "--json", str(tmp_path / "it.json")])
-    table.main()
+    with pytest.raises(SystemExit, match="0"):
+        table.main()
     report = json.loads((tmp_path / "it.json").read_text())
-    assert report["whole"] is False and "stopped after 0.01 minutes, with what there is" in capsys.readouterr().out
+    assert report["whole"] is False and not report["faults"] and "stopped after 0.01 minutes, with what there is" in capsys.readouterr().out
     assert report["rows"] and all(row["value"] > 0 for row in report["rows"])
+
+
+def test_a_part_of_the_table_that_fails_costs_no_other(tmp_path, monkeypatch, capsys):
+    from benchmarks import device as table
+
+    def rows(name, fails=False):
+        def section(bench):
+            yield table.Row(name, "here", 1.0, "ms")
+            assert not fails, "no such kernel"
+
+        section.__name__ = name
+        monkeypatch.setattr(table, name, section)
+
+    rows("noise"), rows("overhead", fails=True), rows("pipeline"), rows("models")
+    monkeypatch.setattr(sys, "argv", ["device.py", "--device", "cpu", "--json", str(tmp_path / "it.json")])
+    with pytest.raises(SystemExit, match="1"):
+        table.main()
+    report = json.loads((tmp_path / "it.json").read_text())
+    assert [row["what"] for row in report["rows"]] == ["noise", "overhead", "pipeline", "models"] and report["whole"] is False
+    assert len(report["faults"]) == 1 and "no such kernel" in report["faults"][0] and "no such kernel" in capsys.readouterr().out
 
 
 @everywhere

@@ -96,7 +96,9 @@ def test_the_loop_waits_for_nothing_and_makes_no_float64(device, solver, network
 def told_much(model, device):
     """Guided by a label that means none, each image by its own scale, bounded by a quantile, inpainted: whatever holds numbers of the host's."""
     scale, mask = torch.tensor([1.5, 2.0], dtype=torch.float64), torch.ones(SHAPE, device=device)
-    return seeds.threshold(seeds.guide(model, scale, null=0), 1.5, quantile=0.9), lambda x, at, draw: mask * x + (1 - mask) * at.sigma * draw
+    return seeds.threshold(
+        seeds.guide(model, scale, null=0), 1.5, quantile=0.9
+    ), lambda x, at, draw: mask * x + (1 - mask) * at.sigma * draw
 
 
 def test_nobody_waits_for_what_a_pretended_device_is_told(pretended, exact, monkeypatch):
