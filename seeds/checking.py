@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Wrapped, ask, facts, point
+from seeds.errors import InputError
 from seeds.modules import refuse_training
 from seeds.noise import gaussian
 from seeds.plans import Point
@@ -112,11 +113,11 @@ def check_model(
     known = facts(denoiser)
     own = known.schedule if schedule is None else find_schedule(schedule)
     if own is None:
-        raise ValueError(
+        raise InputError(
             "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
         )
     if len(data) < FEWEST or not data.is_floating_point() or not bool(torch.isfinite(data).all()):
-        raise ValueError(
+        raise InputError(
             f"`data` holds {len(data)} samples of {data.dtype}: give {FEWEST} or more clean ones, finite, as floating point numbers in the scale that "
             "the model was trained on."
         )
@@ -131,7 +132,7 @@ def check_model(
     others = [reading for reading in found if reading != taken]
     if trial.fits(found.get(taken)) and not any(trial.fits(found[other]) and _better(found[other], found[taken]) for other in others):
         return {"excess": _overall(excess), **{f"excess at nsr {nsr:g}": float(it) for nsr, it in zip(trial.levels, excess, strict=True)}}
-    raise ValueError(f"As {taken}, {_what_is_wrong(failed, excess, trial.levels)} {_verdict(trial, found, taken)}") from failed
+    raise InputError(f"As {taken}, {_what_is_wrong(failed, excess, trial.levels)} {_verdict(trial, found, taken)}") from failed
 
 
 def _levels(known: tuple[float, float] | None) -> tuple[float, ...]:
@@ -343,7 +344,7 @@ def refuse_random(answer: Tensor, again: Tensor) -> None:
     apart = float((answer[: len(again)] - again).square().mean().sqrt())
     size = float(again.square().mean().sqrt())
     if apart > ROUNDING * size:
-        raise ValueError(
+        raise InputError(
             f"The denoiser answers the same question differently: by {apart:.3g}, where its answers are of size {size:.3g}. It is random, or an image's "
             "answer depends on the others in its batch. Look for noise that it draws, dropout that ignores `network.eval()`, and batch norm without "
             "statistics."

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
+
 
 def nested(labels: Any) -> bool:
     """Several conditions: a dict, or a tuple that holds more than plain numbers."""
@@ -40,7 +42,7 @@ def prepared(labels: Any, count: int, device: torch.device) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
         if leaf.ndim and len(leaf) != count:
-            raise ValueError(f"{name} has {len(leaf)} rows for {count} seeds: give one for each.")
+            raise InputError(f"{name} has {len(leaf)} rows for {count} seeds: give one for each.")
         return leaf.to(device, torch.float32 if leaf.dtype == torch.float64 else leaf.dtype)
 
     return transform(prepare, labels)

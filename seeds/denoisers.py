@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds import conditions
+from seeds.errors import InputError
 from seeds.modules import first_tensor, modules, move, moved
 from seeds.plans import Point
 from seeds.predictions import output as output_map
@@ -90,13 +91,13 @@ def check_range(given: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"`data_range` must be (low, high), two finite numbers that rise, as (-1, 1) or (0, 1), but is {given!r}.")
+        raise InputError(f"`data_range` must be (low, high), two finite numbers that rise, as (-1, 1) or (0, 1), but is {given!r}.")
     return low, high
 
 
 def _check_batch(given: Any) -> None:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
-        raise ValueError(f"`decode_batch` must be a whole number, at least 1, but is {given!r}: so many latents are decoded at once.")
+        raise InputError(f"`decode_batch` must be a whole number, at least 1, but is {given!r}: so many latents are decoded at once.")
 
 
 TIMES = {
@@ -123,12 +124,12 @@ def _check_denoiser(denoiser: Any) -> None:
     )
     if isinstance(denoiser, type) or not callable(denoiser):
         what = f"the class {denoiser.__name__}, which is to be called first" if isinstance(denoiser, type) else repr(denoiser)
-        raise ValueError(f"`denoiser` must be a callable D(x, at) that returns the clean data, but is {what[:200]}. {wrapping}.")
+        raise InputError(f"`denoiser` must be a callable D(x, at) that returns the clean data, but is {what[:200]}. {wrapping}.")
     if isinstance(denoiser, nn.Module) and not hasattr(denoiser, "schedule"):
         taken = [it for it in inspect.signature(denoiser.forward).parameters.values() if it.kind != it.KEYWORD_ONLY]
         takes_two = len(taken) > 1 or any(it.kind == it.VAR_POSITIONAL for it in taken)
         if not takes_two or (len(taken) > 1 and taken[1].name in TIMES):
-            raise ValueError(
+            raise InputError(
                 f"`denoiser` is a bare network, {type(denoiser).__name__}({', '.join(it.name for it in taken)}), but a denoiser is called as "
                 f"D(x, at), where `at` is a Point, and returns the clean data. {wrapping}."
             )
@@ -186,7 +187,7 @@ class Wrapped:
         raw = self.network(asked, time) if labels is None else self.network(asked, time, labels)
         if not isinstance(raw, Tensor) or raw.shape != x.shape:
             what = f"a tensor of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else f"a {type(raw).__name__}"
-            raise ValueError(
+            raise InputError(
                 f"The network returned {what}, but {self.output!r} has the shape of x, {tuple(x.shape)}. Wrap a function that picks it out, as "
                 "`lambda x, t: unet(x, t).sample`, or `lambda x, t: unet(x, t)[:, :3]` for a network that predicts its variance too."
             )
@@ -231,7 +232,7 @@ def _time(time: str | Callable[[Point], float], at: Point) -> float:
     try:
         return float(time(at))
     except TypeError as error:
-        raise ValueError(
+        raise InputError(
             f"`time` fails with TypeError: {str(error).partition(chr(10))[0]} The Point holds Python floats and `time` returns one: use functions of "
             "`math`, as `lambda at: math.log(at.sigma) / 4`, and not of torch."
         ) from error
@@ -277,12 +278,12 @@ def wrap(
     """
     output = output_name(output)
     if isinstance(time, str) and time not in ("t", "lam", "nsr", "sigma", "alpha"):
-        raise ValueError(f"`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is {time!r}.")
+        raise InputError(f"`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is {time!r}.")
     path = find_schedule(schedule)
     if round_nsr is None and isinstance(path, Discrete):
         round_nsr = path.round_nsr
     if not callable(network):
-        raise ValueError(f"`network` must be callable as network(x, time), but is {str(network)[:200]!r}.")
+        raise InputError(f"`network` must be callable as network(x, time), but is {str(network)[:200]!r}.")
     seen = {"data_range": check_range(data_range), "decode": decode, "encode": encode, "decode_batch": decode_batch, "null": null}
     _check_batch(decode_batch)
     return Wrapped(network, output, path, time, sd, dtype, shape, classes, nsr_range, round_nsr, name, **seen)
@@ -345,7 +346,7 @@ def state(denoiser: Any, **known: Any) -> Stated:
     """
     names = [it.name for it in fields(Facts) if it.name != "device"]
     if unknown := [name for name in known if name not in names]:
-        raise ValueError(f"`{unknown[0]}` is nothing that is known of a denoiser: these are {', '.join(names)}.")
+        raise InputError(f"`{unknown[0]}` is nothing that is known of a denoiser: these are {', '.join(names)}.")
     stated = Stated(denoiser, known)
     facts(stated)
     return stated
@@ -360,7 +361,7 @@ class Guided(Derived):
 
     def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
         if labels is None:
-            raise ValueError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
+            raise InputError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
         weight = self._weight(x, at)
         if not isinstance(weight, Tensor) and weight == 1:
             return ask(self.inner, x, at, labels)
@@ -374,7 +375,7 @@ class Guided(Derived):
         if not isinstance(self.scale, Tensor):
             return float(self.scale(at)) if callable(self.scale) else self.scale
         if len(self.scale) != len(x):
-            raise ValueError(f"`scale` has {len(self.scale)} entries for {len(x)} images: give guide one for each.")
+            raise InputError(f"`scale` has {len(self.scale)} entries for {len(x)} images: give guide one for each.")
         return conditions.sent(self.scale.to(x.dtype), x.device).view(
             -1, *[1] * (x.ndim - 1)
         )  # rounded first: some devices hold no float64
@@ -384,7 +385,7 @@ class Guided(Derived):
         if not isinstance(self.scale, Tensor):
             return replace(self, inner=inner)
         if len(self.scale) != of:
-            raise ValueError(f"`scale` has {len(self.scale)} entries for {of} images: give guide one for each.")
+            raise InputError(f"`scale` has {len(self.scale)} entries for {of} images: give guide one for each.")
         return replace(self, inner=inner, scale=self.scale[part])
 
 
@@ -392,7 +393,7 @@ def _like_each(null: Any, labels: Any) -> Any:
     """The label that means none, once for each image, in the form of `labels`: a tensor, or a dict or tuple of such."""
     if isinstance(labels, Mapping):
         if missing := [key for key in labels if isinstance(null, Mapping) and key not in null]:
-            raise ValueError(f"`null` has no {missing[0]!r}, which `labels` has: give a label that means none for each part.")
+            raise InputError(f"`null` has no {missing[0]!r}, which `labels` has: give a label that means none for each part.")
         return {key: _like_each(null[key] if isinstance(null, Mapping) else null, value) for key, value in labels.items()}
     if isinstance(labels, (tuple, list)):
         nulls = null if isinstance(null, (tuple, list)) and len(null) == len(labels) else [null] * len(labels)
@@ -424,7 +425,7 @@ def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, nu
         except (TypeError, ValueError, RuntimeError):
             numbers = torch.tensor(math.nan)
         if numbers.ndim > 1 or not bool(torch.isfinite(numbers).all()):
-            raise ValueError(
+            raise InputError(
                 f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual. (B,) numbers are one for each image."
             )
         scale = numbers if numbers.ndim else float(scale)
@@ -472,5 +473,5 @@ def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | No
     low, high = (-1.0, 1.0) if latent else check_range(getattr(denoiser, "data_range", (-1.0, 1.0)))
     limit = (high - low) / 2 if limit is None else limit
     if not (limit > 0 and math.isfinite(limit)) or not (quantile is None or 0 < quantile <= 1):
-        raise ValueError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
+        raise InputError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
     return Bounded(denoiser, float(limit), (low + high) / 2, quantile)

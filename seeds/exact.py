@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
 from seeds.noise import LABELS, gaussian
 from seeds.plans import CLEAN, Point
 from seeds.schedules import EDM, Schedule
@@ -95,7 +96,7 @@ class _Axes(NamedTuple):
         symmetric = (covariance - covariance.mT).abs().amax() <= 1e-6 * covariance.abs().amax()
         variance, rotation = torch.linalg.eigh((covariance + covariance.mT) / 2)
         if not symmetric or (variance < -1e-12 * variance.amax(-1, keepdim=True)).any():
-            raise ValueError("`covariance` must be symmetric and have no negative eigenvalue, for every component.")
+            raise InputError("`covariance` must be symmetric and have no negative eigenvalue, for every component.")
         return cls(mean, variance.clamp_min(0), rotation)
 
     def project(self, x: Tensor, alpha: float) -> Tensor:
@@ -163,14 +164,14 @@ class GaussianMixture:
     ) -> None:
         centres = _array("mean", mean)
         if centres.ndim < 1 or not len(centres):
-            raise ValueError("`mean` must have shape (K, *shape), K >= 1 components first. For one component use Gaussian, or mean[None].")
+            raise InputError("`mean` must have shape (K, *shape), K >= 1 components first. For one component use Gaussian, or mean[None].")
         K, self.shape = len(centres), tuple(centres.shape[1:])
         self.name, self.schedule = name, EDM() if schedule is None else schedule
         self._law = _spread(centres, std, factors, covariance)
         self._is_flat = not bool((self._law.psi if isinstance(self._law, _Factors) else self._law.variance).all())
         weight = torch.full((K,), 1.0, dtype=torch.float64) if weights is None else _array("weights", weights)
         if weight.shape != (K,) or not bool((weight > 0).all()):
-            raise ValueError(f"`weights` must be {K} positive numbers, one for each component; got shape {tuple(weight.shape)}.")
+            raise InputError(f"`weights` must be {K} positive numbers, one for each component; got shape {tuple(weight.shape)}.")
         self.weights = weight / weight.sum()
         self.component_class = None if component_class is None else _classes(component_class, K)
         self.classes = 0 if self.component_class is None else int(self.component_class.max()) + 1
@@ -223,7 +224,7 @@ class GaussianMixture:
     def to_tensors(self, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
         """The law as tensors to store: `mean` and `factors` in `dtype`, the rest exact. Rounded numbers define the law that loads."""
         if not isinstance(self._law, _Factors):
-            raise ValueError("Only a law with `factors` or one std for each component can be stored; this one has full or diagonal spread.")
+            raise InputError("Only a law with `factors` or one std for each component can be stored; this one has full or diagonal spread.")
         K, r = self._law.s.shape
         factors = self._law.s.sqrt()[..., None] * self._law.basis.unflatten(0, (K, r)) if r else self._law.basis.new_empty(K, 0, 0)
         tensors = {
@@ -238,10 +239,10 @@ class GaussianMixture:
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> GaussianMixture:
         """The law of `to_tensors`; `metadata` has kind = "mixture" and name. Raises ValueError if a part is missing."""
         if metadata.get("kind") != "mixture":
-            raise ValueError(f"`metadata` must have kind = 'mixture' to be read as a Gaussian mixture; it has {metadata.get('kind')!r}.")
+            raise InputError(f"`metadata` must have kind = 'mixture' to be read as a Gaussian mixture; it has {metadata.get('kind')!r}.")
         missing = {"mean", "factors", "std", "weights"} - set(tensors)
         if missing:
-            raise ValueError(f"`tensors` lacks {', '.join(sorted(missing))}: the file is not a whole mixture. Fetch or make it again.")
+            raise InputError(f"`tensors` lacks {', '.join(sorted(missing))}: the file is not a whole mixture. Fetch or make it again.")
         law = cls(
             tensors["mean"],
             tensors["std"],
@@ -251,7 +252,7 @@ class GaussianMixture:
             name=metadata.get("name", "mixture"),
         )
         if law.classes * len(law.weights) > MOST_CELLS:
-            raise ValueError(
+            raise InputError(
                 f"`component_class` has {law.classes:,} classes for {len(law.weights):,} components: the table of their weights would not fit in memory."
             )
         return law
@@ -259,9 +260,9 @@ class GaussianMixture:
     def _prepare(self, x: Tensor, at: Point, labels: Tensor | None) -> tuple[Tensor, _Factors | _Axes, Tensor]:
         if tuple(x.shape[1:]) != self.shape or x.ndim != 1 + len(self.shape):
             wanted = str(("B", *self.shape)).replace("'", "")
-            raise ValueError(f"`x` must have shape {wanted} for {self.name!r}; got {tuple(x.shape)}.")
+            raise InputError(f"`x` must have shape {wanted} for {self.name!r}; got {tuple(x.shape)}.")
         if at.sigma == 0 and self._is_flat:
-            raise ValueError(f"At sigma = 0 {self.name!r} has no density: a component has no spread in some direction. Ask at sigma > 0.")
+            raise InputError(f"At sigma = 0 {self.name!r} has no density: a component has no spread in some direction. Ask at sigma > 0.")
         params = self._params(torch.float64 if x.dtype == torch.float64 else torch.float32, x.device)
         flat = x.reshape(len(x), -1).to(params[2].dtype)
         return flat, params[0], self._log_prior(labels, len(x), params)
@@ -272,19 +273,19 @@ class GaussianMixture:
         if labels is None:
             return whole[None]
         if not self.classes:
-            raise ValueError(f"{self.name!r} has no classes: leave `labels` out, or build it with `component_class`.")
+            raise InputError(f"{self.name!r} has no classes: leave `labels` out, or build it with `component_class`.")
         if labels.is_floating_point() and labels.shape == (batch, self.classes):
             return ((labels / labels.sum(-1, keepdim=True)).to(table) @ table).log()
         if not labels.is_floating_point() and labels.shape == (batch,):
             return self._rows(table, labels)
         found = f"{tuple(labels.shape)}, {labels.dtype}"
-        raise ValueError(f"`labels` must be ({batch},) integers or ({batch}, {self.classes}) floating weights; got {found}.")
+        raise InputError(f"`labels` must be ({batch},) integers or ({batch}, {self.classes}) floating weights; got {found}.")
 
     def _rows(self, table: Tensor, labels: Tensor) -> Tensor:
         try:
             return table.index_select(0, labels.to(table.device)).log()
         except IndexError as error:  # where torch looks for it: on the CPU
-            raise ValueError(f"`labels` of {self.name!r} are from 0 to {self.classes - 1}; got {labels.tolist()}.") from error
+            raise InputError(f"`labels` of {self.name!r} are from 0 to {self.classes - 1}; got {labels.tolist()}.") from error
 
     def _params(self, dtype: torch.dtype, device: torch.device) -> tuple[_Factors | _Axes, Tensor, Tensor]:
         """The law, the weights within each class (classes, K) and the log weights (K,), where and in what the call computes."""
@@ -348,7 +349,7 @@ def _move(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 def _array(name: str, value: Any) -> Tensor:
     tensor = value.detach().cpu().double() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
     if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"`{name}` holds a NaN or an infinity.")
+        raise InputError(f"`{name}` holds a NaN or an infinity.")
     return tensor
 
 
@@ -360,28 +361,28 @@ def _classes(value: Any, K: int) -> Tensor:
         if torch.equal(used, torch.arange(len(used))):
             return classes.long()
         got = f"{len(used)} different ones, from {used[0]} to {used[-1]}"
-    raise ValueError(f"`component_class` must be {K} integers that use every class from 0 up; got {got}.")
+    raise InputError(f"`component_class` must be {K} integers that use every class from 0 up; got {got}.")
 
 
 def _spread(mean: Tensor, std: Any, factors: Any, covariance: Any) -> _Factors | _Axes:
     """The components in the form that their arguments ask for."""
     if (std is None) == (covariance is None) or (factors is not None and std is None):
-        raise ValueError("Give `std`, or `std` and `factors`, or `covariance` alone.")
+        raise InputError("Give `std`, or `std` and `factors`, or `covariance` alone.")
     K, shape, flat = len(mean), mean.shape[1:], mean.reshape(len(mean), -1)
     d = flat.shape[1]
     if covariance is not None:
         full = _array("covariance", covariance)
         if full.shape != (K, d, d):
-            raise ValueError(f"`covariance` must have shape {(K, d, d)}; got {tuple(full.shape)}.")
+            raise InputError(f"`covariance` must have shape {(K, d, d)}; got {tuple(full.shape)}.")
         return _Axes.build(flat, full)
     spread = _array("std", std)
     if not bool((spread >= 0).all()) or spread.shape not in ((), (K,), mean.shape):
-        raise ValueError(f"`std` must be >= 0 and a number, ({K},) or {tuple(mean.shape)}; got shape {tuple(spread.shape)}.")
+        raise InputError(f"`std` must be >= 0 and a number, ({K},) or {tuple(mean.shape)}; got shape {tuple(spread.shape)}.")
     if spread.ndim > 1:
         if factors is not None:
-            raise ValueError(f"With `factors`, `std` must be a number or ({K},): one noise level for each component.")
+            raise InputError(f"With `factors`, `std` must be a number or ({K},): one noise level for each component.")
         return _Axes(flat, spread.reshape(K, d).square())
     loadings = mean.new_empty(K, 0, *shape) if factors is None else _array("factors", factors)
     if loadings.ndim != mean.ndim + 1 or len(loadings) != K or loadings.shape[2:] != shape or not loadings.shape[1] <= d:
-        raise ValueError(f"`factors` must have shape ({K}, r, {', '.join(map(str, shape))}) with r <= {d}; got {tuple(loadings.shape)}.")
+        raise InputError(f"`factors` must have shape ({K}, r, {', '.join(map(str, shape))}) with r <= {d}; got {tuple(loadings.shape)}.")
     return _Factors.build(flat, spread.expand(K), loadings.reshape(K, loadings.shape[1], d))

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seeds.errors import InputError
 from seeds.names import lookup
 from seeds.schedules import VP, Schedule
 
@@ -37,7 +38,7 @@ SNR0_AS = 80.0
 def karras(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None, rho: float = 7.0) -> Times:
     """nsr^(1/rho) falls linearly. Source: Karras et al. 2022 (arXiv:2206.00364), equation 5."""
     if not (rho > 0 and np.isfinite(rho)):
-        raise ValueError(f"`rho` = {rho} must be a finite number above 0. Published samplers use 7; large values approach `uniform_lam`.")
+        raise InputError(f"`rho` = {rho} must be a finite number above 0. Published samplers use 7; large values approach `uniform_lam`.")
     return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, i: (a ** (1 / rho) + i * (b ** (1 / rho) - a ** (1 / rho))) ** rho)
 
 
@@ -110,7 +111,7 @@ def iddpm(
     nsr_min, nsr_max = 0.002 if nsr_min is None else nsr_min, 81.0 if nsr_max is None else nsr_max
     u = u[(u >= nsr_min) & (u <= nsr_max)]
     if len(u) < steps + 1:
-        raise ValueError(
+        raise InputError(
             f"`steps` = {steps} needs {steps + 1} levels, but improved DDPM's table (m = {m}) has {len(u)} between nsr_max = {nsr_max:g} "
             f"and nsr_min = {nsr_min:g}. Take fewer steps, or a grid without a table, such as karras."
         )
@@ -121,7 +122,7 @@ def iddpm(
 @functools.lru_cache(maxsize=8)
 def _iddpm_levels(c1: float, c2: float, m: int) -> Times:
     if not (m >= 2 and 0 < c1 < 1 and c2 > 0):
-        raise ValueError(f"`m` = {m}, `c1` = {c1}, `c2` = {c2}, but m >= 2, 0 < c1 < 1 and c2 > 0 must hold.")
+        raise InputError(f"`m` = {m}, `c1` = {c1}, `c2` = {c2}, but m >= 2, 0 < c1 < 1 and c2 > 0 must hold.")
     abar = np.sin(np.pi / 2 * np.arange(m + 1) / m / (1 + c2)) ** 2
     u = np.zeros(m + 1)
     for j in range(m, 0, -1):
@@ -152,7 +153,7 @@ def beta(
     The quantiles are those of a table of 2^14 intervals in the angle x with t = sin(x)^2, where the density has no pole for 0.5 and above.
     """
     if not (alpha > 0 and beta > 0):
-        raise ValueError(f"`alpha` = {alpha} and `beta` = {beta} must be above 0. The paper has 0.6 and 0.6.")
+        raise InputError(f"`alpha` = {alpha} and `beta` = {beta} must be above 0. The paper has 0.6 and 0.6.")
     t0, t1 = _ends(schedule, nsr_min, nsr_max)
     angle = np.linspace(0, np.pi / 2, (1 << 14) + 1)
     middle = (angle[:-1] + angle[1:]) / 2
@@ -172,7 +173,7 @@ def atan(
 ) -> Times:
     """Levels close together around nsr = `centre`: atan((lam + log centre) / width) rises linearly, `width` in nats."""
     if not (centre > 0 and width > 0):
-        raise ValueError(f"`centre` = {centre} and `width` = {width} must be above 0: a noise level, and nats of lam.")
+        raise InputError(f"`centre` = {centre} and `width` = {width} must be above 0: a noise level, and nats of lam.")
 
     def spacing(a: float, b: float, i: Any) -> Any:
         first, last = (np.arctan(-np.log(nsr / centre) / width) for nsr in (a, b))
@@ -193,7 +194,7 @@ def curve(
 ) -> Times:
     """Steps h in lam whose lengths go as `first` to `middle` to `last`, in straight lines: 1, 1, 1 is `uniform_lam`; tuned grids are near 0.6, 1, 2."""
     if not min(first, middle, last) > 0:
-        raise ValueError(
+        raise InputError(
             f"`first`, `middle` and `last` = {first}, {middle}, {last} are lengths of steps beside each other, so they must be above 0."
         )
     place = (np.arange(_count(steps)) + 0.5) / steps
@@ -226,7 +227,7 @@ def custom(schedule: Schedule, t: npt.ArrayLike) -> Times:
     t = np.array(t, np.float64)
     check_falling("t", t)
     if not schedule.nsr(t)[-1] > 0:  # a time the schedule is not defined for is named by the schedule
-        raise ValueError(
+        raise InputError(
             f"`t` ends at t = {t[-1]:g}, where there is no noise and lam is infinite. End at the last positive level: the final "
             'call of the denoiser, final="denoise", goes from there to clean data.'
         )
@@ -236,14 +237,14 @@ def custom(schedule: Schedule, t: npt.ArrayLike) -> Times:
 def check_falling(name: str, values: npt.NDArray[np.float64]) -> None:
     """Raises ValueError unless `values` is a row of at least two finite numbers that falls strictly."""
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"`{name}` has shape {values.shape}, but must be a row of at least 2 numbers: N steps have N + 1 levels.")
+        raise InputError(f"`{name}` has shape {values.shape}, but must be a row of at least 2 numbers: N steps have N + 1 levels.")
     if not np.isfinite(values).all():
         i = int(np.argmin(np.isfinite(values)))
-        raise ValueError(f"`{name}`[{i}] = {values[i]} is not finite.")
+        raise InputError(f"`{name}`[{i}] = {values[i]} is not finite.")
     rise = np.diff(values) >= 0
     if rise.any():
         i = int(np.argmax(rise))
-        raise ValueError(
+        raise InputError(
             f"`{name}` must fall strictly, noisiest first, but {name}[{i}] = {values[i]:g} is followed by {name}[{i + 1}] = "
             f"{values[i + 1]:g}. If the grid was built from clean to noisy, pass {name}[::-1]."
         )
@@ -269,15 +270,15 @@ def grid(which: "str | npt.ArrayLike", schedule: Schedule, steps: int | None = N
     if isinstance(which, str):
         build = lookup("grid", which, GRIDS)
         if steps is None:
-            raise ValueError(f"`steps` is missing: grid {which!r} must know how many intervals to make.")
+            raise InputError(f"`steps` is missing: grid {which!r} must know how many intervals to make.")
         return build(schedule, steps, **options)
     if options:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(f'`{name}`' for name in options)} shape a named grid, but `grid` is an array, which is used as it is."
         )
     t = custom(schedule, which)
     if steps is not None and steps != len(t) - 1:
-        raise ValueError(f"`steps` = {steps}, but the grid given has {len(t)} levels, that is {len(t) - 1} steps. Leave `steps` out.")
+        raise InputError(f"`steps` = {steps}, but the grid given has {len(t)} levels, that is {len(t) - 1} steps. Leave `steps` out.")
     return t
 
 
@@ -292,7 +293,7 @@ def _lay(schedule: Schedule, steps: int, nsr_min: float | None, nsr_max: float |
     if np.isinf(first):
         first = SNR0_AS
         if last >= first:
-            raise ValueError(f"`nsr_min` = {last:g} must be below {SNR0_AS:g} where the grid starts at SNR 0. Give a finite `nsr_max`.")
+            raise InputError(f"`nsr_min` = {last:g} must be below {SNR0_AS:g} where the grid starts at SNR 0. Give a finite `nsr_max`.")
     inner = schedule.t_of_nsr(spacing(first, last, np.arange(1, steps) / steps))
     return _falling(np.concatenate([[t0], inner, [t1]]), steps)
 
@@ -301,7 +302,7 @@ def _ends(schedule: Schedule, nsr_min: float | None, nsr_max: float | None) -> t
     """(t of nsr_max, t of nsr_min); the schedule's own t_max and t_min where those are meant."""
     t0, t1 = _end(schedule, nsr_max, schedule.t_max), _end(schedule, nsr_min, schedule.t_min)
     if not 0 < schedule.nsr(t1) < schedule.nsr(t0):
-        raise ValueError(f"`nsr_min` = {schedule.nsr(t1):g} must be above 0 and below `nsr_max` = {schedule.nsr(t0):g}.")
+        raise InputError(f"`nsr_min` = {schedule.nsr(t1):g} must be above 0 and below `nsr_max` = {schedule.nsr(t0):g}.")
     return t0, t1
 
 
@@ -315,12 +316,12 @@ def _count(steps: int) -> int:
     except TypeError:
         n = 0
     if n < 1 or isinstance(steps, bool):
-        raise ValueError(f"`steps` = {steps!r} must be a whole number, at least 1: it counts the intervals from noise to data.")
+        raise InputError(f"`steps` = {steps!r} must be a whole number, at least 1: it counts the intervals from noise to data.")
     return n
 
 
 def _falling(t: Times, steps: int) -> Times:
     """float64 tells only so many times apart."""
     if not (np.diff(t) < 0).all():
-        raise ValueError(f"`steps` = {steps} is more than float64 can tell apart between t = {t[0]:g} and t = {t[-1]:g}. Take fewer steps.")
+        raise InputError(f"`steps` = {steps} is more than float64 can tell apart between t = {t[0]:g} and t = {t[-1]:g}. Take fewer steps.")
     return t

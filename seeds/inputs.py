@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seeds import conditions, watch
 from seeds.denoisers import Rows, facts
+from seeds.errors import InputError
 from seeds.modules import moved, refuse_training
 from seeds.noise import part_list, part_of, seed_list
 from seeds.plans import Point
@@ -48,11 +49,11 @@ class Inputs:
         self.facts, self.seeds, self.dtype, self.grad = facts(denoiser), seed_list(seed), dtype, grad
         refuse_training(denoiser)
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise ValueError(f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's.")
+            raise InputError(f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's.")
         if grad not in (False, True, "checkpoint"):
-            raise ValueError(f"`grad` must be False, True or 'checkpoint', but is {grad!r}.")
+            raise InputError(f"`grad` must be False, True or 'checkpoint', but is {grad!r}.")
         if not self.seeds:
-            raise ValueError("`seed` is empty: give an int, or a sequence with one int for each sample.")
+            raise InputError("`seed` is empty: give an int, or a sequence with one int for each sample.")
         self.shape = _shape(shape, self.facts.shape)
         x, data = (None if value is None else torch.as_tensor(value) for value in (x, data))
         self.device = _device(self.facts.device, device, x if x is not None else data)
@@ -64,7 +65,7 @@ class Inputs:
 
     def _take_state(self, x: Tensor | None, data: Tensor | None) -> None:
         if x is not None and data is not None:
-            raise ValueError(
+            raise InputError(
                 "`x` (the state at the start level) and `data` (clean data to noise there) exclude each other: give one of them."
             )
         self.given = "x" if x is not None else "data" if data is not None else ""
@@ -74,20 +75,20 @@ class Inputs:
         if value is None:
             return None
         if not value.is_floating_point():
-            raise ValueError(
+            raise InputError(
                 f"`{name}` is {value.dtype}: give floating point numbers in the scale of the model's data, as images / 127.5 - 1."
             )
         if value.shape == self.shape and name == "data":
             value = value.expand(len(self.seeds), *self.shape)
         if value.shape != (len(self.seeds), *self.shape):
-            raise ValueError(
+            raise InputError(
                 f"`{name}` has shape {tuple(value.shape)}, but {len(self.seeds)} seeds of shape {self.shape} need {(len(self.seeds), *self.shape)}."
             )
         taken = value.to(self.device, self.dtype)
         if not torch.isfinite(taken).all():
             bad = [seed for seed, row in zip(self.seeds, taken, strict=True) if not torch.isfinite(row).all()]
             what = "NaN or inf" if not torch.isfinite(value).all() else f"values beyond {self.dtype}, {torch.finfo(self.dtype).max:.3g},"
-            raise ValueError(f"`{name}` holds {what} for {len(bad)} of {len(self.seeds)} seeds ({watch.some(bad)}), before any model call.")
+            raise InputError(f"`{name}` holds {what} for {len(bad)} of {len(self.seeds)} seeds ({watch.some(bad)}), before any model call.")
         return taken
 
     def parts(self, part: int | Sequence[int] | None, goes_on: bool) -> list[int]:
@@ -109,7 +110,7 @@ class Inputs:
     def explain(self, error: RuntimeError) -> None:
         """Raises: ValueError if a model's own error may come of a `shape` with the batch in it, which only the model can know."""
         if type(error) is RuntimeError and self.facts.shape is None and len(self.shape) > 3:
-            raise ValueError(
+            raise InputError(
                 f"The denoiser fails on states of shape {(len(self.seeds), *self.shape)}: {str(error).partition(chr(10))[0]} `shape` = {self.shape} is "
                 f"that of one sample, without the batch: is it {self.shape[1:]}, and seed=range({self.shape[0]})?"
             ) from error
@@ -123,10 +124,10 @@ class Inputs:
         rows = rows.to(torch.float32 if rows.is_floating_point() else torch.int64)
         rows = rows.expand(len(self.seeds)) if rows.ndim == 0 else rows
         if len(rows) != len(self.seeds):
-            raise ValueError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
+            raise InputError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
         classes = self.facts.classes
         if classes and rows.ndim == 1 and not ((rows >= 0) & (rows < classes)).all():
-            raise ValueError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
+            raise InputError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
         return rows.to(self.device)
 
     def _check_gradients(self) -> None:
@@ -148,7 +149,7 @@ def starts(start: Any, count: int) -> list[tuple[Any, Rows]]:
     if each is None:
         return [(start, slice(None))]
     if len(each) != count:
-        raise ValueError(f"`start` has {len(each)} places for {count} seeds: give one for each, or one for all.")
+        raise InputError(f"`start` has {len(each)} places for {count} seeds: give one for each, or one for all.")
     groups: dict[Any, list[int]] = {}
     for row, place in enumerate(each):
         groups.setdefault(place, []).append(row)
@@ -177,9 +178,9 @@ def _shape(shape: Sequence[int], own: tuple[int, ...] | None) -> tuple[int, ...]
     except TypeError:
         sizes = (-1,)
     if any(n < 0 for n in sizes):
-        raise ValueError(f"`shape` must be the sizes of one sample, without the batch, as (3, 32, 32), but is {shape!r}.")
+        raise InputError(f"`shape` must be the sizes of one sample, without the batch, as (3, 32, 32), but is {shape!r}.")
     if own is not None and sizes[1:] == tuple(own) and sizes != tuple(own):
-        raise ValueError(
+        raise InputError(
             f"`shape` = {sizes} has the batch in it: one sample of this model is {tuple(own)}. Leave the {sizes[0]} out; as many samples are drawn "
             f"as `seed` has numbers, as seed=range({sizes[0]})."
         )
@@ -193,11 +194,11 @@ def _device(own: torch.device, device: torch.device | str | None, given: Tensor 
         try:
             found = torch.device(device)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"`device` = {device!r} is no device of torch's, as 'cpu', 'cuda' or 'mps': {str(error).splitlines()[0]}"
             ) from error
     if found.type == "meta":
-        raise ValueError(
+        raise InputError(
             "`device` is 'meta', which holds shapes without numbers: nothing can be drawn there. Load the model on 'cpu', 'cuda' or 'mps'."
         )
     return found

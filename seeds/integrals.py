@@ -17,6 +17,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from seeds.errors import InputError
+
 Array = np.ndarray
 EtaLike = float | Sequence[tuple[float, float]] | Callable[[float], float]
 
@@ -81,12 +83,12 @@ class Eta:
             try:
                 table = ((-math.inf, float(value)),) if np.ndim(value) == 0 else tuple((float(lam), float(eta)) for lam, eta in value)  # type: ignore[arg-type, union-attr]
             except (TypeError, ValueError):
-                raise ValueError(
+                raise InputError(
                     f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. The paper's SDE has eta = 1."
                 ) from None
             froms = [lam for lam, _ in table]
             if not froms or froms[0] != -math.inf or not all(a < b for a, b in pairwise(froms)):
-                raise ValueError(
+                raise InputError(
                     f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in [(-inf, 0), (1.2, 1)]."
                 )
         object.__setattr__(self, "table", table)
@@ -96,7 +98,7 @@ class Eta:
     def _check(values: Array) -> Array:
         bad = ~((values >= 0) & (values <= ETA_MAX))
         if bad.any():
-            raise ValueError(f"`eta` must be a number from 0 (ODE) to {ETA_MAX:g}, but is {values[bad][0]:g}. The paper's SDE has eta = 1.")
+            raise InputError(f"`eta` must be a number from 0 (ODE) to {ETA_MAX:g}, but is {values[bad][0]:g}. The paper's SDE has eta = 1.")
         return values
 
     @property
@@ -121,7 +123,7 @@ class Eta:
         try:
             return float(self.value(lam))  # type: ignore[operator]
         except (ArithmeticError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"`eta`, a function, fails at lam = {lam:g} (nsr = {math.exp(-lam):g}): {error}. Give it a value there, or a table."
             ) from error
 

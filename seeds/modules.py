@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seeds.errors import InputError
+
 DEEPEST = 6
 """How many callables are looked into, one inside the other."""
 
@@ -106,7 +108,7 @@ def refuse_training(thing: Any) -> None:
         if acting is None:
             continue
         part = f" (its part {acting!r}, a {type(module.get_submodule(acting)).__name__})" if acting else ""
-        raise ValueError(
+        raise InputError(
             f"The network {type(module).__name__}{part} is in training mode: dropout makes its answers random, batch norm makes them depend on the rest "
             "of the batch and moves its statistics. Call `network.eval()` before sampling, and `network.train()` to go on training."
         )
@@ -139,7 +141,7 @@ def _moved(thing: Any, device: torch.device | str) -> Any:
         raise
     except Exception as error:  # torch's and a user's own `to` fail in their own ways
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"`device` = {str(device)!r}: {type(thing).__name__} cannot be moved there ({why.rstrip('.')}). Put it on its device before it is wrapped "
             "and leave `device` out, or choose another device."
         ) from error

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from seeds.errors import InputError
+
 T = TypeVar("T")
 
 OTHER = {
@@ -70,7 +72,7 @@ def resolve(kind: str, name: str, registry: Mapping[str, object]) -> str:
         near = near_names(said, [*registry, *ours, *same])
         near = list(dict.fromkeys(name if name in registry else ours.get(name) or same[name] for name in near))
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"There is no {kind} {name!r}. {hint}Known: {', '.join(registry)}.")
+    raise InputError(f"There is no {kind} {name!r}. {hint}Known: {', '.join(registry)}.")
 
 
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:

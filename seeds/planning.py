@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seeds import grids, schedules
 from seeds.denoisers import Denoiser, Facts, facts
+from seeds.errors import InputError
 from seeds.integrals import Eta, EtaLike
 from seeds.names import lookup, near_names, resolve
 from seeds.plans import Before, Plan, described
@@ -128,7 +129,7 @@ def plan_for(
     known = Facts() if denoiser is None else facts(denoiser)
     path = known.schedule if schedule is None else schedules.schedule(schedule)
     if path is None:
-        raise ValueError(
+        raise InputError(
             "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
         )
     rounding = known.round_nsr if isinstance(round_nsr, str) and round_nsr == OWN else round_nsr
@@ -234,18 +235,18 @@ class Request:
     def _of_calls(self, nfe: int) -> Plan:
         """The plan of the most steps that make at most `nfe` calls."""
         if isinstance(nfe, bool) or not isinstance(nfe, (int, np.integer)) or nfe < 1:
-            raise ValueError(f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise included.")
+            raise InputError(f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise included.")
         if self.steps is not None:
-            raise ValueError(f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them.")
+            raise InputError(f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them.")
         if self.sigmas is not None or not isinstance(self.grid, str):
-            raise ValueError(f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` out.")
+            raise InputError(f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` out.")
 
         def made(steps: int) -> Plan:
             return replace(self, nfe=None, steps=steps).plan()
 
         one = made(1)
         if one.nfe > nfe:
-            raise ValueError(
+            raise InputError(
                 f"`nfe` = {nfe} is too few for {self.method.name}: one step takes {one.nfe} calls here, the final denoise included."
             )
         best, low, stride = one, 1, max(1, (nfe - one.nfe) // max(1, made(3).nfe - made(2).nfe))
@@ -297,20 +298,20 @@ class Request:
         self.method.check_eta(self.stochastic)
         prediction = resolve("prediction", self.prediction, PREDICTIONS)
         if prediction != "data" and not self.method.interpolates:
-            raise ValueError(
+            raise InputError(
                 f"`prediction` = {prediction!r} means nothing to {self.method.name}, which steps y itself. Leave it out, or use an exponential "
                 "solver."
             )
         if self.sd is not None and prediction != "edm_raw":
-            raise ValueError(f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
+            raise InputError(f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
         if not (self.s_noise >= 0 and np.isfinite(self.s_noise)):
-            raise ValueError(f"`s_noise` must be a finite number >= 0, but is {self.s_noise}. 1 is exact.")
+            raise InputError(f"`s_noise` must be a finite number >= 0, but is {self.s_noise}. 1 is exact.")
         for name, words in (("final", ("denoise", "none")), ("stages", ("known", "free")), ("start_at", ("zero", "mean"))):
             if getattr(self, name) not in words:
-                raise ValueError(f"`{name}` must be {words[0]!r} or {words[1]!r}, but is {getattr(self, name)!r}.")
+                raise InputError(f"`{name}` must be {words[0]!r} or {words[1]!r}, but is {getattr(self, name)!r}.")
         check_options(self.own, self.method, self.grid if self.sigmas is None else None, arguments_of(plan))
         if self.times[1] and self.final != "denoise":
-            raise ValueError(
+            raise InputError(
                 f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {self.final!r}. Leave the last level out.'
             )
 
@@ -328,14 +329,14 @@ def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, 
     takes = solver.options if solver else {name for known in SOLVERS.values() for name in known.options}
     for name, value in options.items():
         if name in SLIPS:
-            raise ValueError(f"`{name}` is no argument here. {SLIPS[name]}")
+            raise InputError(f"`{name}` is no argument here. {SLIPS[name]}")
         if name in shaping or name in takes:
             continue
         if solver:
             solver.check_options({name: value}, also=[*arguments, *shaping])
         near = near_names(name, [*arguments, *takes, *shaping])
         hint = f" Did you mean `{near[0]}`?" if near else ""
-        raise ValueError(f"`{name}` is no argument here, nor an option of any solver or grid.{hint}")
+        raise InputError(f"`{name}` is no argument here, nor an option of any solver or grid.{hint}")
 
 
 def arguments_of(function: Callable[..., Any]) -> list[str]:
@@ -367,7 +368,7 @@ def _from_snr_0(round_nsr: Round) -> Round:
 def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
     """The grid's times without a clean end, and whether it had one."""
     if sigmas is not None and not (isinstance(grid, str) and grid == "karras"):
-        raise ValueError("`grid` and `sigmas` both say where to stop: give one of them.")
+        raise InputError("`grid` and `sigmas` both say where to stop: give one of them.")
     if sigmas is None and isinstance(grid, str):
         return grids.grid(grid, path, steps, **shaping), False
     name, given = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
@@ -375,14 +376,14 @@ def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: d
     grids.check_falling(name, levels)
     clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
     if sigmas is not None and clean and levels[0] <= 1 and isinstance(path, Flow):
-        raise ValueError(
+        raise InputError(
             f"`sigmas` run from {levels[0]:g} to 0 on a flow schedule: those are its times t, but `sigmas` are sigma / alpha = t / (1 - t), so a run "
             "would begin half way. Give them as grid=. (If they are sigma / alpha, leave the last 0 out: the final denoise is made anyway.)"
         )
     levels = levels[:-1] if clean else levels
     if clean and len(levels) == 1:
         if steps not in (None, 0):
-            raise ValueError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
+            raise InputError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
         return levels if sigmas is None else np.atleast_1d(path.t_of_nsr(levels)), clean
     if sigmas is not None:
         levels = np.asarray(path.t_of_nsr(levels))
@@ -396,5 +397,5 @@ def _row(name: str, values: Any) -> np.ndarray:
     except (TypeError, ValueError):
         row = np.zeros(0)
     if row.ndim != 1 or len(row) < 2:
-        raise ValueError(f"`{name}` must be a row of at least 2 numbers, noisiest first, but is {values!r}.")
+        raise InputError(f"`{name}` must be a row of at least 2 numbers, noisiest first, but is {values!r}.")
     return row

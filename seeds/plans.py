@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seeds.errors import InputError
+
 FORMAT = 2
 """Of a plan's JSON; one that a later version wrote is refused. 2 adds `start_at`, and is written only where that is not "zero"."""
 Terms = tuple[tuple[int, float], ...]
@@ -124,13 +126,13 @@ class Plan:
     def __post_init__(self):
         object.__setattr__(self, "about", _plain(dict(self.about)))
         if not self.rows:
-            raise ValueError("A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the model.")
+            raise InputError("A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the model.")
         self._check("The opening", (("z", self.opening.z, len(self.draws) - 1),))
         if not math.isfinite(self.opening.scale):
-            raise ValueError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
+            raise InputError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
         for i, row in enumerate(self.rows):
             if not (0 < row.at.sigma < math.inf and 0 <= row.at.alpha < math.inf):
-                raise ValueError(
+                raise InputError(
                     f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be asked where alpha >= 0 and sigma > 0."
                 )
             self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
@@ -141,9 +143,9 @@ class Plan:
             for j, value in pairs:
                 if not 0 <= j <= last:
                     have = f"only {part}[0..{last}] exist" if last >= 0 else f"no {part} exists"
-                    raise ValueError(f"{where} reads {part}[{j}], but {have} when it runs.")
+                    raise InputError(f"{where} reads {part}[{j}], but {have} when it runs.")
                 if not math.isfinite(value):
-                    raise ValueError(f"{where} has {part}[{j}] = {value}, which is not finite.")
+                    raise InputError(f"{where} has {part}[{j}] = {value}, which is not finite.")
 
     @property
     def nfe(self) -> int:
@@ -201,11 +203,11 @@ class Plan:
         """
         here, to = self.end, other.start
         if other.start_at == "mean":
-            raise ValueError(
+            raise InputError(
                 "The second plan starts at the mean, but its first state is what this one ends with, no noise alone. Plan it without start_at."
             )
         if not (here.nsr <= to.nsr * (1 + SAME) and to.nsr < math.inf):
-            raise ValueError(
+            raise InputError(
                 f"The first plan ends at nsr = {here.nsr:.6g}, but the second starts at nsr = {to.nsr:.6g}: it must start there, or at a noisier, "
                 "finite level. Plan it with start=('nsr', ...)."
             )
@@ -236,7 +238,7 @@ class Plan:
         Raises: ValueError for the second part of a run.
         """
         if self.before != Before():
-            raise ValueError(
+            raise InputError(
                 "This plan goes on with a run that was begun before, so its first state holds data already: it cannot start at the mean."
             )
         alpha = self.rows[0].at.alpha
@@ -253,7 +255,7 @@ class Plan:
         Raises: ValueError if `schedule` is none, or does not reach a level of the plan.
         """
         if not hasattr(schedule, "t_of_nsr") or isinstance(schedule, type):
-            raise ValueError(f"`schedule` = {schedule!r} is no schedule: pass an instance, as seeds.VP().")
+            raise InputError(f"`schedule` = {schedule!r} is no schedule: pass an instance, as seeds.VP().")
         states = [self._moved_to(schedule, at) for at in self.points()]
         start, first = self._moved_to(schedule, self.start)
         scale = [ratio for _, ratio in states]
@@ -332,7 +334,7 @@ class Plan:
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
@@ -344,10 +346,10 @@ class Plan:
             it = _is(dict, json.loads(text, parse_constant=_no_number))
             written, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
             if not 1 <= written <= FORMAT:
-                raise ValueError(f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date.")
+                raise InputError(f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date.")
             start_at = _is(str, it.pop("start_at", "zero"))
             if start_at not in ("zero", "mean"):
-                raise ValueError(f"`start_at` = {start_at!r} should be 'zero' or 'mean'.")
+                raise InputError(f"`start_at` = {start_at!r} should be 'zero' or 'mean'.")
             _keys(it, "the plan", _PLAN)
             parts: dict[str, Any] = {
                 "solver": _is(str, it["solver"]),
@@ -362,7 +364,7 @@ class Plan:
             }
         except (KeyError, TypeError, IndexError, ValueError, AttributeError, RecursionError) as error:
             what = str(error) if type(error) is ValueError else repr(error)
-            raise ValueError(f"`text` is not a plan written by Plan.to_json: {what}") from error
+            raise InputError(f"`text` is not a plan written by Plan.to_json: {what}") from error
         return cls(**parts)
 
 
@@ -403,7 +405,7 @@ _PLAN = ("solver", "start", "opening", "rows", "end", "before", "draws")
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"it holds {word}, which is no number.")
+    raise InputError(f"it holds {word}, which is no number.")
 
 
 def _keys(it: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
@@ -411,19 +413,19 @@ def _keys(it: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
     unknown, missing = sorted(set(_is(dict, it)) - set(known)), sorted(set(known) - set(it))
     if unknown or missing:
         have = f"an unknown key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
-        raise ValueError(f"{where} has {have}; its keys are {', '.join(known)}.")
+        raise InputError(f"{where} has {have}; its keys are {', '.join(known)}.")
     return it
 
 
 def _is(kind: type, value: Any) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"{value!r} should be {'a whole number' if kind is int else f'a {kind.__name__}'}.")
+        raise InputError(f"{value!r} should be {'a whole number' if kind is int else f'a {kind.__name__}'}.")
     return value
 
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} should be a finite number.")
+        raise InputError(f"{value!r} should be a finite number.")
     return float(value)
 
 
@@ -437,7 +439,7 @@ def _row(row: dict[str, Any]) -> Row:
 
 def _before(draws: Any, calls: Any) -> Before:
     if min(_is(int, draws), _is(int, calls)) < 0:
-        raise ValueError(f"`before` = {draws, calls} should count from 0.")
+        raise InputError(f"`before` = {draws, calls} should count from 0.")
     return Before(draws, calls)
 
 

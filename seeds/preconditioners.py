@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from seeds import schedules
+from seeds.errors import InputError
 from seeds.plans import Point
 
 Sigma = TypeVar("Sigma", np.ndarray, Tensor)
@@ -146,7 +147,7 @@ class iDDPM:
         if self.u is None:
             object.__setattr__(self, "u", self._levels())
         if self.u.shape != (self.M + 1,):
-            raise ValueError(f"`u` has shape {tuple(self.u.shape)}; a table for M = {self.M} has M + 1 = {self.M + 1} levels.")
+            raise InputError(f"`u` has shape {tuple(self.u.shape)}; a table for M = {self.M} has M + 1 = {self.M + 1} levels.")
 
     def _levels(self) -> Tensor:
         j = np.arange(self.M + 1, dtype=np.float32)
@@ -248,7 +249,7 @@ class Preconditioned(nn.Module):
         self.config: Any = None  # what it was built from; set by checkpoints.build, asked by checkpoints.save
         low, high = nsr_range or (preconditioner.sigma_min, preconditioner.sigma_max)
         if not 0 <= low < high:
-            raise ValueError(f"`nsr_range` = ({low}, {high}) must rise, from 0 or more: lowest noise level first.")
+            raise InputError(f"`nsr_range` = ({low}, {high}) must rise, from 0 or more: lowest noise level first.")
         self.nsr_range = None if low == 0 and high == math.inf else (float(low), float(high))
         self.round_nsr = getattr(preconditioner, "round_nsr", None)
         self.schedule = schedule or schedules.EDM()
@@ -268,7 +269,7 @@ class Preconditioned(nn.Module):
         Raises: ValueError at alpha = 0 or sigma = 0, for x of another shape, for labels that do not fit.
         """
         if not 0 < at.nsr < math.inf:
-            raise ValueError(
+            raise InputError(
                 f"`at` has alpha = {at.alpha:g}, sigma = {at.sigma:g}, where this network cannot be asked: it was trained at noise levels above 0 "
                 f"and below infinity, nsr_range = {self.nsr_range}. Start at a point with alpha > 0 and end at one with sigma > 0."
             )
@@ -290,7 +291,7 @@ class Preconditioned(nn.Module):
         self, x: Tensor, c_skip: Any, c_out: Any, c_in: Any, told: Tensor, labels: Tensor | None, augment: Tensor | None
     ) -> Tensor:
         if x.shape[1:] != self.shape:
-            raise ValueError(f"`x` has shape {tuple(x.shape)}; this network takes (batch, {', '.join(map(str, self.shape))}).")
+            raise InputError(f"`x` has shape {tuple(x.shape)}; this network takes (batch, {', '.join(map(str, self.shape))}).")
         state = x.to(self._work)
         image_dtype = self.dtype or (torch.float16 if self.use_fp16 and x.is_cuda else torch.float32)
         rows = None if labels is None else self._rows(labels, len(x), x.device)
@@ -299,15 +300,15 @@ class Preconditioned(nn.Module):
 
     def _rows(self, labels: Tensor, batch: int, device: torch.device) -> Tensor:
         if not self.classes:
-            raise ValueError("`labels` were given, but this model has no classes. Call it without labels.")
+            raise InputError("`labels` were given, but this model has no classes. Call it without labels.")
         if labels.ndim == 2 and labels.shape[1] == self.classes and len(labels) in (1, batch):
             return labels.to(device, self._work)
         if labels.shape != (batch,) or labels.is_floating_point():
-            raise ValueError(
+            raise InputError(
                 f"`labels` has shape {tuple(labels.shape)} and dtype {labels.dtype}; give {batch} class indices, or rows ({batch}, {self.classes})."
             )
         if labels.device.type == "cpu" and not bool(((labels >= -1) & (labels < self.classes)).all()):
-            raise ValueError(
+            raise InputError(
                 f"`labels` holds {labels.min()} to {labels.max()}; class indices are 0 to {self.classes - 1}, and -1 for no class."
             )
         return (labels.to(device)[:, None] == torch.arange(self.classes, device=device)).to(self._work)

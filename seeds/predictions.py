@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.names import resolve
 from seeds.plans import Point
 
@@ -56,7 +57,7 @@ def flow() -> Prediction:
 def edm_raw(sd: float = 0.5) -> Prediction:
     """F of EDM's preconditioned network for data of standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table 1)."""
     if not (math.isfinite(sd) and sd > 0):
-        raise ValueError(f"`sd`, the standard deviation of the data, must be positive and finite, but is {sd}. EDM's networks use 0.5.")
+        raise InputError(f"`sd`, the standard deviation of the data, must be positive and finite, but is {sd}. EDM's networks use 0.5.")
     return Prediction(
         "edm_raw",
         lambda nsr: sd**2 / (nsr**2 + sd**2),
@@ -79,7 +80,7 @@ def output_name(name: str) -> str:
     try:
         return resolve("output", name, dict.fromkeys(OUTPUTS))
     except ValueError as error:
-        raise ValueError(f"`output` = {name!r}: {error} `check_model` helps to find out which.") from None
+        raise InputError(f"`output` = {name!r}: {error} `check_model` helps to find out which.") from None
 
 
 class Affine(NamedTuple):
@@ -103,7 +104,7 @@ def output(name: str, at: Point, sd: float = 0.5) -> Affine:
         return Affine(1.0, 0.0, 1.0)
     if name in ("noise", "score"):
         if alpha == 0:
-            raise ValueError(
+            raise InputError(
                 f"A network with output {name!r} cannot say D at SNR 0 (alpha = 0): there x is noise whatever the data. "
                 "Start at a level with alpha > 0, as start=('nsr', 100), or use a network with output 'v', 'flow' or 'data'."
             )
@@ -116,4 +117,4 @@ def output(name: str, at: Point, sd: float = 0.5) -> Affine:
     if name == "edm_raw":
         norm = math.hypot(sigma, sd * alpha)
         return Affine(1 / norm, sd**2 * alpha / norm**2, sigma * sd / norm)
-    raise ValueError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {name!r}.")
+    raise InputError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {name!r}.")

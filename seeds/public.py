@@ -2,6 +2,7 @@
 
 from seeds.checking import check_model
 from seeds.denoisers import Denoiser, guide, threshold, wrap
+from seeds.errors import InputError, SeedsError
 from seeds.grids import GRIDS
 from seeds.integrals import Eta
 from seeds.planning import plan, plan_for
@@ -27,10 +28,12 @@ __all__ = [
     "Discrete",
     "Eta",
     "Flow",
+    "InputError",
     "Plan",
     "Point",
     "Row",
     "Schedule",
+    "SeedsError",
     "Solver",
     "Stepper",
     "check_model",

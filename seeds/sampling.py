@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from seeds import conditions, watch
 from seeds.denoisers import Denoiser, Rows, ask, rows_of
+from seeds.errors import InputError
 from seeds.inputs import Inputs, starts
 from seeds.integrals import EtaLike
 from seeds.planning import OWN, arguments_of, check_options, plan_for
@@ -76,7 +77,7 @@ class Calls(Iterator[Call]):
         Raises: ValueError before the last call is made.
         """
         if self._result is None:
-            raise ValueError(
+            raise InputError(
                 f"`result` is there when all {self.plan.nfe} calls are made, but {self._made} are: run the loop to its end. For the samples "
                 "alone use seeds.sample; for a part of the run give stop=."
             )
@@ -138,7 +139,7 @@ def iterate(
     """
     run = Run.of(iterate, locals())
     if len(run.groups) > 1:
-        raise ValueError(
+        raise InputError(
             "`start` has a level for each image, but `iterate` runs one plan: use `sample` with a callback, or one level at a time."
         )
     return Calls(run.groups[0][0], run.alone())
@@ -228,7 +229,7 @@ def sample(
     """
     run = Run.of(sample, locals())
     if batch is not None and not (isinstance(batch, (int, np.integer)) and batch >= 1):
-        raise ValueError(f"`batch` must be a whole number, at least 1, but is {batch!r}.")
+        raise InputError(f"`batch` must be a whole number, at least 1, but is {batch!r}.")
     units, done, watched = run.units(batch), [], []
     with tqdm(total=sum(unit.plan.nfe for unit in units), disable=not progress, unit="call", desc=units[0].plan.solver) as bar:
         for unit in units:
@@ -294,7 +295,7 @@ class Run:
         groups = _groups(said["denoiser"], said["plan"], len(inputs.seeds), planned, said["start"])
         first = groups[0][0]
         if inputs.given and first.start_at == "mean":
-            raise ValueError(
+            raise InputError(
                 f"`plan` starts at the mean, for runs that begin with noise alone, but `{inputs.given}` is given, which holds data already. "
                 "Plan without start_at."
             )
@@ -383,9 +384,9 @@ def _groups(denoiser: Any, plan: Plan | None, count: int, planned: dict[str, Any
     if plan is None:
         return [(plan_for(denoiser, **planned | {"start": place}), rows) for place, rows in starts(start, count)]
     if not isinstance(plan, Plan):
-        raise ValueError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
+        raise InputError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
     if planned:
-        raise ValueError(f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another plan.")
+        raise InputError(f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another plan.")
     return [(plan, slice(None))]
 
 
@@ -397,7 +398,7 @@ def _own_levels(options: Mapping[str, Any]) -> bool:
 def _check_seen(data: Tensor, at: Point, own_levels: bool) -> None:
     share = watch.seen(data, at)
     if not own_levels or share < watch.DROWNED:
-        raise ValueError(
+        raise InputError(
             f"`data` is given, but not where the run begins, which is at nsr = {at.nsr:.4g}: of the data, {share:.2g} times the noise there, nothing "
             "would be left. Say start=('nsr', 2.0); higher keeps less of the data."
         )

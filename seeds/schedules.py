@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seeds.errors import InputError
 from seeds.names import lookup
 
 Values = Any  # a float or an array; what comes back has its shape, in float64
@@ -87,9 +88,9 @@ class VP(Schedule):
     def __post_init__(self) -> None:
         _check_ends(self)
         if not (np.isfinite(self.beta_d) and self.beta_d >= 0):
-            raise ValueError(f"`beta_d` = {self.beta_d} must be finite and at least 0: it is the slope of beta(t).")
+            raise InputError(f"`beta_d` = {self.beta_d} must be finite and at least 0: it is the slope of beta(t).")
         if not (np.isfinite(self.beta_min) and (self.beta_min > 0 or self.beta_d / 2 * self.t_min + self.beta_min > 0)):
-            raise ValueError(
+            raise InputError(
                 f"`beta_min` = {self.beta_min} must be finite and above 0, or so little below that b(t) > 0 from t_min = {self.t_min} on: it is beta(0)."
             )
 
@@ -97,7 +98,7 @@ class VP(Schedule):
         t = _time(self, t)
         b = (self.beta_d / 2 * t + self.beta_min) * t
         if np.any(b < 0):
-            raise ValueError(f"VP with beta_min = {self.beta_min:g} has no level at t = {t[b < 0].flat[0]:g}: b(t) must be at least 0.")
+            raise InputError(f"VP with beta_min = {self.beta_min:g} has no level at t = {t[b < 0].flat[0]:g}: b(t) must be at least 0.")
         return b
 
     def alpha(self, t: Values) -> Any:
@@ -338,7 +339,7 @@ class Discrete(Schedule):
         first, last = self._table_lam[0], self._table_lam[-1]
         slack = 1e-12 * (1 + abs(first))
         if np.any(lam > first + slack) or np.any(lam < last - slack):
-            raise ValueError(
+            raise InputError(
                 f"This table has lam from {last:.6g} to {first:.6g} (nsr {np.exp(-first):.6g} to {np.exp(-last):.6g}), "
                 f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table, "
                 "and churn off above it (S_max), or pass round_nsr=schedule.round_nsr."
@@ -377,7 +378,7 @@ class Rescaled(Schedule):
 
     def __post_init__(self) -> None:
         if self.scaling not in ("vp", "none"):
-            raise ValueError(f"`scaling` = {self.scaling!r} must be 'vp' or 'none'.")
+            raise InputError(f"`scaling` = {self.scaling!r} must be 'vp' or 'none'.")
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -416,7 +417,7 @@ def schedule(which: Any) -> Schedule:
     if isinstance(which, str):
         cls = lookup("schedule", which, SCHEDULES)
         if cls is Discrete:
-            raise ValueError("schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or Discrete.cosine().")
+            raise InputError("schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or Discrete.cosine().")
         return cls()
     if isinstance(which, (list, tuple)) or getattr(which, "ndim", 0) > 0:
         raise TypeError(
@@ -438,27 +439,27 @@ def _check_own(path: Schedule) -> None:
     """Whether a schedule of the user's own is one, at its two ends."""
     name, t = type(path).__name__, np.array([path.t_min, path.t_max], np.float64)
     if not (0 <= t[0] < t[1] and np.isfinite(t[1])):
-        raise ValueError(f"{name}: `t_min` = {path.t_min}, `t_max` = {path.t_max}, but 0 <= t_min < t_max must hold, both finite.")
+        raise InputError(f"{name}: `t_min` = {path.t_min}, `t_max` = {path.t_max}, but 0 <= t_min < t_max must hold, both finite.")
     try:
         with np.errstate(all="ignore"):
             alpha, sigma = (np.broadcast_to(np.asarray(values, np.float64), t.shape) for values in (path.alpha(t), path.sigma(t)))
     except Exception as error:  # a user's formulas may fail in any way
-        raise ValueError(
+        raise InputError(
             f"{name}: alpha(t) and sigma(t) are asked with a row of times, NumPy's float64, but fail with {type(error).__name__}: "
             f"{str(error).partition(chr(10))[0]} Write them with functions of numpy, as np.cos, and not of math or torch."
         ) from error
     if not (np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0) & (sigma > 0)).all() or not alpha[0] > 0:
-        raise ValueError(
+        raise InputError(
             f"{name}: alpha is {alpha[0]:g} and {alpha[1]:g}, sigma {sigma[0]:g} and {sigma[1]:g} at t_min = {t[0]:g} and t_max = {t[1]:g}: both must be "
             "finite, sigma above 0, and alpha too, but at t_max, where it may be 0. Set `t_min` and `t_max` to the ends that are meant."
         )
     if not sigma[0] * alpha[1] < sigma[1] * alpha[0]:
-        raise ValueError(
+        raise InputError(
             f"{name}: nsr = sigma / alpha is {sigma[0] / alpha[0]:g} at t_min = {t[0]:g} and {sigma[1] / alpha[1]:g} at t_max = {t[1]:g}, but must rise: "
             "noise grows with t here. If your time runs from noise to data, take 1 - t."
         )
     if 0 < alpha[1] < 1e-15 * sigma[1]:
-        raise ValueError(
+        raise InputError(
             f"{name}: alpha at t_max = {t[1]:g} is {alpha[1]:.1g}, which is 0 but for rounding. Let it be 0 exactly, as np.sin(np.pi / 2 * (1 - t)) is "
             "where np.cos(np.pi / 2 * t) is not, or end a little earlier, with t_max = 0.999."
         )
@@ -493,7 +494,7 @@ def _search(path: Schedule, lam: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     reached = np.where(np.isfinite(lam), reached, np.where(lam > 0, first == lam, last == lam))
     if not reached.all():
         missed = lam[~reached].flat[0]
-        raise ValueError(
+        raise InputError(
             f"{type(path).__name__} does not reach lam = {missed:g} (nsr = {np.exp(-missed):g}): its lam is {last:g} at t_max = {path.t_max:g} and "
             f"{first:g} at t = 0. Choose levels between, or let t_max be where it ends."
         )
@@ -520,23 +521,23 @@ def _lam_at(path: Schedule, t: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
 def _check_ends(of: Schedule, top: float = np.inf) -> None:
     if not (0 < of.t_min < of.t_max <= top and np.isfinite(of.t_max)):
         limit = "" if np.isinf(top) else f" <= {top:g}"
-        raise ValueError(f"{type(of).__name__}: `t_min` = {of.t_min}, `t_max` = {of.t_max}, but 0 < t_min < t_max{limit} must hold.")
+        raise InputError(f"{type(of).__name__}: `t_min` = {of.t_min}, `t_max` = {of.t_max}, but 0 < t_min < t_max{limit} must hold.")
 
 
 def _check_table(table: npt.NDArray[np.float64]) -> None:
     if table.ndim != 1 or len(table) < 2:
-        raise ValueError(f"`alphas_cumprod` has shape {table.shape}, but must be a row of at least 2 numbers.")
+        raise InputError(f"`alphas_cumprod` has shape {table.shape}, but must be a row of at least 2 numbers.")
     wrong = ~((table >= 0) & (table < 1))
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise ValueError(
+        raise InputError(
             f"`alphas_cumprod`[{i}] = {table[i]:g}, but every entry must be at least 0 and below 1. Leave out a clean level of 1: "
             "no network was trained there."
         )
     flat = np.diff(table) >= 0
     if flat.any():
         i = int(np.argmax(flat))
-        raise ValueError(
+        raise InputError(
             f"`alphas_cumprod` must fall strictly, cleanest first, but [{i}] = {table[i]:g} is followed by [{i + 1}] = {table[i + 1]:g}. "
             "If these are betas, use Discrete.from_betas(betas); if the table runs from noise to data, pass it reversed."
         )
@@ -547,35 +548,35 @@ def _time(of: Schedule, t: Values, top: float = np.inf) -> Any:
     inside = (t >= 0) & (t <= top)
     if not inside.all():
         limit = "t >= 0" if np.isinf(top) else f"0 <= t <= {top:g}"
-        raise ValueError(f"{type(of).__name__} is defined for {limit}, but t = {t[~inside].flat[0]:g} was asked for.")
+        raise InputError(f"{type(of).__name__} is defined for {limit}, but t = {t[~inside].flat[0]:g} was asked for.")
     return t
 
 
 def _lam(lam: Values) -> Any:
     lam = np.asarray(lam, np.float64)
     if np.isnan(lam).any():
-        raise ValueError("`lam` is NaN.")
+        raise InputError("`lam` is NaN.")
     return lam
 
 
 def _finite_noise(of: Schedule, lam: Values) -> Any:
     lam = _lam(lam)
     if np.isneginf(lam).any():
-        raise ValueError(f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level.")
+        raise InputError(f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level.")
     return lam
 
 
 def _finite_nsr(of: Schedule, nsr: Values) -> Any:
     nsr = _at_least_0("nsr", nsr)
     if np.isinf(nsr).any():
-        raise ValueError(f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level.")
+        raise InputError(f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level.")
     return nsr
 
 
 def _at_least_0(name: str, value: Values) -> Any:
     value = np.asarray(value, np.float64)
     if not (value >= 0).all():
-        raise ValueError(f"`{name}` = {value[~(value >= 0)].flat[0]:g} must be a number that is at least 0.")
+        raise InputError(f"`{name}` = {value[~(value >= 0)].flat[0]:g} must be a number that is at least 0.")
     return value
 
 

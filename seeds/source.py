@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seeds import noise as noises
+from seeds.errors import InputError
 from seeds.plans import Plan
 
 NoiseLike = str | Callable[..., Tensor]
@@ -81,7 +82,7 @@ class Source:
         made = self.noise(number, lam0, lam1, shape, **{name: told[name] for name in self.told})
         if not isinstance(made, Tensor) or made.shape != shape:
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"type {type(made).__name__}"
-            raise ValueError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
+            raise InputError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
         if "seeds" not in self.told:
             self._check_other(unit, number, made)
         return made
@@ -92,7 +93,7 @@ class Source:
         if unit.seeds[0] == self.seeds[0] or earlier is None:
             self.asked.setdefault(number, made.detach().clone() if len(unit.seeds) < len(self.seeds) else made[:0])
         elif len(earlier) and torch.equal(earlier[: len(made)].to(made), made[: len(earlier)]):
-            raise ValueError(
+            raise InputError(
                 f"`noise` returned the same draw {number} for two batches: images of other seeds would be alike. Let it take the seeds that it draws "
                 "for, as noise(draw, lam0, lam1, shape, seeds), or leave `batch` out."
             )

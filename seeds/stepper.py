@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seeds.errors import InputError
 from seeds.plans import Plan, Point, Terms
 from seeds.storage import replacing
 
@@ -61,7 +62,7 @@ def _version(tensor: Tensor) -> int:
     return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
-class GradientError(ValueError, RuntimeError):
+class GradientError(InputError, RuntimeError):
     """A tensor asks for a gradient of a run that keeps none: an argument is missing (ValueError), which torch would say as a RuntimeError."""
 
 
@@ -133,7 +134,7 @@ class Stepper:
     def advance(self, denoised: Tensor) -> None:
         """Takes the model's answer about `x` at `at` and makes the next state."""
         if self.done:
-            raise ValueError(f"The plan's {self.plan.nfe} model calls are all made; `x` is the result. Make a new Stepper for another run.")
+            raise InputError(f"The plan's {self.plan.nfe} model calls are all made; `x` is the result. Make a new Stepper for another run.")
         self._check(denoised, "The denoised value")
         row, i = self.plan.rows[self.i], self.i
         self._held["d", i] = self._guard(denoised)
@@ -180,11 +181,11 @@ class Stepper:
     def _check(self, value: Tensor, what: str, way: str = "A denoiser returns D(x, at) in the shape of x.") -> None:
         shape, dtype, device = self._like
         if not isinstance(value, Tensor):
-            raise ValueError(f"{what} is a {type(value).__name__}, not a tensor. {way}")
+            raise InputError(f"{what} is a {type(value).__name__}, not a tensor. {way}")
         if value.shape != shape:
-            raise ValueError(f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. {way}")
+            raise InputError(f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. {way}")
         if value.dtype != dtype or value.device != device:
-            raise ValueError(
+            raise InputError(
                 f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer back to the state's with `.to(x)`."
             )
         self._check_gradient(value, what)
@@ -194,7 +195,7 @@ class Stepper:
         if torch.compiler.is_compiling():  # where nobody can look at memory: a model inside a graph writes into nothing that it is given
             return denoised.clone() if denoised is self.x else denoised
         if _version(self.x) != self._asked:
-            raise ValueError(
+            raise InputError(
                 f"The state was written to at call {self.i}, between `x` and `advance`: {self.plan.solver} still needs it as it was. "
                 "Work on a copy, as `x = x.clone()`, where the model changes its input in place."
             )
@@ -202,7 +203,7 @@ class Stepper:
             return denoised.clone()
         for (part, j), held in self._held.items():
             if part == "d" and held.untyped_storage()._cdata == denoised.untyped_storage()._cdata:
-                raise ValueError(
+                raise InputError(
                     f"The denoiser returned the same memory at calls {j} and {self.i}: its first answer is overwritten while {self.plan.solver} "
                     "still needs it. Return a new tensor, as `denoised.clone()`."
                 )
@@ -226,7 +227,7 @@ class Stepper:
         """
         metadata, held = _read(path, device)
         if metadata["config"] != plan.digest:
-            raise ValueError(
+            raise InputError(
                 f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {plan.digest[:12]}): solver, "
                 "steps, schedule and every option must be the same. Resume with the plan that began it, or start anew."
             )
@@ -235,7 +236,7 @@ class Stepper:
             ("x", i)
         }
         if not 0 <= i <= plan.nfe or set(held) != needed or len({(tensor.shape, tensor.dtype) for tensor in held.values()}) > 1:
-            raise ValueError(f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start anew.")
+            raise InputError(f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start anew.")
         stepper._begin(plan, held["x", i], noise, reuse)
         stepper.i, stepper._held = i, held
         stepper._ours = {j for part, j in held if part == "x"}
@@ -252,8 +253,8 @@ def _read(path: str | os.PathLike, device: torch.device | str) -> tuple[dict[str
                 metadata["i"] = int(metadata["i"])
                 return metadata, {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged, or no file of Stepper.save: {str(error).splitlines()[0]}. Start anew.") from error
-    raise ValueError(f"{path} holds no run: it was not written by Stepper.save.")
+        raise InputError(f"{path} is damaged, or no file of Stepper.save: {str(error).splitlines()[0]}. Start anew.") from error
+    raise InputError(f"{path} holds no run: it was not written by Stepper.save.")
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
+
 T = TypeVar("T")
 
 
@@ -62,7 +64,7 @@ def there(path: Path) -> bool:
     """Whether there is a file or folder. Raises: ValueError for what is `special`."""
     try:
         if special(path):
-            raise ValueError(f"{path} is a pipe, a socket or a device, and no file. Take it away, or choose another place.")
+            raise InputError(f"{path} is a pipe, a socket or a device, and no file. Take it away, or choose another place.")
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True

@@ -13,6 +13,8 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from seeds.errors import InputError
+
 Weights = dict[tuple[int, float], float]
 
 
@@ -42,14 +44,14 @@ class Tableau:
 
     def __post_init__(self):
         if self.c[0] != 0 or not all(0 < c <= 1 for c in self.c[1:]) or len(self.a) != len(self.c):
-            raise ValueError(f"Tableau {self.name!r}: positions must be 0, then in (0, 1], with a row for each, but c = {self.c}.")
+            raise InputError(f"Tableau {self.name!r}: positions must be 0, then in (0, 1], with a row for each, but c = {self.c}.")
         for i, (c, row) in enumerate(zip((*self.c[1:], 1.0), self.a, strict=True)):
             if len(row) > i + 1:
-                raise ValueError(f"Tableau {self.name!r}, row {i} reads call {len(row) - 1}, but only calls 0..{i} are made by then.")
+                raise InputError(f"Tableau {self.name!r}, row {i} reads call {len(row) - 1}, but only calls 0..{i} are made by then.")
             for key in set().union(*row):
                 got, want = sum(weights.get(key, 0.0) for weights in row), c if key == (1, c) else 0.0
                 if abs(got - want) > 1e-12:
-                    raise ValueError(
+                    raise InputError(
                         f"Tableau {self.name!r}, row {i}: weights of phi_{key[0]} at c = {key[1]:g} add to {got:g}, not {want:g}: "
                         "a constant F would not be integrated exactly."
                     )
@@ -83,7 +85,7 @@ def order_2(
     Source: Gonzalez et al. 2023 (arXiv:2305.14267), SEEDS-2; Hochbruck and Ostermann 2005 (doi:10.1137/040611434), (5.3) and (5.4).
     """
     if np.ndim(r) != 0 or isinstance(r, str) or not 0 < r <= 1:
-        raise ValueError(f"`r` of a two-stage method must be in (0, 1], but is {r}. The paper uses 1/2.")
+        raise InputError(f"`r` of a two-stage method must be in (0, 1], but is {r}. The paper uses 1/2.")
     steps = {"2a": lambda: ({(1, 1.0): 1 - 1 / (2 * r)}, {(1, 1.0): 1 / (2 * r)}), "2b": lambda: interpolate(1.0, (0.0, r))}
     return Tableau(variant, (0.0, r), (interpolate(r, (0.0,)), _choose(steps, variant)()), Orders(2, 2))
 
@@ -102,7 +104,7 @@ def order_3(
     r1, r2 = r if np.shape(r) == (2,) else (math.nan, math.nan)
     if not (0 < r1 <= 1 and 0 < r2 <= 1) or (variant == "3b" and r1 == r2):
         apart = ", not equal," if variant == "3b" else ""
-        raise ValueError(f"`r` of a three-stage method must be (r1, r2){apart} each in (0, 1], but is {r}. The paper uses (1/3, 2/3).")
+        raise InputError(f"`r` of a three-stage method must be (r1, r2){apart} each in (0, 1], but is {r}. The paper uses (1/3, 2/3).")
     through_r2 = interpolate(1.0, (0.0, r2))
     steps = {"3a": lambda: (through_r2[0], {}, through_r2[1]), "3b": lambda: interpolate(1.0, (0.0, r1, r2))}
     rows = (interpolate(r1, (0.0,)), interpolate(r2, (0.0, r1)), _choose(steps, variant)())
@@ -130,5 +132,5 @@ def order_4() -> Tableau:
 
 def _choose(steps: dict[str, Callable[[], tuple[Weights, ...]]], variant: str) -> Callable[[], tuple[Weights, ...]]:
     if variant not in steps:
-        raise ValueError(f"`variant` must be one of {', '.join(steps)}, but is {variant!r}.")
+        raise InputError(f"`variant` must be one of {', '.join(steps)}, but is {variant!r}.")
     return steps[variant]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from seeds.denoisers import Derived, Wrapped
+from seeds.errors import InputError
 from seeds.preconditioners import Preconditioned
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,7 +33,7 @@ def tuned(denoiser: Any, *, dtype: str | None = None, compiled: bool = False) ->
     network = denoiser.model if isinstance(denoiser, Preconditioned) else denoiser.network if isinstance(denoiser, Wrapped) else None
     if not isinstance(network, nn.Module):
         what = " and ".join([*([f"`dtype` = {dtype!r}"] if dtype else []), *(["`compile`"] if compiled else [])])
-        raise ValueError(
+        raise InputError(
             f"{what}: a {type(denoiser).__name__} holds no network that could be changed. Make it so where it is built, or return what `seeds.wrap` "
             "makes of a torch module."
         )

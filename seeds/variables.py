@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from seeds.errors import InputError
+
 Variable = Callable[[np.ndarray], np.ndarray]
 NAMES = ("lam", "nsr", "nsr^p", "t", "index")
 
@@ -45,7 +47,7 @@ def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
         return lambda at: np.interp(at, lam, np.arange(len(lam), dtype=np.float64))
     power = _power(name)
     if power is None:
-        raise ValueError(f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'.")
+        raise InputError(f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'.")
     return lambda at: np.exp(-power * at)
 
 

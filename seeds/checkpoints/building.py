@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seeds import schedules
 from seeds.checkpoints.errors import CheckpointError, reason, shown
+from seeds.errors import InputError
 from seeds.networks import DhariwalUNet, Patched, SongUNet
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import EDMNoise, Preconditioned, Preconditioner, VENoise, VPNoise, iDDPM
@@ -131,7 +132,7 @@ def _impossible(error: Exception, model_type: str) -> CheckpointError:
 def _network(given: Mapping[str, Any], options: dict[str, Any], learned_variance: bool) -> nn.Module:
     channels, patch = given["img_channels"] * given["patch"] ** 2, given["patch"]
     if given["img_resolution"] % patch:
-        raise ValueError(f"`img_resolution` = {given['img_resolution']} is not a multiple of `patch` = {patch}")
+        raise InputError(f"`img_resolution` = {given['img_resolution']} is not a multiple of `patch` = {patch}")
     options |= {"img_resolution": given["img_resolution"] // patch, "label_dim": given["label_dim"]}
     network = NETWORKS[given["model_type"]](in_channels=channels, out_channels=channels * (2 if learned_variance else 1), **options)
     return network if patch == 1 else Patched(network, patch)

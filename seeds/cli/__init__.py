@@ -12,7 +12,7 @@ from seeds.cli.session import Session
 from seeds.distributed import LeaderError, joined
 from seeds.errors import SeedsError
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+FAILURE, INTERRUPTED = 1, 130
 
 COMMANDS = {
     "sample": ("seeds.cli.sample:sample", "Draw images, a PNG for each seed."),
@@ -97,22 +97,12 @@ def _is(error: Exception, name: str) -> bool:
     return module in sys.modules and isinstance(error, getattr(sys.modules[module], kind))
 
 
-def _is_ours(error: Exception) -> bool:
-    """Raised by this package, about what it was given; not by a caller's network, which may raise anything."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == "seeds"
-
-
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
     if isinstance(error, SeedsError):
         return str(error), error.exit_code
     if isinstance(error, FloatingPointError):
         return str(error), FAILURE
-    if isinstance(error, ValueError) and _is_ours(error):
-        return str(error), USAGE
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from seeds.errors import InputError
 from seeds.grids import vp_betas
 from seeds.names import lookup
 from seeds.schedules import EDM, VE, VP, Rescaled, Schedule
@@ -85,7 +86,7 @@ def _exponential(family: str, options: Mapping[str, Any], raw_std: float | None)
         if "butcher_type" in options:
             if options["butcher_type"] not in VARIANTS[order]:
                 takes = " or ".join(VARIANTS[order])
-                raise ValueError(f"`--butcher_type` = {options['butcher_type']!r}, but order {order} has {takes}.")
+                raise InputError(f"`--butcher_type` = {options['butcher_type']!r}, but order {order} has {takes}.")
             ours["variant"] = options["butcher_type"]
     return ours
 
@@ -100,20 +101,20 @@ def _runge_kutta(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _c2(options: Mapping[str, Any]) -> float:
     if not 0 < options["c2"] <= 1:
-        raise ValueError(f"`--c2` = {options['c2']:g}, but it is the place of a stage inside its step: above 0, at most 1.")
+        raise InputError(f"`--c2` = {options['c2']:g}, but it is the place of a stage inside its step: above 0, at most 1.")
     return options["c2"]
 
 
 def _order(options: Mapping[str, Any], most: int) -> int:
     order = options.get("order", 1)
     if not 1 <= order <= most:
-        raise ValueError(f"`--order` = {order}, but --solver {options['solver']} has orders 1 to {most}.")
+        raise InputError(f"`--order` = {order}, but --solver {options['solver']} has orders 1 to {most}.")
     return order
 
 
 def _intervals(levels: int) -> int:
     if levels < 2:
-        raise ValueError(f"`--steps` = {levels}, but with the authors' solvers it counts levels, of which there must be at least 2.")
+        raise InputError(f"`--steps` = {levels}, but with the authors' solvers it counts levels, of which there must be at least 2.")
     return levels - 1
 
 

@@ -17,6 +17,7 @@ from seeds.cli import authors, jobs, models, options
 from seeds.cli.metrics import FEATURES, REFERENCE, check_shape, extractor_of, statistics_of
 from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
+from seeds.errors import InputError
 
 if TYPE_CHECKING:
     from seeds.plans import Plan
@@ -108,7 +109,7 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
 
     study = _study(session, **given)
     if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
+        raise InputError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
     written = [0.0]
 
     def page(record: dict[str, Any]) -> None:
@@ -141,12 +142,12 @@ def repeat(session: Session, out: Path, number: int) -> None:
     try:
         study = _one_row(session, record["sources"], row, plan)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{error} `--row` needs the model and the reference that the study was started with, under the names in `command` of "
             f"{out / RECORD}, which are looked for from the current folder."
         ) from error
     if changed := repeating.changed(study, row, seeds.__version__):
-        raise ValueError(
+        raise InputError(
             f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was started with (`command` "
             f"in {out / RECORD}), or make a new study in another folder. It was made by version {record['version']}."
         )
@@ -215,7 +216,7 @@ def _study(
     found = [jobs.loaded(session, name, device) for name in dict.fromkeys(model)]
     parts = [runs.parse_seeds(text) for text in dict.fromkeys(ranges)]
     if len({len(part) for part in parts}) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
-        raise ValueError(
+        raise InputError(
             f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make a study of each."
         )
     rows = [
@@ -225,9 +226,9 @@ def _study(
     ]
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
-        raise ValueError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")
+        raise InputError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")
     if len({name for name, _, _ in pairs}) < len(pairs):
-        raise ValueError(f"`baseline` = {', '.join(baselines)} give one name to two sets of images. Give each its own.")
+        raise InputError(f"`baseline` = {', '.join(baselines)} give one name to two sets of images. Give each its own.")
     yardstick = _yardstick(session, reference, features, sha256, device)
     channels, height, width = rows[0].job.image_shape
     check_shape(yardstick["extractor"], height, width, channels)
@@ -267,7 +268,7 @@ def line_options(line: str) -> dict[str, Any]:
 def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
     """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
     if not isinstance(given.get("grid") or "", str):
-        raise ValueError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
+        raise InputError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
     first, second = (jobs.job(found, [0], 1, **given | {"steps": steps}).plan.nfe for steps in (2, 3))
     chosen: dict[int, int] = {}
     each = max(1, second - first)
@@ -277,7 +278,7 @@ def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], li
         if steps >= least and steps not in chosen.values():
             chosen[calls] = steps
     if not chosen:
-        raise ValueError(
+        raise InputError(
             f"`nfe` = {list(nfe)} allow no step of {line!r}, which needs {each} model calls a step and {first - 2 * each} at the end."
         )
     return chosen

@@ -10,6 +10,7 @@ import click
 
 from seeds.cli import models, options
 from seeds.cli.session import Session
+from seeds.errors import InputError
 
 if TYPE_CHECKING:
     from seeds import runs
@@ -73,7 +74,7 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
         return asked
     count = label.images * classes
     if asked is not None and len(asked) != count:
-        raise ValueError(
+        raise InputError(
             f"`class` = each:{label.images} of {classes} classes are {count} images, but there are {len(asked)} seeds. Leave --seeds out, or give "
             f"{count} of them."
         )
@@ -109,13 +110,13 @@ def job(
     from seeds.plans import Plan
 
     if null is not None and guidance == 1:
-        raise ValueError(
+        raise InputError(
             f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, or leave it out."
         )
     if plan is not None and not plan.is_file():
-        raise ValueError(f"`plan` = {plan} is no file: make one with seeds plan --out {plan}.")
+        raise InputError(f"`plan` = {plan} is no file: make one with seeds plan --out {plan}.")
     if plan is None and (data is None) != (start is None):
-        raise ValueError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
+        raise InputError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
     arguments = options.arguments(spelt, found.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
     if start is not None:
         arguments["start"] = ("nsr", start)
@@ -145,7 +146,7 @@ def _beside_a_plan(own: dict[str, Any]) -> dict[str, Any]:
     fixed = [name for name in given if name != "noise"]
     if fixed:
         name = fixed[0].replace("_", "-")
-        raise ValueError(
+        raise InputError(
             f"`--plan` fixes the whole run, but `--{name}` is given too. Leave it out, or make another plan with seeds plan --out FILE."
         )
     return given

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seeds.errors import InputError
+
 if TYPE_CHECKING:
     pass
 
@@ -51,7 +53,7 @@ def load_model(source: str, device: str | None = None) -> Model:
     from seeds.networks.classifier import ConvClassifier
 
     if not source:
-        raise ValueError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
+        raise InputError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
     if device is not None:
         check_device(device)
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
@@ -59,7 +61,7 @@ def load_model(source: str, device: str | None = None) -> Model:
     else:
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
     if isinstance(denoiser, ConvClassifier):
-        raise ValueError(f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them (--features).")
+        raise InputError(f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them (--features).")
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
 
@@ -73,7 +75,7 @@ def check_device(device: str) -> None:
             raise RuntimeError
     except (RuntimeError, AssertionError, NotImplementedError):
         have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-        raise ValueError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
+        raise InputError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
 
 
 def _made(source: str, device: str | None) -> tuple[Any, Path]:
@@ -86,12 +88,12 @@ def _made(source: str, device: str | None) -> tuple[Any, Path]:
     except ModuleNotFoundError:
         found = None
     if found is None or not found.origin:
-        raise ValueError(f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks.")
+        raise InputError(f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks.")
     imported = importlib.import_module(module)
     try:
         make = operator.attrgetter(factory)(imported)
     except AttributeError:
-        raise ValueError(f"`model` = {source!r}: {found.origin} has no {factory}.") from None
+        raise InputError(f"`model` = {source!r}: {found.origin} has no {factory}.") from None
     return _called(source, make, device), Path(found.origin)
 
 
@@ -105,7 +107,7 @@ def _called(source: str, make: Any, device: str | None) -> Any:
     needs = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name != "device"]
     if isinstance(make, torch.nn.Module) or not callable(make) or needs:
         what = f"needs {', '.join(needs)}" if needs and not isinstance(make, torch.nn.Module) else f"is a {type(make).__name__}"
-        raise ValueError(
+        raise InputError(
             f"`model` = {source!r} {what}, but must be a function that takes nothing, or `device`, and returns a denoiser: {WRAP}"
         )
     if "device" in takes:
@@ -116,9 +118,9 @@ def _called(source: str, make: Any, device: str | None) -> Any:
         made = make()
     if not callable(made) or isinstance(made, type):
         what = repr(made) if isinstance(made, (str, type(None))) else f"a {type(made).__name__}"
-        raise ValueError(f"`model` = {source!r} returned {what}, but must return a denoiser: {WRAP}")
+        raise InputError(f"`model` = {source!r} returned {what}, but must return a denoiser: {WRAP}")
     if isinstance(made, torch.nn.Module) and getattr(made, "shape", None) is None and not isinstance(made, ConvClassifier):
-        raise ValueError(
+        raise InputError(
             f"`model` = {source!r} returned a bare network, {type(made).__name__}, which does not say what it was trained to output, on which levels and "
             f"shape. Return a denoiser: {WRAP}"
         )

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from seeds.cli import authors
+from seeds.errors import InputError
 from seeds.grids import GRIDS
 from seeds.predictions import PREDICTIONS
 from seeds.solvers import SOLVERS, Option
@@ -231,14 +232,14 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
         mixed = [name for name in given if name not in authors.TAKEN]
         if mixed:
             name = mixed[0].replace("_", "-")
-            raise ValueError(
+            raise InputError(
                 f"`--{name}` is of another spelling than `--solver {given['solver']}`, which is the authors'. Say it all in one of them: "
                 "docs/authors-options.md has both side by side."
             )
         return authors.translate(given, denoiser)
     mixed = [name for name in authors.ONLY if name in given]
     if mixed:
-        raise ValueError(
+        raise InputError(
             f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
             f"{given.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
         )

@@ -6,6 +6,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from seeds.errors import InputError
+
 FREE, TIMES = 64 << 20, 100
 """What is read whole may be unpacked to this many bytes, and beyond to so many times its size in the file."""
 DEFLATE = 1032
@@ -46,7 +48,7 @@ def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
             _bounded(archive, info)
             with archive.open(info) as file:
                 if file.read(6) != b"\x93NUMPY":
-                    raise ValueError(f"its `{name}` is no array")
+                    raise InputError(f"its `{name}` is no array")
                 file.seek(0)
                 check_size(archive, info, read_header(file), file.tell())
             with archive.open(info) as file:
@@ -58,10 +60,10 @@ def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, 
     """Raises: ValueError if an array, whose header took `begun` bytes, is not as large as it says, or cannot be."""
     name, there = info.filename.removesuffix(".npy"), _there(archive, info)
     if header.dtype.hasobject:
-        raise ValueError(f"its `{name}` holds Python objects, which are not read")
+        raise InputError(f"its `{name}` holds Python objects, which are not read")
     wrong = header.nbytes != info.file_size - begun or min(header.shape, default=0) < 0
     if wrong or info.file_size > DEFLATE * there + begun:
-        raise ValueError(
+        raise InputError(
             f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that are there"
         )
 
@@ -69,7 +71,7 @@ def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, 
 def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     there = _there(archive, info)
     if info.file_size > FREE + TIMES * there:
-        raise ValueError(f"{info.filename} would be unpacked from {there:,} bytes to {info.file_size:,}, more than {TIMES} times as many")
+        raise InputError(f"{info.filename} would be unpacked from {there:,} bytes to {info.file_size:,}, more than {TIMES} times as many")
 
 
 def _there(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:

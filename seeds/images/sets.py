@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from seeds.errors import SeedsError
+from seeds.errors import InputError, SeedsError
 from seeds.images.archives import DEFLATE, arrays, check_size, member, read_header
 from seeds.names import some
 from seeds.storage import digest, special
@@ -138,7 +138,7 @@ def fingerprint(images: ImageSet) -> str:
 
 def _opened(path: Path) -> BinaryIO:
     if special(path):
-        raise ValueError("it is a pipe, a socket or a device, and no file")
+        raise InputError("it is a pipe, a socket or a device, and no file")
     return path.open("rb")
 
 
@@ -215,7 +215,7 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
     with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
         header = read_header(file)
         if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
-            raise ValueError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
+            raise InputError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
         check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
         count, *shape = header.shape
         _check_shape(shape)
@@ -257,12 +257,12 @@ def _idx(path: Path) -> ImageSet:
     with _reading(path), open_() as file:
         magic, dims = struct.unpack(">HBB", file.read(4))[1:]
         if magic != 8 or dims != 3:
-            raise ValueError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
+            raise InputError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
         count, *shape = struct.unpack(">3I", file.read(12))
         _check_shape(shape)
         there = path.stat().st_size
         if count * math.prod(shape) > there * (DEFLATE if isinstance(file, gzip.GzipFile) else 1):
-            raise ValueError(f"its header says {count:,} images of {shape[0]} x {shape[1]}, but it has {there:,} bytes")
+            raise InputError(f"its header says {count:,} images of {shape[0]} x {shape[1]}, but it has {there:,} bytes")
 
     def read() -> Records:
         with open_() as file:
@@ -276,7 +276,7 @@ def _idx(path: Path) -> ImageSet:
 def _check_shape(shape: Sequence[int]) -> None:
     """Raises: ValueError for images (H, W[, C]) without a pixel."""
     if min(shape) < 1:
-        raise ValueError(f"its images have shape {tuple(shape)}, which holds no pixel")
+        raise InputError(f"its images have shape {tuple(shape)}, which holds no pixel")
 
 
 def _records(path: Path, file, count: int, shape: list[int]) -> Records:
@@ -301,14 +301,14 @@ def _decode(file) -> np.ndarray:
     try:
         opened = Image.open(file)
     except UnidentifiedImageError:  # whose message names the buffer
-        raise ValueError("it is damaged, or no image that Pillow knows") from None
+        raise InputError("it is damaged, or no image that Pillow knows") from None
     with opened as image:
         if image.mode not in ("L", "RGB"):
-            raise ValueError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
+            raise InputError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
         if any(_cut(tile[0], tile[3]) for tile in image.tile):
-            raise ValueError("its pixels have more than 8 bits a channel, only 8 are taken as they are; convert it first")
+            raise InputError("its pixels have more than 8 bits a channel, only 8 are taken as they are; convert it first")
         if (frames := getattr(image, "n_frames", 1)) > 1:
-            raise ValueError(f"it holds {frames} frames, but one image is wanted of each file; split it first")
+            raise InputError(f"it holds {frames} frames, but one image is wanted of each file; split it first")
         array = np.asarray(image)
     return array.reshape(*array.shape[:2], -1)
 

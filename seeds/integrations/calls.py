@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.planning import plan
 from seeds.plans import CLEAN, SAME, Plan, Point, Row
 from seeds.schedules import Schedule
@@ -61,7 +62,7 @@ class Calls:
         Raises: ValueError if `begin` is no call, or the solver would ask at other times.
         """
         if not 0 <= begin < len(self.t):
-            raise ValueError(f"The run has {len(self.t)} model calls, from 0 to {len(self.t) - 1}: it cannot begin at call {begin}.")
+            raise InputError(f"The run has {len(self.t)} model calls, from 0 to {len(self.t) - 1}: it cannot begin at call {begin}.")
         at, parts = begin, []
         for own, steps in groupby(self._steps_from(begin), key=lambda step: step.own):
             ends = list(accumulate((step.calls for step in steps), initial=at))
@@ -75,7 +76,7 @@ class Calls:
             parts.append(Plan(self.method.name, last, (Row(last, d=((0, 1.0),)),), CLEAN))
         made = functools.reduce(Plan.then, parts)
         if not np.array_equal(np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)):
-            raise ValueError(
+            raise InputError(
                 f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls when it begins at call {begin} than inside "
                 "the run, but the host's times are laid. Begin at 0, or leave out the option that changes its first steps."
             )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from seeds import grids
+from seeds.errors import InputError
 from seeds.integrations import k_diffusion
 from seeds.schedules import EDM, Flow, Schedule
 from seeds.solvers import SOLVERS
@@ -80,9 +81,9 @@ def _options(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text) if text.strip() else {}
     except json.JSONDecodeError as error:
-        raise ValueError(f'`options` = {text!r} is no JSON ({error.msg}): write it as {{"variant": "2b", "r": 0.5}}.') from None
+        raise InputError(f'`options` = {text!r} is no JSON ({error.msg}): write it as {{"variant": "2b", "r": 0.5}}.') from None
     if not isinstance(found, dict):
-        raise ValueError(f'`options` = {text!r} must be names with values, as {{"variant": "2b", "r": 0.5}}.')
+        raise InputError(f'`options` = {text!r} must be names with values, as {{"variant": "2b", "r": 0.5}}.')
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 

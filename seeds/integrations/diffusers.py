@@ -21,6 +21,7 @@ from torch import Tensor
 
 from seeds import noise as noises
 from seeds.denoisers import Wrapped, bounded, wrap
+from seeds.errors import InputError
 from seeds.integrations import hosts
 from seeds.integrations.calls import Calls, calls_a_step, run_at, run_of
 from seeds.integrations.levels import HostSchedule, betas, kind_of, shift, spaced
@@ -148,17 +149,17 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def _check(self, config: Any) -> None:
         if churned := [name for name in config.solver_options or {} if name in options_of(Churn)]:
-            raise ValueError(
+            raise InputError(
                 f"`solver_options` has `{churned[0]}`: churn lifts a state before the network is asked about it, which a pipeline has done by then. "
                 "Ask for noise with `eta`, or run the pipeline's network with seeds.sample (see `denoiser`)."
             )
         self.solver.check_options(config.solver_options or {})
         if config.calls_per_step not in (STEPS, STAGES):
-            raise ValueError(f"`calls_per_step` must be 1 or 'stages', but is {config.calls_per_step!r}.")
+            raise InputError(f"`calls_per_step` must be 1 or 'stages', but is {config.calls_per_step!r}.")
         if config.start_at not in ("zero", "mean"):
-            raise ValueError(f"`start_at` must be 'zero' or 'mean', but is {config.start_at!r}.")
+            raise InputError(f"`start_at` must be 'zero' or 'mean', but is {config.start_at!r}.")
         if config.final_sigmas_type not in ("zero", "sigma_min"):
-            raise ValueError(f"`final_sigmas_type` must be 'zero' or 'sigma_min', but is {config.final_sigmas_type!r}.")
+            raise InputError(f"`final_sigmas_type` must be 'zero' or 'sigma_min', but is {config.final_sigmas_type!r}.")
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
@@ -167,7 +168,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         if given.get("_class_name") != cls.__name__ and not given.get("kind"):
             kwargs["kind"] = kind_of(given)
         if given.get("invert_sigmas"):
-            raise ValueError("`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs FlowMatchEuler.")
+            raise InputError("`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs FlowMatchEuler.")
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     # What a pipeline reads before its loop.
@@ -224,10 +225,10 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """
         given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
         if len(given) == 2 or (not given and num_inference_steps is None):
-            raise ValueError(f"Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: {' and '.join(given) or 'nothing'}.")
+            raise InputError(f"Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: {' and '.join(given) or 'nothing'}.")
         t = self._given_times(timesteps, sigmas, mu)
         if t is not None and num_inference_steps not in (None, len(t)):
-            raise ValueError(
+            raise InputError(
                 f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of them out."
             )
         count = _positive(num_inference_steps) if t is None else len(t)
@@ -250,7 +251,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers."""
         calls = self.order * count - (self.order - 1)
         if self.host.whole and calls > self.host.steps:
-            raise ValueError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
+            raise InputError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
         path, name = self.host.schedule, self._spacing()
 
         def levels(n: int) -> np.ndarray:
@@ -304,7 +305,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def _planned(self, begin: int) -> Plan:
         if not self._calls.options:
-            raise ValueError("`set_timesteps` has not been called: no run is laid out.")
+            raise InputError("`set_timesteps` has not been called: no run is laid out.")
         if begin not in self._plans:
             plan = self._calls.plan(begin)
             self._plans[begin] = plan.at_mean() if begin == 0 and self.config.start_at == "mean" else plan
@@ -315,7 +316,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         places = (self.timesteps if schedule_timesteps is None else schedule_timesteps) == timestep
         found = places.nonzero().flatten().tolist()
         if not found:
-            raise ValueError(f"`timestep` = {timestep} is none of this run's timesteps. Pass an entry of `scheduler.timesteps`.")
+            raise InputError(f"`timestep` = {timestep} is none of this run's timesteps. Pass an entry of `scheduler.timesteps`.")
         return found[min(1, len(found) - 1)]
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
@@ -377,7 +378,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         own = noises.part_of(state)
         seeds = own if self._seeds is None else self._seeds
         if len(seeds) != len(state):
-            raise ValueError(f"set_seeds was given {len(seeds)} seeds, but the state holds {len(state)} images: give one for each.")
+            raise InputError(f"set_seeds was given {len(seeds)} seeds, but the state holds {len(state)} images: give one for each.")
         return hosts.keyed(plan, seeds, state, [part ^ self._copy for part in own])
 
     def _output(self, model_output: Tensor, sample: Tensor) -> Tensor:
@@ -420,14 +421,14 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
 def _positive(count: Any) -> int:
     if isinstance(count, bool) or int(count) != count or count < 1:
-        raise ValueError(f"`num_inference_steps` must be a whole number, at least 1, but is {count!r}: it counts model calls.")
+        raise InputError(f"`num_inference_steps` must be a whole number, at least 1, but is {count!r}: it counts model calls.")
     return int(count)
 
 
 def _row(name: str, values: Any) -> np.ndarray:
     row = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64).reshape(-1)
     if not len(row):
-        raise ValueError(f"`{name}` is empty: a run needs at least one model call.")
+        raise InputError(f"`{name}` is empty: a run needs at least one model call.")
     return row
 
 
@@ -494,7 +495,7 @@ def denoiser(
         missing = (
             "network: pass a pipeline with a unet or a transformer, or a module" if module is None else "scheduler: pass one as `scheduler`"
         )
-        raise ValueError(f"`model` is a {type(model).__name__} that has no {missing}.")
+        raise InputError(f"`model` is a {type(model).__name__} that has no {missing}.")
     host = SEEDSScheduler.from_config(getattr(scheduler, "config", scheduler)).host
     config, vae = getattr(module, "config", {}), getattr(model, "vae", None)
     if shape is None and isinstance(config.get("sample_size"), int):

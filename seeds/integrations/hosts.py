@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seeds import noise as noises
+from seeds.errors import InputError
 from seeds.planning import plan
 from seeds.plans import Plan, Point
 from seeds.predictions import output as affine
@@ -38,12 +39,12 @@ def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **optio
     levels = [level for i, level in enumerate(sigmas) if i == 0 or level != sigmas[i - 1]]
     for i, (level, following) in enumerate(pairwise(levels)):
         if not following < level:
-            raise ValueError(
+            raise InputError(
                 f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {following:g}. Levels that go back up are several runs: "
                 "call the sampler once for each falling part, and add the noise between."
             )
     if len(levels) < 2:
-        raise ValueError(f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run.")
+        raise InputError(f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run.")
     where: dict[str, Any] = {"schedule": "flow", "grid": levels} if flow else {"schedule": "edm", "sigmas": levels}
     return plan(solver, final="denoise" if levels[-1] == 0 else "none", **where, **options)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from seeds import noise as noises
+from seeds.errors import InputError
 from seeds.integrations import hosts
 from seeds.plans import Plan
 from seeds.solvers import SOLVERS, Solver
@@ -98,7 +99,7 @@ def seeds_of(seed: Any, count: int) -> list[int]:
     if len(seeds) == 1 < count:
         return [(seeds[0] + b) % (1 << 64) for b in range(count)]
     if len(seeds) != count:
-        raise ValueError(f"`seed` in extra_args has {len(seeds)} numbers for {count} images: give one for each, or a single int.")
+        raise InputError(f"`seed` in extra_args has {len(seeds)} numbers for {count} images: give one for each, or a single int.")
     return seeds
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from seeds import grids
+from seeds.errors import InputError
 from seeds.names import lookup
 from seeds.planning import plan
 from seeds.schedules import EDM, Discrete, Flow, Schedule
@@ -106,7 +107,7 @@ class HostSchedule:
         if kind == "flow":
             return cls(kind, Flow(), "flow" if output == "noise" else output, steps)
         if kind != "edm":
-            raise ValueError(f"`kind` must be discrete, flow or edm, but is {kind!r}.")
+            raise InputError(f"`kind` must be discrete, flow or edm, but is {kind!r}.")
         path = EDM(float(config["sigma_min"] or 0.002), float(config["sigma_max"] or 80.0))
         return cls(kind, path, {"noise": "edm_raw", "v": "-edm_raw"}.get(output, output), steps, float(config["sigma_data"]))
 
@@ -154,7 +155,7 @@ def shift(sigma: Times, config: Mapping[str, Any], mu: float | None = None) -> T
     sigma, factor = np.asarray(sigma, np.float64), float(config["shift"])
     if config.get("use_dynamic_shifting"):
         if mu is None:
-            raise ValueError(
+            raise InputError(
                 "`mu` is missing: this configuration shifts its times by the size of the image (use_dynamic_shifting). Pass set_timesteps(..., mu=...)."
             )
         factor = lookup("time_shift_type", config["time_shift_type"], {"exponential": math.exp, "linear": float})(mu)

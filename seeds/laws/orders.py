@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seeds.errors import InputError
 from seeds.laws.responses import MIXTURE, Gaussians, mixture_denoiser, sensitivities, states, unit_scale
 from seeds.plans import Plan, Point
 
@@ -137,7 +138,7 @@ def mixture_errors(make: Make, steps: Sequence[int] = (32, 64), **options: Any) 
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
         if plan.remembers:
-            raise ValueError(
+            raise InputError(
                 f"{plan.solver} reads values of earlier steps, but an expectation is carried from step to step by the state alone."
             )
         value = _waves(np.linspace(-REACH, REACH, PLACES) * unit_scale(plan.end) / plan.end.alpha)
@@ -176,7 +177,7 @@ def _expected(plan: Plan, rows: list[int], value: np.ndarray) -> np.ndarray:
     """(places, waves) the expectation of `value`, a function of the state after the step, as a function of the state before it."""
     first = rows[0]
     if first == 0 and plan.opening.z:
-        raise ValueError(f"{plan.solver} lifts the state before its first call; measure its order without that.")
+        raise InputError(f"{plan.solver} lifts the state before its first call; measure its order without that.")
     draws = sorted({j for i in rows for j, _ in plan.rows[i].z})
     nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE)
     points = plan.points()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.images.archives import arrays
 from seeds.metrics.checks import MetricError, as_features, as_gaussian
 from seeds.metrics.features import Recipe
@@ -87,14 +88,14 @@ def load_statistics(path: str | Path) -> Statistics:
     try:
         with path.open("rb") as raw:
             if raw.read(4) not in (b"PK\3\4", b"PK\5\6"):  # what np.load takes for a pickle, and advises to trust
-                raise ValueError("it does not begin as an npz does")
+                raise InputError("it does not begin as an npz does")
             raw.seek(0)
             with zipfile.ZipFile(raw) as archive:
                 found = arrays(archive, {*_NUMBERS, *_TEXTS})
                 missing = {"mu", "sigma"} - set(found)
                 if missing:
                     held = [name.removesuffix(".npy") for name in archive.namelist()]
-                    raise ValueError(f"it holds {some(held)}, but no `{'`, `'.join(sorted(missing))}`")
+                    raise InputError(f"it holds {some(held)}, but no `{'`, `'.join(sorted(missing))}`")
             return _checked(found)
     except FileNotFoundError:
         raise MetricError(
@@ -110,15 +111,15 @@ def _checked(found: dict[str, np.ndarray]) -> Statistics:
     """The statistics that the arrays of a file make. Raises: ValueError that says what is wrong with them, MetricError among them."""
     for key, value in found.items():
         if key in _NUMBERS and value.dtype.kind not in "iuf":
-            raise ValueError(f"its `{key}` is {value.dtype}, no real numbers")
+            raise InputError(f"its `{key}` is {value.dtype}, no real numbers")
         if key in _TEXTS and (value.dtype.kind, value.ndim) != ("U", 0):
-            raise ValueError(f"its `{key}` is {value.dtype} {value.shape}, no text")
+            raise InputError(f"its `{key}` is {value.dtype} {value.shape}, no text")
     mu, sigma = as_gaussian(found["mu"], found["sigma"])
     n, features = found.get("n"), found.get("features")
     if n is not None and (n.dtype.kind == "f" or n.ndim or n < 2):
-        raise ValueError(f"its `n` is {n}, not the number of two or more images")
+        raise InputError(f"its `n` is {n}, not the number of two or more images")
     if features is not None and as_features(features).shape != (len(features) if n is None else n, mu.size):
-        raise ValueError(f"its `features` {features.shape} do not belong to its `mu` {mu.shape} of {n} images")
+        raise InputError(f"its `features` {features.shape} do not belong to its `mu` {mu.shape} of {n} images")
     text = {key: str(found[key]) for key in _TEXTS if key in found}
     recipe = {key: text.pop(key) for key in _RECIPE if key in text}
     return Statistics(mu, sigma, None if n is None else int(n), Recipe(**recipe) if len(recipe) == 4 else None, **text, features=features)

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seeds.errors import InputError
+
 CPU_HALF_ATTENTION = torch.backends.cpu.get_cpu_capability() == "AVX512"
 """torch's attention in half precision needs AVX-512 on a CPU with AMX, and fails if torch was told to go without; float32 serves everywhere."""
 
@@ -61,7 +63,7 @@ class Conv2d(nn.Module):
     ):
         super().__init__()
         if up and down:
-            raise ValueError("`up` and `down` exclude each other: a layer resamples once.")
+            raise InputError("`up` and `down` exclude each other: a layer resamples once.")
         self.up, self.fused_resample, self.zero = up, fused_resample, zero
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel)) if kernel else None
         self.bias = nn.Parameter(torch.empty(out_channels)) if kernel and bias else None
@@ -109,7 +111,7 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, num_channels: int, num_groups: int = 32, min_channels_per_group: int = 4, eps: float = 1e-5):
         groups = min(num_groups, num_channels // min_channels_per_group)
         if groups < 1 or num_channels % groups:
-            raise ValueError(
+            raise InputError(
                 f"{num_channels} channels (from `model_channels` and `channel_mult`) cannot be normed in groups: "
                 f"take a multiple of {max(groups, min_channels_per_group)}."
             )

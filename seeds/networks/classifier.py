@@ -5,6 +5,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from seeds.errors import InputError
+
 
 class ConvClassifier(nn.Module):
     """Five 3 x 3 convolutions (the second and the fourth halve the resolution), each with batch norm and ReLU; mean over pixels; linear.
@@ -36,7 +38,7 @@ class ConvClassifier(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim != 4 or x.shape[1] != self.channels:
             kind = "grey" if self.channels == 1 else "colour"
-            raise ValueError(f"`x` has shape {tuple(x.shape)}; the classifier takes {kind} images as (B, {self.channels}, H, W).")
+            raise InputError(f"`x` has shape {tuple(x.shape)}; the classifier takes {kind} images as (B, {self.channels}, H, W).")
         x = x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float()
         features = self.body(x).mean(dim=(2, 3))
         return features, self.head(self.drop(features))

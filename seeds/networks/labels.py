@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from seeds.errors import InputError
+
 
 def class_rows(class_labels: Tensor | None, label_dim: int, emb: Tensor, drop: float) -> Tensor:
     """Rows (B or 1, label_dim) in the dtype of `emb`; None is one row of zeros; whole rows are zeroed with probability `drop`."""
@@ -18,7 +20,7 @@ def check_levels(img_resolution: int, channel_mult: Sequence[int]) -> None:
     """Raises ValueError unless `img_resolution` can be halved once per level after the first."""
     halvings = len(channel_mult) - 1
     if halvings < 0 or img_resolution <= 0 or img_resolution % 2**halvings:
-        raise ValueError(
+        raise InputError(
             f"`img_resolution` = {img_resolution} cannot be halved {halvings} times, once per entry of `channel_mult` = "
             f"{list(channel_mult)} after the first. Use fewer levels or a multiple of {2 ** max(halvings, 0)}."
         )

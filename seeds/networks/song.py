@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seeds.errors import InputError
 from seeds.networks.blocks import Conv2d, FourierEmbedding, GroupNorm, Linear, PositionalEmbedding, UNetBlock
 from seeds.networks.labels import check_levels, class_rows
 
@@ -196,4 +197,4 @@ class SongUNet(nn.Module):
 
 def _check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f"`{argument}` is {value!r}; it must be one of {', '.join(map(repr, choices))}.")
+        raise InputError(f"`{argument}` is {value!r}; it must be one of {', '.join(map(repr, choices))}.")

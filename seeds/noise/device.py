@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
 from seeds.noise.inverse import FIRST, SHIFT, cubics
 
 CHUNK = 1 << 20  # values at a time
@@ -47,7 +48,7 @@ def maker(asked: str, device: torch.device) -> torch.device | None:
         return None
     if not able or asked not in (device.type, str(device)):
         way = f"there it is drawn on {str(device)!r} or ahead on the 'cpu'" if able else "there it is drawn ahead on the 'cpu'"
-        raise ValueError(f"`noise_device` = {asked!r}, but the state is on {str(device)!r}: {way}. 'auto' takes the better.")
+        raise InputError(f"`noise_device` = {asked!r}, but the state is on {str(device)!r}: {way}. 'auto' takes the better.")
     return device
 
 

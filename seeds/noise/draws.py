@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seeds.errors import InputError
 from seeds.noise.device import fill
 from seeds.noise.inverse import normal
 
@@ -63,7 +64,7 @@ def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
     A class' probability is off by less than 2^-64.
     """
     if _whole("classes", classes) < 1:
-        raise ValueError(f"`classes` = {classes} must be at least 1: an unconditional model takes no labels.")
+        raise InputError(f"`classes` = {classes} must be at least 1: an unconditional model takes no labels.")
     seeds = seed_list(seed)
     words = _words(seeds, [_key(0, LABELS)] * len(seeds), 1)
     return torch.tensor([int(word) * classes >> 64 for word in words[:, 0]], dtype=torch.int64)
@@ -77,7 +78,7 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
     if callable(which):
         return which
     if which not in NOISES:
-        raise ValueError(f"There is no noise {which!r}. Known: {', '.join(map(repr, NOISES))}, or pass a callable.")
+        raise InputError(f"There is no noise {which!r}. Known: {', '.join(map(repr, NOISES))}, or pass a callable.")
     return NOISES[which]
 
 
@@ -102,7 +103,7 @@ def part_list(part: Seeds, count: int) -> list[int]:
     if not isinstance(part, Iterable) or getattr(part, "ndim", 1) == 0:
         return parts * count
     if len(parts) != count:
-        raise ValueError(f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all.")
+        raise InputError(f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all.")
     return parts
 
 
@@ -152,7 +153,7 @@ def _whole_numbers(name: str, given: Seeds, end: int, words: str) -> list[int]:
     numbers = [_whole(name, number) for number in ([given] if single else given)]  # type: ignore[union-attr]
     for number in numbers:
         if not 0 <= number < end:
-            raise ValueError(f"`{name}` = {number} must be at least 0 and below {words}.")
+            raise InputError(f"`{name}` = {number} must be at least 0 and below {words}.")
     return numbers
 
 
@@ -160,9 +161,9 @@ def _key(draw: int, stream: int, part: int = 0) -> int:
     """The second word of the key: the part in its high half, the draw and the stream in its low one."""
     draw = _whole("draw", draw)
     if not -1 <= draw < DRAWS:
-        raise ValueError(f"`draw` = {draw} must be -1 (the initial draw) or count from 0, below 2^30.")
+        raise InputError(f"`draw` = {draw} must be -1 (the initial draw) or count from 0, below 2^30.")
     if stream not in (INITIAL, PATH, CHURN, LABELS):
-        raise ValueError(f"`stream` = {stream} must be INITIAL, PATH, CHURN or LABELS.")
+        raise InputError(f"`stream` = {stream} must be INITIAL, PATH, CHURN or LABELS.")
     return PARTS * part + (INITIAL if draw == -1 else 4 * draw + stream)
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from seeds.errors import InputError
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
 from seeds.report.points import CUT, METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, done, estimate, heading, lines
 from seeds.report.table import csv_text
@@ -193,7 +194,7 @@ def _figure(row: Mapping[str, Any], place: int, picture: bytes | None, metrics: 
 def _size(picture: bytes, row: int) -> tuple[int, int]:
     """Width and height of a PNG file, from its first chunk."""
     if picture[:8] != b"\x89PNG\r\n\x1a\n" or picture[12:16] != b"IHDR" or len(picture) < 24:
-        raise ValueError(f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again.")
+        raise InputError(f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again.")
     width, height = struct.unpack(">II", picture[16:24])
     return width, height
 

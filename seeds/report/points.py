@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate, over_parts
 
 FORMAT = 1
@@ -51,7 +52,7 @@ class CurvePoint:
 def check(record: StudyRecord) -> None:
     """Raises: ValueError if this is no record of a curves study, or one of another format."""
     if record.get("format") != FORMAT or not isinstance(record.get("rows"), (list, tuple)):
-        raise ValueError(
+        raise InputError(
             f"`record` must be the object of a curves.json of format {FORMAT}, but its format is {record.get('format')!r}. "
             "Use the version of seeds that wrote it."
         )

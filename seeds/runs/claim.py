@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from seeds.distributed import Group
+from seeds.errors import InputError
 
 DONE = "done"
 
@@ -26,7 +27,7 @@ class Claim(NamedTuple):
     def taken(self, group: Group) -> "Claim":
         """The claim, once the group may write there. Raises: ValueError if the place is foreign."""
         if self.state == "foreign":
-            raise ValueError(self.reason)
+            raise InputError(self.reason)
         group.begin()
         return self
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import check_range, facts
+from seeds.errors import InputError
 from seeds.images import DATA_RANGE, from_uint8, to_uint8
 from seeds.runs.tally import Tally
 
@@ -33,9 +34,9 @@ class Pixels:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_range", check_range(self.data_range))
         if self.decode is not None and not callable(self.decode):
-            raise ValueError(f"`decode` must be a function from latents to images, but is a {type(self.decode).__name__}.")
+            raise InputError(f"`decode` must be a function from latents to images, but is a {type(self.decode).__name__}.")
         if not isinstance(self.batch, int) or self.batch < 1:
-            raise ValueError(f"`decode_batch` must be a whole number, at least 1, but is {self.batch!r}.")
+            raise InputError(f"`decode_batch` must be a whole number, at least 1, but is {self.batch!r}.")
 
     @classmethod
     def of(cls, denoiser: Any, **chosen: Any) -> "Pixels":
@@ -53,7 +54,7 @@ class Pixels:
         for made, part in zip(images, x.split(self.batch), strict=True):
             if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[1] not in (1, 3) or len(made) != len(part):
                 what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-                raise ValueError(
+                raise InputError(
                     f"`decode` made {what} of latents {tuple(part.shape)}, but images are ({len(part)}, 1 | 3, H, W). "
                     "Wrap what picks them out, as `lambda z: vae.decode(z / scale).sample`."
                 )
@@ -73,13 +74,13 @@ class Pixels:
         x = from_uint8(images, self.data_range, dtype, device)
         if self.decode is not None:
             if self.encode is None:
-                raise ValueError(
+                raise InputError(
                     "The model draws latents, but has no `encode`, the function from images to latents: image-to-image needs it."
                 )
             x = torch.cat([self.encode(part) for part in x.split(self.batch)])
         if x.shape != (len(images), *shape):
             what = "`encode` makes latents of shape" if self.decode else "the images are of shape"
-            raise ValueError(f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size.")
+            raise InputError(f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size.")
         return x
 
     def shape(self, sample: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> tuple[int, ...]:

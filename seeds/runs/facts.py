@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seeds.distributed import Group
+from seeds.errors import InputError
 from seeds.runs.identity import Identity
 
 NETWORK = "network"
@@ -47,6 +48,6 @@ def check_agreed(network: Identity, group: Group) -> None:
     """Raises: ValueError if this process has another network than the first."""
     first = group.once(network.facts)
     if said := Identity.from_facts(first).apart(network):
-        raise ValueError(
+        raise InputError(
             f"The processes draw with different networks; process {group.rank} has {said}. Let the factory load its weights from a file, or seed them."
         )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from seeds.distributed import Group
+from seeds.errors import InputError
 from seeds.images import grid, png, read_png, whole_png
 from seeds.runs import packing
 from seeds.runs.claim import DONE, Claim, claim
@@ -75,7 +76,7 @@ def run(
     group = group or Group()
     part, parts = shard
     if not 1 <= part <= parts:
-        raise ValueError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
+        raise InputError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
     begun = _Run(Folder.at(out, job, subdirs), group, resume or group.again, parts, threads, version, command)
     claim = Claim(*group.once(begun.begin))
     if claim.state == "done":
@@ -390,7 +391,7 @@ def environment(device: str) -> dict[str, str]:
 def limited(threads: int) -> Iterator[None]:
     """So many threads of torch, and those of before at the end. Raises: ValueError for more than THREADS, of which a process may die."""
     if not 1 <= threads <= THREADS:
-        raise ValueError(f"`threads` = {threads} must be from 1 to {THREADS:,}. More than the machine has cores make nothing faster.")
+        raise InputError(f"`threads` = {threads} must be from 1 to {THREADS:,}. More than the machine has cores make nothing faster.")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

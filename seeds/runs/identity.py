@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seeds.checking import refuse_random
 from seeds.denoisers import ask, facts
+from seeds.errors import InputError
 from seeds.modules import modules
 from seeds.noise import gaussian
 from seeds.plans import Point
@@ -79,7 +80,7 @@ class Identity:
         try:
             return cls(str(facts["weights_sha256"]), tuple(tuple(row) for row in facts["answers"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`.") from error
+            raise InputError(f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`.") from error
 
     def apart(self, other: "Identity") -> str:
         """In what another network differs from this one, in words; "" if it is the same."""
@@ -125,13 +126,13 @@ def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, 
         if device.type == "cpu":
             raise
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise InputError(
             f"`device` = {str(device)!r}: the model does not compute there ({reason}). Let its factory take `device` and build it there, give it a "
             "method `to`, or ask for the device that it is on."
         ) from error
     if not isinstance(answer, Tensor) or answer.shape != x.shape:
         what = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-        raise ValueError(
+        raise InputError(
             f"The model answered a state of shape {tuple(x.shape)} with {what}. A denoiser's answer has the shape of x: see `seeds.wrap`."
         )
     return answer

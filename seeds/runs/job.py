@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seeds.denoisers import Changed, ask, facts, guide, state
+from seeds.errors import InputError
 from seeds.images import ImageSet, Piece, fingerprint
 from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
@@ -68,27 +69,27 @@ class Job:
         known = facts(self.denoiser)
         shape, classes = known.shape, known.classes
         if shape is None or (self.pixels.decode is None and (len(shape) != 3 or shape[0] not in (1, 3))):
-            raise ValueError(
+            raise InputError(
                 f"The model's `shape` is {shape}, but images are (1, H, W) or (3, H, W). Give a latent model its `decode`, the function from latents to "
                 "images; of all else take seeds.sample in Python."
             )
         for label in self._asked:
             if not 0 <= label < classes:
                 have = f"classes 0 to {classes - 1}" if classes else "no classes"
-                raise ValueError(f"`class` = {label}, but this model has {have}. " + ("Pick one of them." if classes else "Leave it out."))
+                raise InputError(f"`class` = {label}, but this model has {have}. " + ("Pick one of them." if classes else "Leave it out."))
         if self.label is not None and not self._asked:
-            raise ValueError("`class` is empty. Give a class, several with commas between, or leave it out.")
+            raise InputError("`class` is empty. Give a class, several with commas between, or leave it out.")
         if self.guidance != 1 and not classes:
-            raise ValueError(f"`guidance` = {self.guidance:g} sharpens a class, but this model has no classes. Leave it out.")
+            raise InputError(f"`guidance` = {self.guidance:g} sharpens a class, but this model has no classes. Leave it out.")
         if self.batch < 1:
-            raise ValueError(f"`batch` must be at least 1, but is {self.batch}.")
+            raise InputError(f"`batch` must be at least 1, but is {self.batch}.")
         if self.dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, but is {self.dtype!r}.")
+            raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}, but is {self.dtype!r}.")
         if self.dtype == "float64" and self.device != "cpu":
-            raise ValueError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
+            raise InputError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
         check_distinct(seed_list(self.seeds))
         if self.data is not None and self.data.count < len(self.seeds):
-            raise ValueError(
+            raise InputError(
                 f"`data` = {self.data.path} holds {self.data.count} images, but there are {len(self.seeds)} seeds: one is needed for each."
             )
 

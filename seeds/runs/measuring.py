@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from seeds.distributed import Group
+from seeds.errors import InputError
 from seeds.images import Piece, fingerprint
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.frechet import frechet_estimate
@@ -243,7 +244,7 @@ def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], ro
     for baseline in before["baselines"] if not words else ():
         kept = study.baselines[baseline["name"]]
         if baseline.get("sha256", sha256 := fingerprint(kept)) != sha256:
-            raise ValueError(
+            raise InputError(
                 f"{out} holds another study: {kept.path} had other files when it was measured as the baseline {baseline['name']!r}. "
                 "Bring them back, or choose another folder."
             )

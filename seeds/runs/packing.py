@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.images import read_png
 from seeds.runs.records import json_bytes, read_record
 from seeds.storage import atomic
@@ -56,7 +57,7 @@ def record(path: Path) -> dict[str, Any]:
             else:
                 data = file.read(RECORD)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise ValueError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
+        raise InputError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
     return read_record(path, data)
 
 

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from seeds.errors import InputError
+
 _NUMBERS = re.compile(r"\[\n\s+-?\d[-+.e\d,\s]*\]")
 
 
@@ -27,7 +29,7 @@ def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
         found = None
     wanted = {kind: dict, "status": str} | ({"rows": list} if kind == "study" else {})
     if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
-        raise ValueError(
+        raise InputError(
             f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."
         )
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seeds.errors import InputError
 from seeds.plans import Plan
 from seeds.runs.cache import RowFiles
 from seeds.runs.facts import NETWORK, different
@@ -26,14 +27,14 @@ def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Pl
     """
     path = out / RECORD
     if not path.exists():
-        raise ValueError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
+        raise InputError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
     record = read_record(path, path.read_bytes(), "study")
     study, rows = record["study"], record["rows"]
     if not number < len(rows):
-        raise ValueError(f"`row` = {number}, but the study in {out} has rows 0 to {len(rows) - 1}.")
+        raise InputError(f"`row` = {number}, but the study in {out} has rows 0 to {len(rows) - 1}.")
     file = RowFiles(out, number).plan
     if "sources" not in record or not file.is_file():
-        raise ValueError(
+        raise InputError(
             f"Row {number} cannot be repeated: {path} keeps no plan of it ({file} is missing), as studies of earlier versions. Repeat it "
             f"with version {record.get('version') or 'that made it'}, or make a new study in another folder."
         )

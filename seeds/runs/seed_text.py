@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from seeds.errors import InputError
+
 MOST = 10_000_000
 
 
@@ -16,14 +18,14 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         found = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
         if not found:
-            raise ValueError(f"`seeds` = {text!r} is no list of seeds. Give whole numbers from 0 on and ranges, such as 0-63 or 1,2,5-10.")
+            raise InputError(f"`seeds` = {text!r} is no list of seeds. Give whole numbers from 0 on and ranges, such as 0-63 or 1,2,5-10.")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
-            raise ValueError(f"`seeds` = {text!r}: the range {part.strip()} runs backwards and would be empty. Write {last}-{first}.")
+            raise InputError(f"`seeds` = {text!r}: the range {part.strip()} runs backwards and would be empty. Write {last}-{first}.")
         if last >= 1 << 64:
-            raise ValueError(f"`seeds` = {text!r}: {last} is too large. Seeds are below 2^64.")
+            raise InputError(f"`seeds` = {text!r}: {last} is too large. Seeds are below 2^64.")
         if len(seeds) + last - first >= MOST:
-            raise ValueError(f"`seeds` = {text!r} are more than {MOST:,} seeds. Cut the work into several runs.")
+            raise InputError(f"`seeds` = {text!r} are more than {MOST:,} seeds. Cut the work into several runs.")
         seeds += range(first, last + 1)
     check_distinct(seeds)
     return seeds
@@ -33,7 +35,7 @@ def check_distinct(seeds: Sequence[int]) -> None:
     """Raises ValueError if a seed comes twice: each seed is one file."""
     if len(set(seeds)) < len(seeds):
         twice = next(b for a, b in pairwise(sorted(seeds)) if a == b)
-        raise ValueError(f"`seeds` has {twice} more than once, but each seed is one file. List it once.")
+        raise InputError(f"`seeds` has {twice} more than once, but each seed is one file. List it once.")
 
 
 def show_seeds(seeds: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.plans import SAME, Point
 from seeds.solvers.levels import Levels
 from seeds.solvers.writer import Writer
@@ -33,9 +34,9 @@ class Churn:
 
     def __post_init__(self) -> None:
         if not (self.S_churn >= 0 and self.S_min >= 0 and self.S_max >= 0):
-            raise ValueError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {self.S_churn}, {self.S_min}, {self.S_max}.")
+            raise InputError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {self.S_churn}, {self.S_min}, {self.S_max}.")
         if not 0 <= self.S_noise < math.inf:
-            raise ValueError(f"`S_noise` must be a finite number >= 0, but is {self.S_noise}. 1 is exact.")
+            raise InputError(f"`S_noise` must be a finite number >= 0, but is {self.S_noise}. 1 is exact.")
 
     def lifted(self, levels: Levels, at: Point) -> Point:
         """Where a step from `at` begins: the level that churn lifts it to, or `at` itself."""

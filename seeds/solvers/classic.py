@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.integrals import Eta
 from seeds.plans import Point
 from seeds.predictions import Prediction
@@ -91,11 +92,11 @@ def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, v
     Raises: ValueError if r is not in (0, 1], or `variable` is unknown.
     """
     if isinstance(r, str) or np.ndim(r) != 0 or not 0 < r <= 1:
-        raise ValueError(f"`r` of rk-2 must be in (0, 1], but is {r!r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
+        raise InputError(f"`r` of rk-2 must be in (0, 1], but is {r!r}. Heun is 1, midpoint 1/2, Ralston 2/3.")
     if variable not in VARIABLES:
-        raise ValueError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
+        raise InputError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
     if variable == "t" and isinstance(levels.schedule, Discrete):
-        raise ValueError(
+        raise InputError(
             "`variable` = 't' follows the slope of the schedule, but a table has none at its levels. Leave it out, or use schedule='vp'."
         )
     slope_at = VARIABLES[variable]

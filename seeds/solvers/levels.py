@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.plans import SAME, Point
 from seeds.schedules import Schedule
 
@@ -82,7 +83,7 @@ def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Pla
     if isinstance(stop, tuple):
         kept = _insert(schedule, kept, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
     if stop is not None and (len(kept) < 2 or not kept[-1].nsr < kept[0].nsr):
-        raise ValueError(
+        raise InputError(
             f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise falls from start to stop."
         )
     if round_nsr is not None:
@@ -93,14 +94,14 @@ def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Pla
 def _index(name: str, place: Place, count: int) -> int | None:
     if place is None or isinstance(place, tuple):
         if isinstance(place, tuple) and (len(place) != 2 or place[0] not in ("nsr", "lam")):
-            raise ValueError(f"`{name}` as a level is ('nsr', value) or ('lam', value), but is {place!r}.")
+            raise InputError(f"`{name}` as a level is ('nsr', value) or ('lam', value), but is {place!r}.")
         return None
     try:
         place = operator.index(place)
     except TypeError:
-        raise ValueError(f"`{name}` is a grid index, or a level ('nsr', value) or ('lam', value), but is {place!r}.") from None
+        raise InputError(f"`{name}` is a grid index, or a level ('nsr', value) or ('lam', value), but is {place!r}.") from None
     if not 0 <= place < count:
-        raise ValueError(f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}.")
+        raise InputError(f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}.")
     return place
 
 
@@ -110,7 +111,7 @@ def _insert(
     kind, value = place[0], _number(name, place)
     lam = -math.log(value) if kind == "nsr" and value > 0 else float(value)
     if (kind == "nsr" and not value > 0) or not math.isfinite(lam):
-        raise ValueError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
+        raise InputError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
     (level,) = points_at(schedule, np.atleast_1d(schedule.t_of_lam(np.array([lam]))))
     same = [point for point in points if math.isclose(point.nsr, level.nsr, rel_tol=SAME)]
     level = same[0] if same else level
@@ -122,19 +123,19 @@ def _number(name: str, place: tuple[str, float]) -> float:
     try:
         return float(place[1])
     except (TypeError, ValueError):
-        raise ValueError(f"`{name}` = {place!r} is not a noise level: its value must be a number.") from None
+        raise InputError(f"`{name}` = {place!r} is not a noise level: its value must be a number.") from None
 
 
 def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
     """round_nsr(nsr), once it is found to be a rounding: (M,) levels from (M,) levels, at least 0, in the same order."""
     known = np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
     if known.shape != nsr.shape or not (known >= 0).all():
-        raise ValueError(
+        raise InputError(
             f"`round_nsr` made {known.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, each a number that is at least 0."
         )
     rising = known[np.argsort(nsr, kind="stable")]
     if (rising[1:] < rising[:-1]).any():
-        raise ValueError(f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their order.")
+        raise InputError(f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their order.")
     return known
 
 
@@ -143,7 +144,7 @@ def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Po
     with np.errstate(invalid="ignore"):  # a table's logarithms at SNR 0
         known = _rounded(round_nsr, nsr)
     if known[0] < nsr[0] == math.inf:
-        raise ValueError(
+        raise InputError(
             f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {known[0]:.6g} only (`round_nsr`). Begin there, with "
             f"nsr_max={known[0]:.6g} or start=('nsr', {known[0]:.6g}), or pass round_nsr=None for a network that can be asked at SNR 0."
         )
@@ -153,7 +154,7 @@ def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Po
         if new_nsr > 0 and not (merged and math.isclose(new_nsr, merged[-1].nsr, rel_tol=SAME)):
             merged.append(point if new_nsr == old_nsr else new)
     if not merged:
-        raise ValueError(
+        raise InputError(
             "`round_nsr` sends every level of the grid to 0, the clean end: the network knows no level as low as these. Raise `nsr_max`."
         )
     return merged

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import numpy as np
 
 from seeds import variables
+from seeds.errors import InputError
 from seeds.integrals import NODES, WEIGHTS, Array, Eta, Integrals, lagrange_values
 from seeds.predictions import Prediction
 from seeds.solvers.levels import Levels
@@ -48,7 +49,7 @@ def rule(measure: str, variable: str, levels: Levels, prediction: Prediction, et
         m, back = variables.variable(measure, levels.schedule, levels.lam), variables.inverse(measure, levels.schedule)
     except ValueError:
         known = ", ".join(("exact", *variables.NAMES, "at r", *PUBLISHED))
-        raise ValueError(
+        raise InputError(
             f"`measure` must be one of {known}, with numbers for p and r, but is {measure!r}. As in 'nsr^0.45', 'at 0.5'."
         ) from None
     return _flat(u, lambda it: _evenly(it, m, back), WEIGHTS)
@@ -60,7 +61,7 @@ def _at(measure: str, place: str) -> Callable[[Integrals], Array]:
     except ValueError:
         r = math.nan
     if not 0 <= r <= 1:
-        raise ValueError(f"`measure` = {measure!r}: the place in the step is a number from 0 to 1, as in 'at 0.5'.")
+        raise InputError(f"`measure` = {measure!r}: the place in the step is a number from 0 to 1, as in 'at 0.5'.")
     return lambda it: r * it.h[:, None]
 
 
@@ -86,7 +87,7 @@ def _flat(u: Variable | None, places: Callable[[Integrals], Array], weights: Arr
 
 def _published(measure: str, u: Variable | None, prediction: Prediction, eta: Eta) -> Rule:
     if u is not None and measure != "taylor":
-        raise ValueError(f"`measure` = {measure!r} has polynomials in lam: leave `variable` out.")
+        raise InputError(f"`measure` = {measure!r} has polynomials in lam: leave `variable` out.")
 
     def weigh(it: Integrals, nodes: Array) -> Array:
         exact, count = it.lagrange(nodes, u), nodes.shape[1]

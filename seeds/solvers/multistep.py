@@ -25,6 +25,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.integrals import Array, Eta, Integrals
 from seeds.predictions import Prediction
 from seeds.solvers.levels import Levels
@@ -141,16 +142,16 @@ def _alike(nodes: Sequence[range]) -> Iterable[list[int]]:
 
 def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str) -> None:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MOST:
-        raise ValueError(f"`k` must be a whole number from 1 to {MOST}, but is {k!r}: so many values does a step read.")
+        raise InputError(f"`k` must be a whole number from 1 to {MOST}, but is {k!r}: so many values does a step read.")
     if isinstance(corrector, bool) or not isinstance(corrector, (int, np.integer)) or not 0 <= corrector <= k + 1:
-        raise ValueError(
+        raise InputError(
             f"`corrector` must be a whole number from 0 (none) to k + 1 = {k + 1}, the new value included, but is {corrector!r}."
         )
     if evaluate and not corrector:
-        raise ValueError("`evaluate` asks about the corrected state, but `corrector` is 0, none. Give it too, as corrector=2.")
+        raise InputError("`evaluate` asks about the corrected state, but `corrector` is 0, none. Give it too, as corrector=2.")
     if corrector and measure in PUBLISHED and not measure.startswith("bh"):
-        raise ValueError(
+        raise InputError(
             f"`measure` = {measure!r} is of a method without a corrector, but `corrector` is {corrector}. Leave one of them out."
         )
     if startup not in STARTUPS:
-        raise ValueError(f"`startup` must be one of {', '.join(STARTUPS)}, but is {startup!r}.")
+        raise InputError(f"`startup` must be one of {', '.join(STARTUPS)}, but is {startup!r}.")

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from seeds.errors import InputError
 from seeds.integrals import Eta, EtaLike
 from seeds.names import lookup, near_names
 from seeds.predictions import Prediction
@@ -87,11 +88,11 @@ class Solver:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name and not any(letter.isspace() for letter in self.name)):
-            raise ValueError(f"`name` of a solver is a word without spaces, but is {self.name!r}.")
+            raise InputError(f"`name` of a solver is a word without spaces, but is {self.name!r}.")
         if self.noise not in ("eta", "churn", None):
-            raise ValueError(f"Solver {self.name!r}: `noise` is 'eta', 'churn' or None, but is {self.noise!r}.")
+            raise InputError(f"Solver {self.name!r}: `noise` is 'eta', 'churn' or None, but is {self.noise!r}.")
         if self.eta and self.noise != "eta":
-            raise ValueError(
+            raise InputError(
                 f"Solver {self.name!r}: `eta` = {self.eta} is the default of a solver with noise='eta', but `noise` is {self.noise!r}."
             )
 
@@ -111,7 +112,7 @@ class Solver:
                 near = near_names(name, [*self.options, *also])
                 hint = f" Did you mean `{near[0]}`?" if near else ""
                 takes = ", ".join(self.options) or "none"
-                raise ValueError(f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
+                raise InputError(f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
 
     def check_eta(self, eta: Eta) -> None:
         """Raises: ValueError if eta makes noise and the solver solves the ODE."""
@@ -121,7 +122,7 @@ class Solver:
                 way = "Ask for churn with S_churn=40, as EDM does, or use seeds-2" if "S_churn" in self.options else way
             elif self.twin:
                 way = f"Use {self.twin}"
-            raise ValueError(f"`eta` = {eta.value} makes noise, but {self.name} solves the ODE, eta = 0. {way}.")
+            raise InputError(f"`eta` = {eta.value} makes noise, but {self.name} solves the ODE, eta = 0. {way}.")
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
@@ -150,7 +151,7 @@ def add(solver: Solver) -> Solver:
     Raises: ValueError if there is one of that name.
     """
     if solver.name in SOLVERS:
-        raise ValueError(
+        raise InputError(
             f"There is a solver {solver.name!r} already. Give this one another name, or pass the Solver itself where a name would do."
         )
     SOLVERS[solver.name] = solver

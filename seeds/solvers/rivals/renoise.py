@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seeds.errors import InputError
 from seeds.integrals import Eta, Integrals
 from seeds.plans import Point
 from seeds.predictions import PREDICTIONS, Prediction
@@ -26,9 +27,9 @@ def ddim(
 ) -> None:  # fmt: skip
     """DDIM: exponential Euler, with the noise of eta, or of DDIM's own:  eta = -log(1 - eta_ddim^2 (1 - e^{-2h})) / (2h)  on each step."""
     if not 0 <= eta_ddim <= 1:
-        raise ValueError(f"`eta_ddim` must be a number from 0 (the ODE) to 1 (DDPM), but is {eta_ddim}.")
+        raise InputError(f"`eta_ddim` must be a number from 0 (the ODE) to 1 (DDPM), but is {eta_ddim}.")
     if eta_ddim and not eta.is_zero:
-        raise ValueError(f"`eta` = {eta.value} and `eta_ddim` = {eta_ddim} both say how much noise is put back: give one of them.")
+        raise InputError(f"`eta` = {eta.value} and `eta_ddim` = {eta_ddim} both say how much noise is put back: give one of them.")
     lam, h = levels.lam, np.diff(levels.lam)
     if eta_ddim and len(h):
         each = -np.log1p(eta_ddim**2 * np.expm1(-2 * h)) / (2 * h)
@@ -58,7 +59,7 @@ def lcm(
 ) -> None:  # fmt: skip
     """To D with sqrt(1 - renewed^2) of the noise that is there, and fresh noise back to the level: LCM, TCD; 0 is DDIM."""
     if not 0 <= renewed <= 1:
-        raise ValueError(f"`renewed` must be a number from 0 (DDIM) to 1 (LCM), but is {renewed}.")
+        raise InputError(f"`renewed` must be a number from 0 (DDIM) to 1 (LCM), but is {renewed}.")
     for p0, p1 in levels.steps:
         down = Point(p1.t, p1.alpha, p1.sigma * math.sqrt((1 - renewed) * (1 + renewed)))
         write.row(down, {write.calls: down.sigma / p0.sigma}, {write.calls: p1.alpha * (1 - down.nsr / p0.nsr)})
@@ -93,7 +94,7 @@ def restart(
 ) -> None:  # fmt: skip
     """Heun's method; at the first level at or below `back_from`, noise takes the state up to `back_to` and it is solved down again, so many times."""
     if not (times >= 0 and back_steps >= 1 and 0 < back_from < back_to < math.inf):
-        raise ValueError(
+        raise InputError(
             f"`times` >= 0, `back_steps` >= 1 and 0 < `back_from` < `back_to` must hold, but they are {times}, {back_steps}, {back_from}, {back_to}."
         )
     low = next((i for i, at in enumerate(levels.points) if i and at.nsr <= back_from), None)
