@@ -363,7 +363,7 @@ class Plan:
                 "start_at": start_at,
             }
         except (KeyError, TypeError, IndexError, ValueError, AttributeError, RecursionError) as error:
-            what = str(error) if type(error) is ValueError else repr(error)
+            what = str(error) if type(error) in (InputError, ValueError) else repr(error)
             raise InputError(f"`text` is not a plan written by Plan.to_json: {what}") from error
         return cls(**parts)
 
