@@ -175,6 +175,26 @@ def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, c
     )
 
 
+def test_a_row_is_repeated_by_its_own_plan_and_not_by_another(own, measuring, capsys, monkeypatch):
+    """The record holds the study: what makes plans may change, and so may the words of the command line."""
+    file, path = Path("my study/rows/000.plan.json"), Path("my study/curves.json")
+    path.write_text(json.dumps(own | {"command": "seeds curves --no-such-option"}))
+    monkeypatch.setattr("seeds.planning.plan_for", lambda *given, **more: pytest.fail("a plan was made"))
+    assert repeated(capsys, own) == (0, "The same numbers.\n")
+    other = seeds.plan("seeds-1", steps=2, schedule="vp")
+    before = file.read_text()
+    file.write_text(other.to_json())
+    code, err = repeated(capsys, own)
+    assert code == 2 and "for the study has solver 'seeds-2', now 'seeds-1'" in err and other.digest in err
+    file.write_text(before)
+    for kept in ({name: value for name, value in own.items() if name != "sources"}, own):
+        path.write_text(json.dumps(kept | {"version": "0.0.9"}))
+        if kept is own:
+            file.unlink()
+        code, err = repeated(capsys, own)
+        assert code == 2 and "keeps no plan of it" in err and "Repeat it with version 0.0.9, or make a new study" in err
+
+
 def test_other_numbers_are_said_with_the_other_versions(own, capsys):
     path = Path("my study/curves.json")
     own["rows"][0]["frechet"]["parts"][1] *= 1 + 4e-12

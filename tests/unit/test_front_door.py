@@ -54,6 +54,7 @@ def test_every_argument_of_a_plan_is_handed_on():
         {"eta": 0.3}, {"final": "none"}, {"start": 1}, {"stop": 2}, {"s_noise": 1.2}, {"prediction": "edm_raw", "sd": 0.7},
         {"round_nsr": lambda nsr: nsr * 1.5},
         {"nsr_min": 0.1}, {"nsr_max": 5.0}, {"rho": 3.0}, {"variant": "2b"}, {"round_nsr": lambda nsr: nsr * 1.5, "stages": "free"},
+        {"steps": None, "nfe": 5}, {"start_at": "mean"},
     ]  # fmt: skip
     seen = [seeds.plan(**base)]
     for change in changes:
@@ -101,7 +102,7 @@ PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
     (r"`lables` = .* Did you mean `labels`\?", {"lables": 3}),
     (r"`varient` = '3' is no option .* Did you mean `variant`\?", {"varient": "3", "solver": "seeds-2"}),
     (r"`roh` = 7 is no option .* Did you mean `rho`\?", {"roh": 7}),
-    (r"`num_inference_steps` is no argument here. Say steps=", {"num_inference_steps": 20}),
+    (r"`num_inference_steps` is no argument here. Say nfe=", {"num_inference_steps": 20}),
     (r"`lables` is no argument here, nor an option of any solver or grid. Did you mean `labels`\?", {"plan": PLAN, "lables": 3, "steps": None}),
     (r"`plan` already fixes the run, but `rho` is given too", {"plan": PLAN, "rho": 3, "steps": None}),
     (r"`plan` already fixes the run, but `round_nsr` is given too", {"plan": PLAN, "round_nsr": None, "steps": None}),

@@ -6,7 +6,9 @@ import click
 import pytest
 
 import seeds
-from seeds.cli.options import plan_options
+from seeds.cli import authors
+from seeds.cli.options import OF_SOLVERS, PLAN, plan_options
+from seeds.planning import arguments_of, grid_options
 from seeds.solvers import SOLVERS, Orders, Solver, add, find_solver
 
 
@@ -68,3 +70,12 @@ def test_every_option_of_a_solver_has_help_and_is_on_the_command_line():
     for name, solver in SOLVERS.items():
         for option in solver.options.values():
             assert option.help and option.help in found[option.name] and name in found[option.name], f"{name}: {option.name}"
+
+
+def test_every_option_of_a_plan_means_something_to_the_library_or_is_the_authors():
+    """What a plan takes is said by the signature of `seeds.plan`, the grids and the solvers; the command line only adds how it is typed."""
+    shaping = {name for grid in seeds.GRIDS for name in grid_options(grid)}
+    assert set(PLAN) - set(authors.ONLY) <= {*arguments_of(seeds.plan), *shaping, *OF_SOLVERS}
+    assert not set(arguments_of(seeds.plan)) - set(PLAN) - {"start", "stop", "sd", "round_nsr"}, (
+        "an argument of a plan that is not on the command line"
+    )
