@@ -24,9 +24,11 @@ from diffusers import (
     DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     SASolverScheduler,
     UniPCMultistepScheduler,
 )
@@ -96,6 +98,7 @@ def of_diffusers():
     for scheduler, solver, options in (
         (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "erk-1"}, {"eta": 0.0}),
         (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {"eta": 1.0}),
+        (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "ddim", "eta_ddim": 0.5}, {"eta": 0.5}),
         (DDPMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {}),
         (EulerDiscreteScheduler(timestep_spacing="trailing"), {"solver": "rk-1"}, {}),
         (EulerAncestralDiscreteScheduler(timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {}),
@@ -121,6 +124,28 @@ def of_diffusers():
                 x = scheduler.step(eps, t, x, **options).prev_sample
         kind = f"{type(scheduler).__name__}" + (f"(eta={options['eta']:g})" if options else "")
         yield f"diffusers {kind}", levels, x0, x, solver
+
+
+def of_diffusers_singlestep():
+    """Stages lie on the grid's own levels: in the middle of a step where they are equally spaced in lam."""
+    scheduler = DPMSolverSinglestepScheduler(solver_order=2, use_exponential_sigmas=True, lower_order_final=True)
+    scheduler.set_timesteps(7)
+    yield from of_steps(scheduler, {"solver": "dpmpp-2s"}, "solver_order=2, use_exponential_sigmas=True", 2)
+
+
+def of_lcm():
+    scheduler, x = LCMScheduler(clip_sample=False), None
+    scheduler.set_timesteps(5)
+    bars = scheduler.alphas_cumprod[scheduler.timesteps].double()
+    levels = [*zip(bars.sqrt().tolist(), (1 - bars).sqrt().tolist(), strict=True), (1.0, 0.0)]
+    x = x0 = NORMALS[0] * levels[0][1]
+    with mock.patch.multiple(sys.modules[LCMScheduler.__module__], randn_tensor=Noise(), create=True):
+        for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+            scaled = t.item() * scheduler.config.timestep_scaling
+            skip, out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25) ** 0.5  # of the network, which is asked for D itself here
+            d = (denoise(x.double() / alpha, sigma / alpha) - skip * x.double()) / out
+            x = scheduler.step((x.double() - alpha * d) / sigma, t, x).prev_sample
+    yield "diffusers LCMScheduler", levels, x0, x.double(), {"solver": "lcm"}
 
 
 def tau(value):
@@ -151,14 +176,20 @@ def of_diffusers_multistep():
     ):  # fmt: skip
         scheduler = kind(timestep_spacing="trailing", **options)
         scheduler.set_timesteps(8)
-        levels = [(1 / (1 + nsr**2) ** 0.5, nsr / (1 + nsr**2) ** 0.5) for nsr in scheduler.sigmas.double().tolist()]
-        x = x0 = NORMALS[0] * levels[0][1]
-        with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
-            for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
-                y = x.double() / alpha
-                x = scheduler.step((y - denoise(y, sigma / alpha)) / (sigma / alpha), t, x).prev_sample
         said = ", ".join(f"{key}={value}" for key, value in options.items() if key != "tau_func")
-        yield f"diffusers {kind.__name__}({said}) as {solver}", levels, x0, x.double(), solver
+        yield from of_steps(scheduler, solver, said)
+
+
+def of_steps(scheduler, solver, said, stages=1):
+    """A scheduler of the DPM-Solver kind: its levels are its sigmas, on VP, of which a step takes so many."""
+    levels = [(1 / (1 + nsr**2) ** 0.5, nsr / (1 + nsr**2) ** 0.5) for nsr in scheduler.sigmas.double().tolist()]
+    x = x0 = NORMALS[0] * levels[0][1]
+    kind = type(scheduler)
+    with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
+        for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+            y = x.double() / alpha
+            x = scheduler.step((y - denoise(y, sigma / alpha)) / (sigma / alpha), t, x).prev_sample
+    yield f"diffusers {kind.__name__}({said}) as {solver}", [*levels[:-1:stages], levels[-1]], x0, x.double(), solver
 
 
 class Exact(azula.denoise.Denoiser):
@@ -176,6 +207,9 @@ def of_azula():
         ("DDIMSampler", azula.noise.VPSchedule(), {"solver": "erk-1"}, {}),
         ("DDIMSampler", azula.noise.VPSchedule(), {"solver": "seeds-1", "eta": 1.0}, {"eta": 1.0}),
         ("DDPMSampler", azula.noise.CosineSchedule(), {"solver": "seeds-1", "eta": 1.0}, {}),
+        ("zABSampler", azula.noise.VESchedule(), {"solver": "ipndm-v", "k": 3}, {"order": 3}),
+        ("zEABSampler", azula.noise.VPSchedule(), {"solver": "deis-tab2", "variable": "lam"}, {"order": 3}),
+        ("xEABSampler", azula.noise.VPSchedule(), {"solver": "res-3m"}, {"order": 3}),
         ("HeunSampler", azula.noise.VESchedule(), {"solver": "rk-2"}, {}),
     ):
         sampler = getattr(azula.sample, name)(Exact(schedule), steps=10, silent=True, dtype=torch.float64, **options)
@@ -184,13 +218,13 @@ def of_azula():
         x0 = NORMALS[0] * levels[0][1]
         with mock.patch.object(torch, "randn_like", Noise()):
             made = sampler(x0.clone())
-        kind = name + (f"(eta={options['eta']:g})" if options else "")
+        kind = name + (f"({', '.join(f'{key}={value:g}' for key, value in options.items())})" if options else "")
         yield f"azula {kind}, {type(schedule).__name__}", levels, x0, made, solver
 
 
 def main():
     records = []
-    for peer in (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_azula):
+    for peer in (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_diffusers_singlestep, of_lcm, of_azula):
         for name, levels, x0, made, solver in peer():
             package = name.split()[0]
             records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels, "x0": x0.flatten().tolist(),

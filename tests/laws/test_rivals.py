@@ -1,6 +1,7 @@
 """Rivals against their formulas, written out here as loops over states; what their names lead to; what is wrong is named."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def noise_scale(nsr):
 def test_er_sde_is_the_papers(order):
     """x1 = phi1/phi0 x0 + (1 - phi1/phi0) D + (nsr1 - nsr0 + S phi1) D' + ((nsr1 - nsr0)^2 / 2 + S' phi1) D'' + noise, integrals by a fine sum."""
     y, known = X0, []
-    for i, (a, b) in enumerate(zip(SIGMAS[:-1], SIGMAS[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(SIGMAS)):
         ratio, d = noise_scale(b) / noise_scale(a), asked(y, a)
         at, weights = np.polynomial.legendre.leggauss(40)
         at, weights = (a + b) / 2 + (a - b) / 2 * at, weights * (a - b) / 2
@@ -67,7 +68,7 @@ def test_pfdiff_is_the_papers():
     """To the middle with the last answer, and over the whole step with the answer there: Euler steps of y in nsr."""
     y, eps = X0, (X0 - asked(X0, SIGMAS[0])) / SIGMAS[0]
     y = y + (SIGMAS[1] - SIGMAS[0]) * eps
-    for a, b in zip(SIGMAS[1:-1], SIGMAS[2:], strict=True):
+    for a, b in pairwise(SIGMAS[1:]):
         middle = math.sqrt(a * b)
         at_middle = y + (middle - a) * eps
         eps = (at_middle - asked(at_middle, middle)) / middle
@@ -78,7 +79,7 @@ def test_pfdiff_is_the_papers():
 @pytest.mark.parametrize("gamma", [1.5, 2.0])
 def test_gradient_estimation_is_the_papers(gamma):
     y, before = X0, None
-    for a, b in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for a, b in pairwise(SIGMAS):
         eps = (y - asked(y, a)) / a
         y, before = y + (b - a) * (eps if before is None else gamma * eps + (1 - gamma) * before), eps
     close(drawn("gradient-estimation", measure=f"at {gamma - 1}"), y)
@@ -87,7 +88,7 @@ def test_gradient_estimation_is_the_papers(gamma):
 def test_ipndm_has_adams_bashforths_numbers_on_any_grid():
     y, known = X0, []
     rows = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
-    for a, b in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for a, b in pairwise(SIGMAS):
         known.insert(0, (y - asked(y, a)) / a)
         y = y + (b - a) * sum(w * eps for w, eps in zip(rows[min(len(known), 4) - 1], known, strict=False))
     close(drawn("ipndm"), y)
@@ -96,7 +97,7 @@ def test_ipndm_has_adams_bashforths_numbers_on_any_grid():
 @pytest.mark.parametrize(("solver", "renewed"), [("lcm", 1.0), ("tcd", 0.3)])
 def test_lcm_and_tcd_put_back_that_part_of_the_noise(solver, renewed):
     y = X0
-    for i, (a, b) in enumerate(zip(SIGMAS[:-1], SIGMAS[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(SIGMAS)):
         d = asked(y, a)
         y = d + b * math.sqrt(1 - renewed**2) * (y - d) / a + renewed * b * Z[i]
     close(drawn(solver), y)
@@ -105,12 +106,12 @@ def test_lcm_and_tcd_put_back_that_part_of_the_noise(solver, renewed):
 @pytest.mark.parametrize("eta_ddim", [0.0, 0.5, 1.0])
 def test_ddim_has_its_own_eta(eta_ddim):
     y, drawn_noise = X0, 0
-    for a, b in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for a, b in pairwise(SIGMAS):
         d = asked(y, a)
         fresh = eta_ddim * b * math.sqrt(1 - (b / a) ** 2)
         y = d + math.sqrt(b**2 - fresh**2) * (y - d) / a + fresh * Z[drawn_noise]
         drawn_noise += 1
-    close(drawn("ddim", prediction="data", eta_ddim=eta_ddim), y)
+    close(drawn("ddim", eta_ddim=eta_ddim), y)
 
 
 def test_dpmpp_3m_has_half_the_second_difference_of_res_3m():

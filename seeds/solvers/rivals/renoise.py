@@ -112,7 +112,7 @@ def restart(
 
 
 SONG = "Song et al. 2021, DDIM (arXiv:2010.02502)"
-add(Solver("ddim", ddim, Orders(1, 1), noise="eta", forms=("noise",), prediction="noise", note="exponential Euler: erk-1, with DDIM's eta as an option",
+add(Solver("ddim", ddim, Orders(1, 1), noise="eta", forms=("data",), note="exponential Euler: erk-1, with DDIM's eta as an option",
            source=SONG, differs="from SNR 0 the first step has the noise of eta, not of eta_ddim"))  # fmt: skip
 add(Solver("dpmpp-2s-ancestral", ancestral, Orders(2, 2), noise="eta", eta=1.0, interpolates=False, note="2S past the level, and noise back to it",
            source="k-diffusion; no paper", differs="k-diffusion's eta is DDIM's; equal to ours at 0 and 1"))  # fmt: skip
