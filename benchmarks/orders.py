@@ -1,12 +1,12 @@
 """Measured orders of convergence of every solver, variant and prediction, by the laws of seeds.laws: exact, no Monte Carlo.
 
-python benchmarks/orders.py                  # one line for each solver: the table of README
+python benchmarks/orders.py                  # one line for each solver, with the largest step: the tables of README and docs/rivals.md
 python benchmarks/orders.py --all            # one line for each variant and prediction, with the weak orders on nonlinear models
 """
 
 import argparse
 
-from seeds.laws import Subject, gaussian_errors, mixture_errors, ode_errors, skew_errors, slope, subjects
+from seeds.laws import Subject, gaussian_errors, largest_step, mixture_errors, ode_errors, skew_errors, slope, subjects
 
 
 def orders(it: Subject) -> tuple[float, float | None]:
@@ -41,12 +41,18 @@ def main() -> None:
             usual.setdefault(it.solver.name, []).append((ode, weak))
         if everything:
             print(f"{it!s:55} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}{nonlinear(it)}", flush=True)
-    print("| solver | calls a step | ODE order: declared, measured | weak order: declared, measured |\n|---|---|---|---|")
+    head = ("solver", "calls a step", "ODE order: declared, measured", "weak order: declared, measured", "largest step, ODE", "with noise")
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for name, pairs in usual.items():
         declared = solvers[name].orders()
-        per_step = Subject(solvers[name]).plan(steps=1, schedule="edm", final="none").nfe
+        own = Subject(solvers[name], prediction=solvers[name].prediction)
+        per_step = own.plan(steps=1, schedule="edm", final="none").nfe
         ode, weak = (span([pair[k] for pair in pairs if pair[k] is not None]) for k in (0, 1))
-        print(f"| `{name}` | {per_step} | {declared.ode}, {ode} | {f'{declared.weak}, {weak}' if declared.weak else '-'} |")
+        steps = f"{largest_step(own.plan):.2f} | {f'{largest_step(own.plan, **own.noisy):.2f}' if own.solver.noise else '-'}"
+        print(
+            f"| `{name}` | {per_step} | {declared.ode}, {ode} | {f'{declared.weak}, {weak}' if declared.weak else '-'} | {steps} |",
+            flush=True,
+        )
 
 
 def span(values: list) -> str:
