@@ -1,12 +1,15 @@
 """The recipes of emoji-unet and emoji-features, and their data."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 
 from recipes import emoji
-from recipes.training import Data, Settings, batch_at
+from recipes.training import Data, Settings, Trainer, batch_at
 from seeds import checkpoints
+from seeds.checkpoints.files import data_folder
 from seeds.metrics.references import bundled_statistics, load_statistics
 
 
@@ -81,3 +84,14 @@ def test_the_bundled_statistics_weigh_classes_alike_and_count_mirrored_drawings_
     assert len(images) == 702 + (702 - 53 - 58) and weights.sum() == pytest.approx(1)
     _, labels, flips = emoji.read("held")
     np.testing.assert_allclose(np.bincount(np.concatenate([labels, labels[flips]]), weights), 1 / 9)
+
+
+@pytest.mark.parametrize("name", ["train_emoji_unet", "train_emoji_unet_2"])
+def test_the_network_draws_colour_in_nine_classes_and_stays_under_12_mb(name):
+    recipe = importlib.import_module(f"recipes.{name}")
+    with torch.device("meta"):
+        denoiser = checkpoints.build(Trainer(recipe.SUBJECT, recipe.SETTINGS, "meta").config())
+    assert (denoiser.shape, denoiser.classes) == ((3, 32, 32), 9)
+    held = sum(p.numel() for p in denoiser.parameters())
+    others = sum(data_folder().joinpath(it).stat().st_size for it in ("emoji_features.safetensors", "emoji.npz"))
+    assert 2 * held + others < 12e6
