@@ -358,17 +358,22 @@ class Guided(Derived):
 
     scale: float | Tensor | Callable[[Point], float]
     none: Any = None
+    plus: bool = False
 
     def __call__(self, x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        return self.answers(x, at, labels)[0]
+
+    def answers(self, x: Tensor, at: Point, labels: Any = None) -> tuple[Tensor, Tensor | None]:
+        """The guided answer, and that without labels where it was asked for."""
         if labels is None:
             raise InputError("Guidance needs `labels`: pass labels= to sample, or use the unguided denoiser.")
         weight = self._weight(x, at)
-        if not isinstance(weight, Tensor) and weight == 1:
-            return ask(self.inner, x, at, labels)
+        if not isinstance(weight, Tensor) and weight == 1 and not self.plus:
+            return ask(self.inner, x, at, labels), None
         free = ask(self.inner, x, at, None if self.none is None else _like_each(self.none, labels))
         if not isinstance(weight, Tensor) and weight == 0:
-            return free
-        return torch.lerp(free, ask(self.inner, x, at, labels), weight)
+            return free, free
+        return torch.lerp(free, ask(self.inner, x, at, labels), weight), free
 
     def _weight(self, x: Tensor, at: Point) -> float | Tensor:
         """One number, or one for each image, ready to multiply them."""
@@ -403,7 +408,25 @@ def _like_each(null: Any, labels: Any) -> Any:
     return conditions.sent(torch.as_tensor(null), labels.device).to(labels.dtype).expand_as(labels)
 
 
-def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None) -> Guided:
+def answer(denoiser: Any, x: Tensor, at: Point, labels: Any = None) -> tuple[Tensor, Tensor | None]:
+    """The denoiser's answer, and the state that the run goes on from where that is another: x + alpha (D - D_null) under `guide(..., plus=True)`.
+
+    Raises: ValueError if such a guided denoiser is inside another that changes its answers.
+    """
+    if isinstance(denoiser, Guided) and denoiser.plus:
+        denoised, free = denoiser.answers(x, at, labels)
+        return denoised, None if free is None or at.alpha == 0 else torch.add(x, denoised - free, alpha=at.alpha)
+    inner = denoiser
+    while isinstance(inner, Derived):
+        inner = inner.inner
+        if isinstance(inner, Guided) and inner.plus:
+            raise ValueError(
+                "guide(..., plus=True) moves the state, which a denoiser around it cannot: put it outermost, as guide(threshold(model), ...)."
+            )
+    return ask(denoiser, x, at, labels), None
+
+
+def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None, plus: bool = False) -> Guided:
     """Classifier-free guidance, in every stage:  D = D_null + scale (D_labels - D_null).
 
     Scale 0 ignores the labels, 1 is the plain model, more sharpens. Two network evaluations for a call (one where the scale is 0 or 1); NFE counts calls
@@ -415,6 +438,8 @@ def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, nu
             `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0`.
         null: the label that means "no label": a class index or a (K,) row, or a dict or tuple of such where the labels are. None is the denoiser's own
             `null` or, where it has none, asks without labels.
+        plus: CFG++: the noise that a step keeps is the unguided one's, docs/hosts.md derives it. Scales are from 0 (no labels) to 1, and there is no plain
+            model among them. Of runs by `sample` and `iterate`.
     Raises: ValueError if a scale is not finite.
     Source: Ho and Salimans 2022 (arXiv:2207.12598); in an interval Kynkaanniemi et al. 2024 (arXiv:2404.07724).
     """
@@ -429,7 +454,7 @@ def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, nu
                 f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual. (B,) numbers are one for each image."
             )
         scale = numbers if numbers.ndim else float(scale)
-    return Guided(denoiser, scale, getattr(denoiser, "null", None) if null is None else null)
+    return Guided(denoiser, scale, getattr(denoiser, "null", None) if null is None else null, plus)
 
 
 @dataclass(frozen=True, eq=False)

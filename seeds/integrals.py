@@ -94,6 +94,25 @@ class Eta:
         object.__setattr__(self, "table", table)
         self._check(np.array([eta for _, eta in table]))
 
+    @classmethod
+    def of_fraction(cls, fraction: float, lam: Array) -> "Eta":
+        """The table with 1 - exp(-2 int eta) = fraction^2 over each interval between neighbours of `lam`, a rising row of levels.
+
+        The first may be -inf, SNR 0: the eta of that interval is put into its last nat, as only its integral counts there.
+        Raises: ValueError if `fraction` is not from 0 to below 1.
+        """
+        if not 0 <= fraction < 1:
+            raise ValueError(
+                f"`fraction` must be from 0 (the ODE) to below 1, but is {fraction!r}; 1 would forget the state at every step."
+            )
+        each, lam = -math.log1p(-(fraction**2)) / 2, np.asarray(lam, np.float64)
+        table = [(-math.inf, 0.0), (float(lam[1]) - 1.0, each)] if np.isneginf(lam[0]) and len(lam) > 1 else []
+        inside = lam[np.isfinite(lam)]
+        table += [(float(a), each / float(b - a)) for a, b in pairwise(inside)]
+        if table and table[0][0] != -math.inf:
+            table[0] = (-math.inf, table[0][1])
+        return cls(table or 0.0)
+
     @staticmethod
     def _check(values: Array) -> Array:
         bad = ~((values >= 0) & (values <= ETA_MAX))

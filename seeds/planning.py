@@ -45,6 +45,7 @@ def plan(
     sigmas: Any = None,
     prediction: str | None = None,
     eta: EtaLike | None = None,
+    fraction: float | None = None,
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
@@ -70,6 +71,8 @@ def plan(
         prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw".
             None is the solver's own, data but for some rivals.
         eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
+        fraction: instead of eta: in every step this fraction, from 0 to below 1, of the noise that belongs to its end is fresh, whatever the step's
+            length: 1 - exp(-2 eta h) = fraction^2. Source: Flow-CPS, Wang and Yu 2025 (arXiv:2509.05952).
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
         start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise alone (`Plan.at_mean`);
@@ -98,6 +101,7 @@ def plan_for(
     sigmas: Any = None,
     prediction: str | None = None,
     eta: EtaLike | None = None,
+    fraction: float | None = None,
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
@@ -120,7 +124,8 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, steps, nfe, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, stages: as for `plan`.
+        solver, steps, nfe, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd, stages: as for
+            `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
@@ -149,6 +154,7 @@ class Request:
     sigmas: Any
     prediction: str
     eta: EtaLike | None
+    fraction: float | None
     final: str
     start: Place
     stop: Place
@@ -177,6 +183,8 @@ class Request:
 
     @cached_property
     def stochastic(self) -> Eta:
+        if self.fraction is not None:
+            return Eta.of_fraction(self.fraction, self.levels.lam)
         return Eta(self.method.eta if self.eta is None else self.eta)
 
     @cached_property
@@ -265,7 +273,8 @@ class Request:
             "schedule": described(self.path),
             "prediction": self.form.name,
             "sd": self.sd,
-            "eta": "a function of lam" if callable(eta) else eta,
+            "eta": None if self.fraction is not None else "a function of lam" if callable(eta) else eta,
+            "fraction": self.fraction,
             "grid": {"sigmas": self.sigmas}
             if self.sigmas is not None
             else {"name": self.grid, **self.shaping}
@@ -295,6 +304,8 @@ class Request:
         return Before(len(earlier.draws), earlier.nfe)
 
     def _check(self) -> None:
+        if self.fraction is not None and self.eta is not None:
+            raise ValueError(f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of them.")
         self.method.check_eta(self.stochastic)
         prediction = resolve("prediction", self.prediction, PREDICTIONS)
         if prediction != "data" and not self.method.interpolates:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from seeds import conditions, watch
-from seeds.denoisers import Denoiser, Rows, ask, rows_of
+from seeds.denoisers import Denoiser, Rows, answer, rows_of
 from seeds.errors import InputError
 from seeds.inputs import Inputs, starts
 from seeds.integrals import EtaLike
@@ -97,6 +97,7 @@ def iterate(
     sigmas: Any = None,
     prediction: str | None = None,
     eta: EtaLike | None = None,
+    fraction: float | None = None,
     final: str | None = None,
     start: Any = None,
     stop: Place = None,
@@ -129,8 +130,8 @@ def iterate(
 
     Args:
         denoiser, shape, seed: as for `sample`; all samples are one batch, and of one plan.
-        solver, steps, nfe, schedule, grid, sigmas, prediction, eta, final, start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for
-            `sample`.
+        solver, steps, nfe, schedule, grid, sigmas, prediction, eta, fraction, final: as for `sample`.
+        start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for `sample`.
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
     Returns: an iterator over `Call`s, whose `result` is that of `sample` once the last is made. The tensors of a Call may be kept, but not written
@@ -158,6 +159,7 @@ def sample(
     sigmas: Any = None,
     prediction: str | None = None,
     eta: EtaLike | None = None,
+    fraction: float | None = None,
     final: str | None = None,
     start: Any = None,
     stop: Place = None,
@@ -197,7 +199,7 @@ def sample(
         callback: called with a `Call` after each model call.
         solver: a name of `seeds.SOLVERS`, or a `Solver`; None is "seeds-3".
         schedule, nsr_min, nsr_max, round_nsr: as for `plan_for`: by default the denoiser's own.
-        steps, nfe, grid, sigmas, prediction, eta, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
+        steps, nfe, grid, sigmas, prediction, eta, fraction, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
         start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then holds data.
         start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run together.
         plan: a plan made before, instead of them.
@@ -359,7 +361,9 @@ class Run:
             )
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
-                denoised = self._ask(denoiser, x, at, labels)
+                denoised, moved = self._ask(denoiser, x, at, labels)
+                if moved is not None:
+                    stepper.replace(moved)
                 stepper.advance(denoised)
                 completes = stepper.completed
                 watched.call(x, denoised)
@@ -369,11 +373,11 @@ class Run:
             watched.end(stepper.x)
             return stepper.x
 
-    def _ask(self, denoiser: Any, x: Tensor, at: Point, labels: Any) -> Tensor:
+    def _ask(self, denoiser: Any, x: Tensor, at: Point, labels: Any) -> tuple[Tensor, Tensor | None]:
         try:
             if self.inputs.grad == "checkpoint":
-                return checkpoint(ask, denoiser, x, at, labels, use_reentrant=False)
-            return ask(denoiser, x, at, labels)
+                return checkpoint(answer, denoiser, x, at, labels, use_reentrant=False)
+            return answer(denoiser, x, at, labels)
         except RuntimeError as error:
             self.inputs.explain(error)
             raise

@@ -26,7 +26,7 @@ from seeds.solvers.levels import points_at
 from seeds.solvers.registry import options_of
 
 Times = np.ndarray
-COMMON = ("eta", "s_noise", "prediction")
+COMMON = ("eta", "fraction", "s_noise", "prediction")
 """Options of `seeds.plan` that are of a run, not of one solver."""
 
 
@@ -42,7 +42,7 @@ class Calls:
     """A run as its model calls.
 
     Attributes:
-        method, options: the solver, and what `seeds.plan` takes for it: its own options, eta, s_noise, prediction.
+        method, options: the solver, and what `seeds.plan` takes for it: its own options, eta, fraction, s_noise, prediction.
         schedule: what t is a time of.
         t: (calls,) the time of each call.
         steps: of all calls but the last, whose answer is the result; with `end` of all of them.
@@ -169,7 +169,7 @@ def shared(method: Solver, other: Solver, options: Mapping[str, Any]) -> dict[st
     kept = {name: value for name, value in options.items() if name in same or name in COMMON}
     if not other.interpolates:
         kept.pop("prediction", None)
-    if other.noise == "eta" and kept.get("eta") is None:
+    if other.noise == "eta" and kept.get("eta") is None and kept.get("fraction") is None:
         kept["eta"] = method.eta
     return kept
 

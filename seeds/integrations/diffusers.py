@@ -54,6 +54,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     Args:
         solver, solver_options: a name of `seeds.SOLVERS` and its options.
         eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the solver's own.
+        fraction: instead of eta: the part of each step's noise that is fresh, as for `seeds.plan`.
         interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`.
         s_noise: a factor on the noise; 1 is exact.
         start_at: "mean": a run from noise begins at the mean of the data, which the first answer tells; as for `seeds.plan`.
@@ -88,6 +89,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         solver: str = "seeds-3",
         solver_options: Mapping[str, Any] | None = None,
         eta: float | None = None,
+        fraction: float | None = None,
         interpolation: str = "data",
         s_noise: float = 1.0,
         start_at: str = "zero",
@@ -138,7 +140,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.betas = torch.from_numpy(betas(config)).float()
             self.alphas = 1 - self.betas
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
-        self._options = {"eta": config.eta, "s_noise": config.s_noise, "prediction": config.interpolation, **(config.solver_options or {})}
+        said = {"eta": config.eta, "fraction": config.fraction, "s_noise": config.s_noise, "prediction": config.interpolation}
+        self._options = {**said, **(config.solver_options or {})}
         if config.calls_per_step == STAGES:
             self.order = calls_a_step(self.solver, self._options)
         self._seeds: list[int] | None = None

@@ -82,6 +82,34 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
     return NOISES[which]
 
 
+def between(first: Seeds, second: Seeds, share: float | Sequence[float]) -> Callable[..., torch.Tensor]:
+    """Noise on the way from the seeds `first` to the seeds `second`, for `sample(noise=...)`: cos(pi share / 2) z_first + sin(pi share / 2) z_second.
+
+    Every draw of the run is standard normal, and moves smoothly with the share: 0 is `first`, 1 is `second`.
+    Args:
+        first, second: one seed for each image of the run.
+        share: one number, or one for each image.
+    Raises: ValueError if the counts differ.
+    """
+    a, b = seed_list(first), seed_list(second)
+    if len(a) != len(b):
+        raise ValueError(f"`first` has {len(a)} seeds and `second` {len(b)}: give as many, one for each image.")
+    turn = torch.as_tensor(share, dtype=torch.float64).expand(len(a)) * (math.pi / 2)
+
+    def draw(j: int, lam0: float, lam1: float, shape: Sequence[int], part: Seeds = 0) -> torch.Tensor:
+        if shape[0] != len(a):
+            raise ValueError(
+                f"`between` was given {len(a)} seeds, but {shape[0]} images are drawn at once: give one for each, and no `batch`."
+            )
+        # a callable is handed projections' draws as -2 - k: they are numbered from the far end
+        number = j if j >= -1 else DRAWS - 1 + j
+        near, far = (gaussian(seeds, number, shape[1:], part=part) for seeds in (a, b))
+        ways = [way.float().view(-1, *[1] * (len(shape) - 1)) for way in (turn.cos(), turn.sin())]
+        return ways[0] * near + ways[1] * far
+
+    return draw
+
+
 def part_of(state: torch.Tensor) -> list[int]:
     """The part that a run begun with `state` (B, *shape) draws from: for each image a number from 1 to 2^32 - 1, a hash of its own values.
 

@@ -12,7 +12,7 @@ FLOOR = {
     "errors": -2, "names": -1,
     "integrals": 0, "schedules": 0, "tableaus": 0, "plans": 0, "variables": 0, "noise": 0, "storage": 0, "distributed": 0, "networks": 0,
     "modules": 0,
-    "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "images": 1,
+    "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "densities": 1, "joint": 4, "images": 1,
     "solvers": 2, "preconditioners": 2, "metrics": 2,
     "denoisers": 3, "exact": 3,
     "planning": 4, "inputs": 4, "source": 4, "checking": 4, "checkpoints": 4, "tuning": 4,

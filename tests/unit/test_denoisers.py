@@ -1,6 +1,7 @@
 """Denoisers: every kind of network read right, on its own schedule and on others; guidance and bounds by hand; wrong readings found and named."""
 
 import copy
+import itertools
 import math
 import pickle
 from dataclasses import replace
@@ -385,3 +386,36 @@ def test_thresholds_by_hand():
     for bad in ({"limit": 0.0}, {"limit": math.nan}, {"quantile": 0.0}, {"quantile": 1.5}):
         with pytest.raises(ValueError, match="`limit` must be positive and `quantile` in"):
             seeds.threshold(by_label, **bad)
+
+
+def conditional(x, at, labels=None):
+    """Two answers, of which guidance makes one."""
+    return 0.1 * x if labels is None else 0.1 * x + labels.to(x)[:, None]
+
+
+PLUS = seeds.guide(conditional, 0.6, plus=True)
+
+
+@pytest.mark.parametrize("prediction, eta", [("data", 0.0), ("data", 1.0), ("noise", 0.0)])
+def test_cfg_plus_plus_keeps_the_noise_of_the_unguided_answer(prediction, eta):
+    """Its published step, and with noise the same whose kept part is the unguided noise."""
+    path, z = seeds.Flow(), torch.full((2, 3), 0.7)
+    t, x = [0.9, 0.5, 0.2], torch.arange(6.0).reshape(2, 3)
+    made = seeds.sample(PLUS, (3,), seed=[0, 1], x=x, labels=[1, 2], solver="seeds-1", eta=eta, prediction=prediction, schedule=path, grid=t,
+        noise=lambda draw, lam0, lam1, shape: z, final="none")  # fmt: skip
+    for a, b in itertools.pairwise(t):
+        free = 0.1 * x
+        guided = free + 0.6 * torch.tensor([[1.0], [2.0]])
+        kept = math.exp(-eta * (path.lam(b) - path.lam(a)))
+        x = (1 - b) * guided + b * (kept * (x - (1 - a) * free) / a + math.sqrt(1 - kept**2) * z)
+    torch.testing.assert_close(made, x, rtol=1e-5, atol=1e-5)
+
+
+def test_cfg_plus_plus_of_scale_0_is_the_model_without_labels_and_it_stays_outermost():
+    run = {"seed": [0, 1], "solver": "seeds-3", "steps": 3, "schedule": "flow"}
+    made = seeds.sample(seeds.guide(conditional, 0.0, plus=True), (3,), labels=[1, 2], **run)
+    torch.testing.assert_close(made, seeds.sample(conditional, (3,), **run))
+    with pytest.raises(ValueError, match=r"put it outermost, as guide\(threshold\(model\), \.\.\.\)"):
+        seeds.sample(seeds.threshold(PLUS), (3,), labels=[1, 2], **run)
+    bounded = seeds.sample(seeds.guide(seeds.threshold(conditional, 0.2), 0.5, plus=True), (3,), labels=[1, 2], **run)
+    assert bounded.abs().max() <= 0.2 + 1e-6
