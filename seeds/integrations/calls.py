@@ -75,10 +75,12 @@ class Calls:
             (last,) = points_at(self.schedule, self.t[-1:])
             parts.append(Plan(self.method.name, last, (Row(last, d=((0, 1.0),)),), CLEAN))
         made = functools.reduce(Plan.then, parts)
-        if not np.array_equal(np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)):
-            raise InputError(
-                f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls when it begins at call {begin} than inside "
-                "the run, but the host's times are laid. Begin at 0, or leave out the option that changes its first steps."
+        if len(made.rows) != len(self.t) - begin or not np.array_equal(
+            np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)
+        ):
+            raise ValueError(
+                f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls from call {begin} on than the host's "
+                "list of times has, as with stages in its first steps only. Begin at 0, or leave out the option."
             )
         return made
 
@@ -155,6 +157,24 @@ def calls_a_step(method: Solver, options: Mapping[str, Any] | None = None) -> in
     return plan(method, schedule="edm", sigmas=[2.0, 1.0], final="none", **(options or {})).nfe
 
 
+def check_steps(method: Solver, options: Mapping[str, Any]) -> None:
+    """Raises: ValueError if the solver does not go down a host's levels one after the other, from the state that it is given."""
+    sigmas = np.geomspace(10.0, 0.01, 9)
+    made = plan(method, schedule="edm", sigmas=sigmas, final="none", **options)
+    starts = sorted(set(made.step_starts()))
+    sizes = {made.step_starts().count(start) for start in starts}
+    if (
+        made.opening.z
+        or len(starts) != 8
+        or (len(sizes) > 1 and not method.memory)
+        or not np.allclose([made.rows[i].at.nsr for i in starts], sigmas[:-1])
+    ):
+        raise ValueError(
+            f"`solver` = {method.name!r} does not fit into the loop of a host: it lifts states before the network is asked about them (churn), goes back "
+            "up, or skips levels, and a pipeline's times fall, one for each call. Take noise by `eta`, or run the network with seeds.sample."
+        )
+
+
 def like(method: Solver, calls: int) -> Solver | None:
     """A solver of the same kind of noise that makes a step of so many calls, laid anywhere; None if there is none. The first of the registry is taken."""
     for solver in sorted(SOLVERS.values(), key=lambda it: it.tableau is None):
@@ -169,6 +189,8 @@ def shared(method: Solver, other: Solver, options: Mapping[str, Any]) -> dict[st
     kept = {name: value for name, value in options.items() if name in same or name in COMMON}
     if not other.interpolates:
         kept.pop("prediction", None)
+    elif kept.get("prediction") is None:
+        kept["prediction"] = method.prediction
     if other.noise == "eta" and kept.get("eta") is None and kept.get("fraction") is None:
         kept["eta"] = method.eta
     return kept

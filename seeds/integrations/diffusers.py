@@ -23,7 +23,7 @@ from seeds import noise as noises
 from seeds.denoisers import Wrapped, bounded, wrap
 from seeds.errors import InputError
 from seeds.integrations import hosts
-from seeds.integrations.calls import Calls, calls_a_step, run_at, run_of
+from seeds.integrations.calls import Calls, calls_a_step, check_steps, run_at, run_of
 from seeds.integrations.levels import HostSchedule, betas, kind_of, shift, spaced
 from seeds.plans import Plan, Point
 from seeds.solvers import find_solver
@@ -55,13 +55,13 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         solver, solver_options: a name of `seeds.SOLVERS` and its options.
         eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the solver's own.
         fraction: instead of eta: the part of each step's noise that is fresh, as for `seeds.plan`.
-        interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`.
+        interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`; None is its own.
         s_noise: a factor on the noise; 1 is exact.
         start_at: "mean": a run from noise begins at the mean of the data, which the first answer tells; as for `seeds.plan`.
         kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`, by the class of the other.
         prediction_type: what the network was trained to output: epsilon, v_prediction, sample, flow_prediction.
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a discrete schedule.
-        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, that of `seeds.plan`.
+        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the solver's own.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas: the same in other words.
         use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a flow schedule.
         sigmas_are_final: sigmas passed to `set_timesteps` are used as they are, not shifted.
@@ -90,7 +90,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         solver_options: Mapping[str, Any] | None = None,
         eta: float | None = None,
         fraction: float | None = None,
-        interpolation: str = "data",
+        interpolation: str | None = None,
         s_noise: float = 1.0,
         start_at: str = "zero",
         kind: str | None = None,
@@ -142,6 +142,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
         said = {"eta": config.eta, "fraction": config.fraction, "s_noise": config.s_noise, "prediction": config.interpolation}
         self._options = {**said, **(config.solver_options or {})}
+        check_steps(self.solver, self._options)
         if config.calls_per_step == STAGES:
             self.order = calls_a_step(self.solver, self._options)
         self._seeds: list[int] | None = None
@@ -258,7 +259,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         path, name = self.host.schedule, self._spacing()
 
         def levels(n: int) -> np.ndarray:
-            return t if t is not None and n == len(t) else spaced(self.host, n, name, self._shifting(), mu)
+            return t if t is not None and n == len(t) else spaced(self.host, n, name, self._shifting(), mu, self.solver.grid)
 
         def split(n: int) -> np.ndarray:
             """One call leaves SNR 0, so the first of the multi-stage steps is two."""

@@ -112,7 +112,7 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
         inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=it.type) for it in solver.options.values()
     ]
     if solver.interpolates:
-        own.append(inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default="data", annotation=str))
+        own.append(inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default=solver.prediction, annotation=str))
     signature = inspect.Signature([*(given[name] for name in kept), *own], return_annotation=Tensor)
     if "eta" in kept:
         parameters = [p.replace(default=solver.eta) if p.name == "eta" else p for p in signature.parameters.values()]

@@ -7,7 +7,6 @@ r"""From a host's configuration to our schedule, and to the levels of a run: bet
 "sigma" is what hosts call so: t of a flow schedule, nsr = sigma / alpha of the others.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import numpy as np
 from seeds import grids
 from seeds.errors import InputError
 from seeds.names import lookup
-from seeds.planning import plan
 from seeds.schedules import EDM, Discrete, Flow, Schedule
 
 Times = Any
@@ -164,12 +162,15 @@ def shift(sigma: Times, config: Mapping[str, Any], mu: float | None = None) -> T
     return moved if not terminal else 1 - (1 - moved) * (1 - terminal) / (1 - moved[-1])
 
 
-def spaced(host: HostSchedule, count: int, name: str, config: Mapping[str, Any], mu: float | None = None) -> np.ndarray:
+def spaced(
+    host: HostSchedule, count: int, name: str, config: Mapping[str, Any], mu: float | None = None, own: str = "karras"
+) -> np.ndarray:
     """(count,) times of the levels of a run, noisiest first.
 
     Args:
         name: leading, trailing, linspace: equal steps in what the network is told, for EDM networks the same as auto.
-            karras, exponential, beta: of the host's sigma. Others: grids of `seeds.GRIDS`; auto: that of `seeds.plan` where none is named.
+            karras, exponential, beta: of the host's sigma. Others: grids of `seeds.GRIDS`; auto: `own`.
+        own: the grid of the solver.
     Source: Lin et al. 2023 (arXiv:2305.08891), table 2, for the first three; Karras et al. 2022 (arXiv:2206.00364), equation 5; Lee et al. 2024
         (arXiv:2407.12173) for the Beta(0.6, 0.6) distribution.
     """
@@ -191,16 +192,11 @@ def spaced(host: HostSchedule, count: int, name: str, config: Mapping[str, Any],
     if count == 1:
         return grids.grid("uniform_lam", path, 1, **ends)[:1]
     if name not in OF_SIGMA:
-        return host.known(grids.grid(_default() if name == "auto" else name, path, count - 1, **ends))
+        return host.known(grids.grid(own if name == "auto" else name, path, count - 1, **ends))
     first, last = grids.grid("uniform_lam", path, 1, **ends)
     high = min(float(path.nsr(first)), grids.SNR0_AS) if np.isinf(path.nsr(first)) else float(path.nsr(first))
     inner = path.t_of_nsr(between(name, high, float(path.nsr(last)), count)[1:-1])
     return host.known(np.concatenate([[first], inner, [last]]))
-
-
-def _default() -> str:
-    """The grid of a plan that names none."""
-    return str(inspect.signature(plan).parameters["grid"].default)
 
 
 def _nsr(t: float) -> float:
