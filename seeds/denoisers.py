@@ -420,7 +420,7 @@ def answer(denoiser: Any, x: Tensor, at: Point, labels: Any = None) -> tuple[Ten
     while isinstance(inner, Derived):
         inner = inner.inner
         if isinstance(inner, Guided) and inner.plus:
-            raise ValueError(
+            raise InputError(
                 "guide(..., plus=True) moves the state, which a denoiser around it cannot: put it outermost, as guide(threshold(model), ...)."
             )
     return ask(denoiser, x, at, labels), None

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
 from seeds.plans import Plan, Row
 
 SMALL = 1e-12
@@ -48,7 +49,7 @@ def step_logprob(plan: Plan, i: int, states: Sequence[Tensor], answers: Sequence
     Raises: ValueError if there are too few states or answers.
     """
     if not 0 <= i < plan.nfe or len(states) < i + 2 or len(answers) < i + 1:
-        raise ValueError(
+        raise InputError(
             f"`i` = {i} of a plan of {plan.nfe} calls needs {i + 2} states and {i + 1} answers, but there are {len(states)} and {len(answers)}."
         )
     factor = _factor(plan.rows, len(plan.draws))

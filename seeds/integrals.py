@@ -102,7 +102,7 @@ class Eta:
         Raises: ValueError if `fraction` is not from 0 to below 1.
         """
         if not 0 <= fraction < 1:
-            raise ValueError(
+            raise InputError(
                 f"`fraction` must be from 0 (the ODE) to below 1, but is {fraction!r}; 1 would forget the state at every step."
             )
         each, lam = -math.log1p(-(fraction**2)) / 2, np.asarray(lam, np.float64)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seeds.errors import InputError
 from seeds.plans import Point
 
 Shapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
@@ -54,14 +55,14 @@ class Joint:
         if isinstance(self.shapes, Mapping):
             if not isinstance(parts, Mapping) or set(parts) != set(self.shapes):
                 have = sorted(parts) if isinstance(parts, Mapping) else f"a {type(parts).__name__}"
-                raise ValueError(f"The parts of a state are {sorted(self.shapes)}, but were {have}.")
+                raise InputError(f"The parts of a state are {sorted(self.shapes)}, but were {have}.")
             values = [parts[name] for name in self.shapes]
         else:
             values = list(parts)  # type: ignore[arg-type]
         sizes = self._sizes()
         found = [tuple(value.shape[1:]) for value in values]
         if found != sizes:
-            raise ValueError(f"The parts of a state have the shapes {sizes}, without the batch, but were {found}.")
+            raise InputError(f"The parts of a state have the shapes {sizes}, without the batch, but were {found}.")
         return torch.cat([value.reshape(len(value), -1) for value in values], dim=1)
 
     def _sizes(self) -> list[tuple[int, ...]]:

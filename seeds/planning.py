@@ -305,7 +305,7 @@ class Request:
 
     def _check(self) -> None:
         if self.fraction is not None and self.eta is not None:
-            raise ValueError(f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of them.")
+            raise InputError(f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of them.")
         self.method.check_eta(self.stochastic)
         prediction = resolve("prediction", self.prediction, PREDICTIONS)
         if prediction != "data" and not self.method.interpolates:

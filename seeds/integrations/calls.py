@@ -78,7 +78,7 @@ class Calls:
         if len(made.rows) != len(self.t) - begin or not np.array_equal(
             np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)
         ):
-            raise ValueError(
+            raise InputError(
                 f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls from call {begin} on than the host's "
                 "list of times has, as with stages in its first steps only. Begin at 0, or leave out the option."
             )
@@ -169,7 +169,7 @@ def check_steps(method: Solver, options: Mapping[str, Any]) -> None:
         or (len(sizes) > 1 and not method.memory)
         or not np.allclose([made.rows[i].at.nsr for i in starts], sigmas[:-1])
     ):
-        raise ValueError(
+        raise InputError(
             f"`solver` = {method.name!r} does not fit into the loop of a host: it lifts states before the network is asked about them (churn), goes back "
             "up, or skips levels, and a pipeline's times fall, one for each call. Take noise by `eta`, or run the network with seeds.sample."
         )

@@ -93,12 +93,12 @@ def between(first: Seeds, second: Seeds, share: float | Sequence[float]) -> Call
     """
     a, b = seed_list(first), seed_list(second)
     if len(a) != len(b):
-        raise ValueError(f"`first` has {len(a)} seeds and `second` {len(b)}: give as many, one for each image.")
+        raise InputError(f"`first` has {len(a)} seeds and `second` {len(b)}: give as many, one for each image.")
     turn = torch.as_tensor(share, dtype=torch.float64).expand(len(a)) * (math.pi / 2)
 
     def draw(j: int, lam0: float, lam1: float, shape: Sequence[int], part: Seeds = 0) -> torch.Tensor:
         if shape[0] != len(a):
-            raise ValueError(
+            raise InputError(
                 f"`between` was given {len(a)} seeds, but {shape[0]} images are drawn at once: give one for each, and no `batch`."
             )
         # a callable is handed projections' draws as -2 - k: they are numbered from the far end

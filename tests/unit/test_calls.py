@@ -64,7 +64,7 @@ def test_a_run_may_begin_at_any_call_and_has_the_right_variance(solver, path):
 
 @pytest.mark.parametrize("name", ["pfdiff", "restart", "edm-stochastic"])
 def test_a_method_that_asks_elsewhere_than_it_is_told_is_refused(name):
-    with pytest.raises(ValueError, match=f"`solver` = '{name}' .*but the host's times are laid"):
+    with pytest.raises(ValueError, match=f"`solver` = '{name}' .*than the host's list of times has"):
         calls.run_of(seeds.SOLVERS[name], seeds.EDM(), 11, levels(seeds.EDM()), same, {}).plan()
 
 
