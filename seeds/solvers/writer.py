@@ -121,9 +121,12 @@ class Writer:
             self.opening = Opening(scale * self.opening.scale, (*scaled(self.opening.z), z))
         self.at = to
 
-    def leave_snr_zero(self, to: Point, eta: Eta) -> None:
-        """The step from alpha = 0, in closed form:  x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z,  E = int eta dlam."""
-        kept = math.exp(-eta.total(to.lam))
+    def leave_snr_zero(self, to: Point, eta: Eta, kept: float | None = None) -> None:
+        """The step from alpha = 0, in closed form:  x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z,  E = int eta dlam.
+
+        `kept` is e^{-E} of a method with noise of another kind.
+        """
+        kept = math.exp(-eta.total(to.lam)) if kept is None else kept
         i, x, z = self.calls, {}, {}
         if kept > 0:
             x = {i: to.sigma / self.at.sigma * kept}

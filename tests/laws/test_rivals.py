@@ -114,6 +114,14 @@ def test_ddim_has_its_own_eta(eta_ddim):
     close(drawn("ddim", eta_ddim=eta_ddim), y)
 
 
+def test_ddims_eta_is_in_the_step_that_leaves_snr_zero():
+    plan, ode = (seeds.plan("ddim", steps=4, schedule="flow", eta_ddim=eta) for eta in (0.6, 0.0))
+    first, to = plan.rows[0], plan.rows[1].at
+    assert plan.nfe == ode.nfe == 5 and first.at.alpha == 0 and [len(row.z) for row in plan.rows] == [1, 1, 1, 1, 0]
+    assert first.x == ((0, pytest.approx(0.8 * to.sigma)),) and first.z == ((0, pytest.approx(0.6 * to.sigma)),)
+    assert first.d == ode.rows[0].d and not ode.draws
+
+
 def test_dpmpp_3m_has_half_the_second_difference_of_res_3m():
     half, whole = (seeds.plan(name, sigmas=SIGMAS, schedule="edm") for name in ("dpmpp-3m", "res-3m"))
     whole_d, half_d = (dict(plan.rows[4].d) for plan in (whole, half))

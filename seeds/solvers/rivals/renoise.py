@@ -30,6 +30,10 @@ def ddim(
         raise InputError(f"`eta_ddim` must be a number from 0 (the ODE) to 1 (DDPM), but is {eta_ddim}.")
     if eta_ddim and not eta.is_zero:
         raise InputError(f"`eta` = {eta.value} and `eta_ddim` = {eta_ddim} both say how much noise is put back: give one of them.")
+    if eta_ddim and write.calls:  # SNR 0 has been left without noise
+        (first,) = write.rows
+        write.rows, write.at = [], first.at
+        write.leave_snr_zero(levels.points[0], eta, math.sqrt((1 - eta_ddim) * (1 + eta_ddim)))
     lam, h = levels.lam, np.diff(levels.lam)
     if eta_ddim and len(h):
         each = -np.log1p(eta_ddim**2 * np.expm1(-2 * h)) / (2 * h)
@@ -113,7 +117,7 @@ def restart(
 
 SONG = "Song et al. 2021, DDIM (arXiv:2010.02502)"
 add(Solver("ddim", ddim, Orders(1, 1), noise="eta", forms=("data",), note="exponential Euler: erk-1, with DDIM's eta as an option",
-           source=SONG, differs="from SNR 0 the first step has the noise of eta, not of eta_ddim"))  # fmt: skip
+           source=SONG))  # fmt: skip
 add(Solver("dpmpp-2s-ancestral", ancestral, Orders(2, 2), noise="eta", eta=1.0, interpolates=False, note="2S past the level, and noise back to it",
            source="k-diffusion; no paper", differs="k-diffusion's eta is DDIM's; equal to ours at 0 and 1"))  # fmt: skip
 add(Solver("lcm", lcm, Orders(1, None), noise="churn", noisy={"renewed": 1.0}, quiet={"renewed": 0.0}, interpolates=False, grid="linear_t",
