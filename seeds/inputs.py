@@ -11,7 +11,7 @@ from torch import Tensor
 from seeds import conditions, watch
 from seeds.denoisers import Rows, facts
 from seeds.errors import InputError
-from seeds.modules import moved, refuse_training
+from seeds.modules import check_device, moved, refuse_training
 from seeds.noise import part_list, part_of, seed_list
 from seeds.plans import Point
 from seeds.stepper import GradientError
@@ -201,4 +201,6 @@ def _device(own: torch.device, device: torch.device | str | None, given: Tensor 
         raise InputError(
             "`device` is 'meta', which holds shapes without numbers: nothing can be drawn there. Load the model on 'cpu', 'cuda' or 'mps'."
         )
+    if device is not None:
+        check_device(found)
     return found

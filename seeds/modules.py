@@ -148,6 +148,16 @@ def _moved(thing: Any, device: torch.device | str) -> Any:
     return thing if there is None else there
 
 
+def check_device(device: torch.device | str) -> None:
+    """Raises: ValueError if there is no such device here, or one that holds no numbers (meta)."""
+    try:
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+        raise InputError(f"`device` = {str(device)!r} is not to be had here. There is: {', '.join(have)}.") from None
+
+
 def first_tensor(found: list[nn.Module]) -> Tensor | None:
     """The first parameter or buffer of the modules."""
     return next((tensor for module in found for tensor in (*module.parameters(), *module.buffers())), None)

@@ -32,6 +32,11 @@ SLIPS = {
 SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
 SLIPS |= dict.fromkeys(("num_inference_steps", "num_steps"), SLIPS["steps"])
 del SLIPS["steps"]
+SLIPS |= {f"sigma_{end}": f"Say nsr_{end}=, the level as sigma / alpha." for end in ("min", "max")}
+SLIPS |= {
+    "latents": "A state is x=, with start=, where it is; noise of your own is `noise=`.",
+    "negative_prompt": "What guidance leads away from is its null label: seeds.guide(denoiser, 3.0, null=...).",
+}
 """Arguments of other libraries, and what is said to them here."""
 
 

@@ -246,6 +246,8 @@ class Stepper:
 
 def _read(path: str | os.PathLike, device: torch.device | str) -> tuple[dict[str, Any], dict[tuple[str, int], Tensor]]:
     """What `save` wrote: its metadata, and the tensors held."""
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder, and no file of Stepper.save.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata: dict[str, Any] = file.metadata() or {}

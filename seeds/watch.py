@@ -50,10 +50,16 @@ class Watch:
         self.plan, self.seeds, self.dtype, self.given, self.projected = plan, list(seeds), dtype, given, projected
         self.reach = max(abs(float(end)) for end in data_range)
         self._seen: list[Tensor] = []
+        self._mean: Tensor | None = None
+        self._beside: Tensor | None = None
         self._finite: Tensor | None = None
 
     def call(self, x: Tensor, denoised: Tensor) -> None:
         """Measures a state and the answer about it; nothing waits for the device."""
+        if self.plan.start_at == "mean":
+            self._mean = denoised.detach().clone() if self._mean is None else self._mean
+            if len(self._seen) == 2 * (self.plan.nfe - 1):
+                self._beside = size(denoised - self._mean)
         self._seen += [size(x), size(denoised)]
 
     def end(self, x: Tensor) -> None:
@@ -64,8 +70,9 @@ class Watch:
     def read(self) -> "Sizes":
         """What was measured, on the host: this waits for the device."""
         table = torch.stack(self._seen).cpu().double().numpy()
+        beside = None if self._beside is None else self._beside.cpu().double().numpy()
         finite = np.ones(len(self.seeds), bool) if self._finite is None else self._finite.cpu().numpy()
-        return Sizes(self, finite, table[::2], table[1::2])
+        return Sizes(self, finite, table[::2], table[1::2], beside)
 
 
 class Sizes:
@@ -75,10 +82,13 @@ class Sizes:
         finite: (B,) whether the result is.
         x: (calls + 1, B) rms of each state, the result last.
         d: (calls, B) of each answer.
+        hidden: (B,) of the data that the first state leaves out, as far as the answers tell: the first one, or, of a run that starts at the mean,
+            the last one less that.
     """
 
-    def __init__(self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray):
+    def __init__(self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray, beside: np.ndarray | None = None):
         self.watch, self.finite, self.x, self.d = watch, finite, x, d
+        self.hidden = d[0] if beside is None else beside
         points = watch.plan.points()[: len(x)]
         told = np.isfinite(d[0]) & (watch.given != "x")  # an answer about a state of the wrong scale says nothing of the data's
         reach = np.maximum(watch.reach, np.where(told, d[0], 0.0))
@@ -87,14 +97,14 @@ class Sizes:
             self.grown = self.x > GROWN * self.level  # inf has grown, NaN has not
 
     @property
-    def first(self) -> float:
-        """rms of all first answers."""
-        return float(np.sqrt(np.square(self.d[0]).mean()))
+    def data(self) -> float:
+        """rms of what the first states leave out."""
+        return float(np.sqrt(np.square(self.hidden).mean()))
 
     @property
     def shown(self) -> float:
-        """How much of the data the first state should show: rms of the first answers over nsr."""
-        return self.first / self.watch.plan.start.nsr if math.isfinite(self.first) else 0.0
+        """How much of the data the first state should show: its rms over nsr."""
+        return self.data / self.watch.plan.start.nsr if math.isfinite(self.data) else 0.0
 
     def fault(self, b: int) -> str:
         """Why sample b is not finite: the state, the answer, or the plan."""
@@ -158,13 +168,13 @@ def _warn_of_growth(batches: Sequence[Sizes], total: int) -> None:
     i, points = int(np.argmax(sizes.grown[:, b])), sizes.watch.plan.points()
     named = some([it.watch.seeds[k] for it, k in grown])
     why = (
-        f"`{sizes.watch.given}` is given at another scale: x = alpha data + sigma eps"
+        f"`{sizes.watch.given}` is given at another scale: x = alpha data + sigma eps. Scale it,"
         if i == 0 and sizes.watch.given
-        else "The run diverges"
+        else "The run diverges. Take more steps, a smaller `eta`, or another solver,"
     )
     warnings.warn(
         f"The states of {len(grown)} of {total} seeds ({named}) are more than {GROWN:g} times the size of their level: {sizes.x[i, b]:.3g} where "
-        f"alpha = {points[i].alpha:.3g} and sigma = {points[i].sigma:.3g}, at call {i}. {why}; take more steps, a smaller `eta`, or another solver, "
+        f"alpha = {points[i].alpha:.3g} and sigma = {points[i].sigma:.3g}, at call {i}. {why} "
         "or give the denoiser the `data_range` of its data.",
         stacklevel=4,
     )
@@ -174,10 +184,11 @@ def _warn_of_blind_start(batches: Sequence[Sizes]) -> None:
     """One warning if a run from noise alone began where the data should be seen."""
     for sizes in batches:
         if not sizes.watch.given and sizes.shown > SEEN:
-            start = sizes.watch.plan.start
+            plan = sizes.watch.plan
+            told, alone = ("first", "noise alone") if plan.start_at == "zero" else ("last", "noise about the mean alone")
             warnings.warn(
-                f"The run begins at nsr = {start.nsr:.4g}, where the data (rms {sizes.first:.3g}, by the first answer) should be "
-                f"{sizes.shown:.2g} times the noise, but from noise alone: it cannot have the right law. Begin higher (`nsr_max`, or "
+                f"The run begins at nsr = {plan.start.nsr:.4g}, where the data (rms {sizes.data:.3g}, by the {told} answer) should be "
+                f"{sizes.shown:.2g} times the noise, but from {alone}: it cannot have the right law. Begin higher (`nsr_max`, or "
                 "`grid=` where the levels are times t of the schedule and not sigma / alpha), or give what belongs there: `data=` "
                 "(image-to-image) or `x=`.",
                 stacklevel=4,

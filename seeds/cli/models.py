@@ -67,15 +67,10 @@ def load_model(source: str, device: str | None = None) -> Model:
 
 
 def check_device(device: str) -> None:
-    """Raises: ValueError if there is no such device, or one that holds no numbers (meta)."""
-    import torch
+    """Raises: ValueError as `seeds.modules.check_device` does, which needs torch."""
+    from seeds.modules import check_device
 
-    try:
-        if torch.empty(0, device=device).is_meta:
-            raise RuntimeError
-    except (RuntimeError, AssertionError, NotImplementedError):
-        have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-        raise InputError(f"`device` = {device!r} is not to be had here. There is: {', '.join(have)}.") from None
+    check_device(device)
 
 
 def _made(source: str, device: str | None) -> tuple[Any, Path]:

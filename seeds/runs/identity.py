@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seeds.checking import refuse_random
 from seeds.denoisers import ask, facts
 from seeds.errors import InputError
-from seeds.modules import modules
+from seeds.modules import modules, refuse_training
 from seeds.noise import gaussian
 from seeds.plans import Point
 from seeds.schedules import schedule as find_schedule
@@ -55,8 +55,10 @@ class Identity:
         Args:
             decode: what makes images of its answers; its weights and answers count too.
             levels: where to probe instead: of a denoiser that has no schedule of its own.
-        Raises: ValueError if the denoiser does not compute on `device`, or answers half of a probe otherwise than the whole.
+        Raises: ValueError if the denoiser does not compute on `device`, answers half of a probe otherwise than the whole, or is in training mode.
         """
+        for asked in (denoiser, decode):
+            refuse_training(asked)
         answers = []
         answer = None
         for at in levels or _levels(denoiser):

@@ -93,6 +93,13 @@ def test_a_network_that_is_random_though_it_is_in_eval_mode_is_refused_before_th
     assert code == 2 and "answers the same question differently" in err and not Path("out").exists()
 
 
+def test_a_network_left_in_training_mode_is_named_as_that_on_the_command_line(call):  # noqa: F811
+    dropout = torch.nn.Sequential(torch.nn.Dropout(0.5))
+    own.trained = lambda: seeds.wrap(lambda x, t: dropout(x), "data", schedule="vp", shape=(1, 8, 8))
+    code, _, err = call("sample", "--model", "own:trained", "--out", "out", *FEW)
+    assert code == 2 and "(its part '0', a Dropout) is in training mode" in err and "`network.eval()`" in err and not Path("out").exists()
+
+
 class Scheduleless:
     """A denoiser without a schedule that notes where it is asked, and answers what it is told to."""
 

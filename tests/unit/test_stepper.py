@@ -71,6 +71,8 @@ def test_a_damaged_file_is_refused_in_one_sentence(damage, tmp_path):
     assert torch.equal(Stepper.load(file, plan, noise).x, stepper.x)
     with pytest.raises(FileNotFoundError):
         Stepper.load(tmp_path / "none", plan, noise)
+    with pytest.raises(ValueError, match=r"is a folder, and no file of Stepper.save"):
+        Stepper.load(tmp_path, plan, noise)
 
 
 def test_another_run_is_refused(tmp_path):

@@ -43,6 +43,13 @@ def test_usual_starts_are_not_warned_of(how):
     draw(**how)
 
 
+def test_a_start_at_the_mean_is_held_against_what_is_left_of_the_data_there():
+    """Modes at 2 and 4: rms 3.2, but 1 about the mean, which is 0.1 times the noise at nsr 10, and as large at nsr 1."""
+    draw(MODES, (1,), seed=range(50), start_at="mean", nsr_max=10.0)
+    with pytest.warns(UserWarning, match=r"the data \(rms [01]\.\d*, by the last answer\) should be .* from noise about the mean alone"):
+        draw(MODES, (1,), seed=range(50), start_at="mean", nsr_max=1.0)
+
+
 def test_times_given_as_sigmas_of_a_flow_schedule_are_refused_as_times():
     words = r"`sigmas` run from 1 to 0 on a flow schedule: those are its times t, .*Give them as grid="
     with pytest.raises(ValueError, match=words):
@@ -135,7 +142,7 @@ def test_states_that_grow_are_warned_of_once():
     ) as found:
         draw(seed=range(100), solver="euler-maruyama", steps=40, eta=20.0, batch=30)
     assert len(found) == 1 and found[0].filename == __file__
-    with pytest.warns(UserWarning, match=r"`x` is given at another scale"):
+    with pytest.warns(UserWarning, match=r"`x` is given at another scale: x = alpha data \+ sigma eps. Scale it, or give the denoiser"):
         draw(x=torch.full((4, 2), 1e6), start=2, solver="seeds-1")
     with pytest.warns(UserWarning, match="more than 1000 times"):
         list(seeds.iterate(UNIT, (2,), seed=range(4), solver="euler-maruyama", steps=40, eta=20.0, grid="uniform_lam"))
