@@ -11,6 +11,7 @@ first line and the JSON say so.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -32,7 +33,7 @@ from seeds.plans import Point
 from seeds.tuning import tuned
 
 DTYPES = ("float32", "bf16", "fp16")
-BATCHES = {"cpu": {"fashion-unet": (1, 64), "DDPM++": (1, 8), "ADM": (1,)}}
+BATCHES = {"cpu": {"fashion-unet": (1, 64), "DDPM++": (1,), "ADM": (1,)}}
 ON_GPUS = {"fashion-unet": (1, 64, 1024), "DDPM++": (1, 64, 256), "ADM": (1, 16, 64)}
 COMPILING = 60.0
 """Seconds that must be left for a network to be compiled; ADM, which takes longer, is not."""
@@ -113,7 +114,7 @@ def overhead(bench: Bench) -> Iterator[Row]:
 
 def pipeline(bench: Bench) -> Iterator[Row]:
     """`seeds.sample` beside the same calls of the bare network."""
-    batch = 64 if bench.device.type == "cpu" else 256
+    batch = 16 if bench.device.type == "cpu" else 256
     model = checkpoints.load("fashion-unet").to(bench.device)
     plan = plan_for(model, "seeds-3", steps=3 if bench.device.type == "cpu" else 13)
     x, labels = torch.randn(batch, *model.shape).to(bench.device), torch.arange(batch, device=bench.device) % 10
@@ -141,11 +142,13 @@ def models(bench: Bench) -> Iterator[Row]:
     ways = [(dtype, compiled) for compiled in (False, True) for dtype in DTYPES if not compiled or bench.device.type != "cpu"]
     for compiled in (False, True):
         for name, make in makers.items():
+            built = None  # once for all dtypes, unless it is compiled: a large network's weights take seconds
             for dtype in [dtype for dtype, way in ways if way == compiled]:
                 if bench.over or (compiled and (name == "ADM" or bench.left < COMPILING)):
                     return
                 torch.compiler.reset()  # else it gives up after a few networks of one class
-                model = tuned(make().to(bench.device), dtype=None if dtype == "float32" else dtype, compiled=compiled)
+                built = make().to(bench.device) if built is None or compiled else built
+                model = tuned(copy.copy(built), dtype=None if dtype == "float32" else dtype, compiled=compiled)
                 for batch in BATCHES.get(bench.device.type, {name: ON_GPUS[name]})[name]:
                     yield from answers(bench, name, model, batch, f"{dtype}{', compiled' * compiled}")
                     if bench.over:
