@@ -199,6 +199,7 @@ _PLAN = (
     flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
     flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data, or the solver's own]"),
     flag("--eta", type=TABLE, help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
+    flag("--fraction", type=float, help="Instead of --eta: the fresh part of the noise after each step, from 0 to below 1."),
     flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
     flag("--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"),
     flag("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),

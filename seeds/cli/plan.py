@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from seeds.cli import models, options
 from seeds.integrals import Eta
@@ -51,10 +52,11 @@ def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
     if not solver.interpolates:
         return
-    form, eta = (
-        lookup("prediction", given.get("prediction", solver.prediction), PREDICTIONS)(*([given["sd"]] if "sd" in given else [])),
-        Eta(given.get("eta", solver.eta)),
-    )
+    form = lookup("prediction", given.get("prediction", solver.prediction), PREDICTIONS)(*([given["sd"]] if "sd" in given else []))
+    eta = Eta(given.get("eta", solver.eta))
+    if "fraction" in given:
+        ends = [made.start, *(to for to, row in zip(made.points()[1:], made.rows, strict=True) if row.completes and to.sigma > 0)]
+        eta = Eta.of_fraction(given["fraction"], np.array([end.lam for end in ends]))
     if given.get("S_churn", 0) > 0:
         yield "The laws are those of the steps, without the churn before them."
     if given.get("start_at", "zero") != "zero":

@@ -54,7 +54,7 @@ def test_every_argument_of_a_plan_is_handed_on():
         {"eta": 0.3}, {"final": "none"}, {"start": 1}, {"stop": 2}, {"s_noise": 1.2}, {"prediction": "edm_raw", "sd": 0.7},
         {"round_nsr": lambda nsr: nsr * 1.5},
         {"nsr_min": 0.1}, {"nsr_max": 5.0}, {"rho": 3.0}, {"variant": "2b"}, {"round_nsr": lambda nsr: nsr * 1.5, "stages": "free"},
-        {"steps": None, "nfe": 5}, {"start_at": "mean"},
+        {"steps": None, "nfe": 5}, {"start_at": "mean"}, {"fraction": 0.5},
     ]  # fmt: skip
     seen = [seeds.plan(**base)]
     for change in changes:
