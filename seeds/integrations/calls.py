@@ -102,7 +102,7 @@ class Calls:
     def _own(self, ends: Sequence[int]) -> Plan:
         """Steps of the solver itself, between these calls; with the final denoise if they lead to it."""
         final = "denoise" if self.end is None and ends[-1] == len(self.t) - 1 else "none"
-        t = np.append(self.t, [] if self.end is None else self.end)[list(ends)]
+        t = self._times(0, len(self.t))[list(ends)]
         return _planned(self.method, self.schedule, t, self.options, final)
 
     def _step(self, first: int, end: int, own: bool) -> Plan:

@@ -167,7 +167,11 @@ def _saved(it: Subject) -> Iterator[str]:
             yield f"on {schedule} another plan is read than was saved"
 
 
-@law("draws", "The draws of the path lie end to end, from the start to the last step.", lambda it: it.solver.noise is not None)
+@law(
+    "draws",
+    "The draws of the path lie end to end, and a state reads those that lie before it alone.",
+    lambda it: it.solver.noise is not None,
+)
 def _draws(it: Subject) -> Iterator[str]:
     made = it.plan(steps=5, schedule="vp", **it.noisy)
     path = [draw for draw in made.draws if draw.stream == "path"]
@@ -178,6 +182,11 @@ def _draws(it: Subject) -> Iterator[str]:
             yield f"{after} does not follow {before}"
     if path and not (math.isclose(path[0].lam0, made.start.lam) and math.isclose(path[-1].lam1, made.rows[-1].at.lam)):
         yield "the path does not reach from the start to the last level"
+    for row, to in zip(made.rows, made.points()[1:], strict=True):
+        reached = max([to.lam, *(made.draws[j].lam1 for j, _ in row.z if made.draws[j].stream == "churn")])  # before churn moved it back
+        for j, _ in row.z:
+            if made.draws[j].stream == "path" and made.draws[j].lam1 > reached + ROUNDING * max(1, abs(reached)):
+                yield f"the state at lam = {reached:.6g} reads {made.draws[j]}, of a stretch that lies ahead of it"
 
 
 @law("schedules", "On the same levels of nsr, every schedule gives one law: in units of alpha the states agree to 1e-11.",

@@ -7,12 +7,12 @@ import pytest
 
 import seeds
 from seeds import Eta, tableaus
-from seeds.laws import gaussian_errors, slope, subjects
+from seeds.laws import LAWS, Subject, gaussian_errors, slope, subjects
 from seeds.laws.exactness import linear_rows, path_error, polynomial_error
 from seeds.laws.mutants import with_row
 from seeds.plans import Plan
 from seeds.predictions import PREDICTIONS
-from seeds.solvers import SOLVERS, tableau_solver
+from seeds.solvers import SOLVERS, Solver, tableau_solver
 from seeds.tableaus import Tableau
 
 SIGMAS = [5.0, 1.5, 0.4]
@@ -65,6 +65,19 @@ def test_swapped_draws_are_caught(subject):
 
         swapped = mutate(plan, change)
     assert path_error(swapped, DATA, Eta(1.0)) > LIMIT
+
+
+def test_a_draw_that_stands_for_another_stretch_is_caught():
+    """Relabelled in all rows alike, draws give the same law; a host that is asked for the noise of a stretch would be told the wrong one."""
+    seeds_2 = SOLVERS["seeds-2"]
+
+    def relabelled(write, levels, prediction, eta):
+        seeds_2.build(write, levels, prediction=prediction, eta=eta)
+        write.rows = [row._replace(z=tuple((j ^ 1, value) for j, value in row.z)) for row in write.rows]
+
+    it = Subject(Solver("relabelled", relabelled, seeds_2.order, noise="eta", eta=1.0))
+    assert any("lies ahead of it" in fault for fault in LAWS["draws"].faults(it))
+    assert not list(LAWS["draws"].faults(Subject(seeds_2)))
 
 
 def test_independent_stage_noise_is_caught():
