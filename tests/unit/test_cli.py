@@ -230,7 +230,7 @@ def test_a_model_that_cannot_be_moved_is_told_of_before_the_first_image(call, mo
     assert "leave `device` out, or choose another device." in err and not Path("out").exists()
 
 
-def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first_image():
+def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first_image(tmp_path):
     weight = torch.ones(3, 1, 1)  # on the CPU; the fake device refuses to mix
 
     def answer(x, at):
@@ -239,7 +239,7 @@ def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first
     answer.shape, answer.schedule, answer.classes = (3, 8, 8), "vp", 0
     plan = seeds.plan("seeds-1", steps=1, schedule="vp")
     with pytest.raises(ValueError, match=r"`device` = 'meta': the model does not compute there \(.*\)\. Let its factory take `device`"):
-        run(Job(answer, plan, (0,), device="meta"), Path("out"), progress=False)
+        run(Job(answer, plan, (0,), device="meta"), tmp_path / "out", progress=False)
 
 
 def test_ctrl_c_leaves_whole_files_and_130(call):
