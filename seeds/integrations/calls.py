@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seeds.errors import InputError
+from seeds.grids import Times
 from seeds.planning import plan
 from seeds.plans import CLEAN, SAME, Plan, Point, Row
 from seeds.schedules import Schedule
@@ -25,7 +26,6 @@ from seeds.solvers import SOLVERS, Solver
 from seeds.solvers.levels import points_at
 from seeds.solvers.registry import options_of
 
-Times = np.ndarray
 COMMON = ("eta", "fraction", "s_noise", "prediction")
 """Options of `seeds.plan` that are of a run, not of one solver."""
 
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calls:
+class HostRun:
     """A run as its model calls.
 
     Attributes:
@@ -237,7 +237,7 @@ def run_of(
     *,
     end: float | None = None,
     rest_first: bool = False,
-) -> Calls:
+) -> HostRun:
     """A run of so many model calls.
 
     Args:
@@ -248,17 +248,17 @@ def run_of(
     steps = steps_of(method, calls, snr_0, options, rest_first=rest_first)
     t = np.asarray(levels(len(steps) + 1), np.float64)
     asked = np.concatenate([*(_asked(method, schedule, t[i : i + 2], step, options) for i, step in enumerate(steps)), t[-1:]])
-    return Calls(method, schedule, known(asked) if laid(method, options) else asked, _closed(steps, method, options, end), options, end)
+    return HostRun(method, schedule, known(asked) if laid(method, options) else asked, _closed(steps, method, options, end), options, end)
 
 
-def run_at(method: Solver, schedule: Schedule, t: Times, options: Mapping[str, Any], *, end: float | None = None) -> Calls:
+def run_at(method: Solver, schedule: Schedule, t: Times, options: Mapping[str, Any], *, end: float | None = None) -> HostRun:
     """A run with a model call at each of these times; of a solver with stages of its own, those that begin a step, and its stages between them."""
     steps = steps_of(method, len(t), bool(schedule.alpha(t[0]) == 0), options)
     if not laid(method, options) and any(step.calls > 1 for step in steps):
         starts = t[list(accumulate((step.calls for step in steps), initial=0))]
         parts = [_asked(method, schedule, starts[i : i + 2], step, options) for i, step in enumerate(steps)]
         t = np.concatenate([*parts, t[-1:]])
-    return Calls(method, schedule, np.asarray(t, np.float64), _closed(steps, method, options, end), options, end)
+    return HostRun(method, schedule, np.asarray(t, np.float64), _closed(steps, method, options, end), options, end)
 
 
 def _closed(steps: tuple[Step, ...], method: Solver, options: Mapping[str, Any], end: float | None) -> tuple[Step, ...]:

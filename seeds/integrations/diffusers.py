@@ -23,8 +23,8 @@ from seeds import noise as noises
 from seeds.denoisers import Wrapped, bounded, wrap
 from seeds.errors import InputError
 from seeds.integrations import hosts
-from seeds.integrations.calls import Calls, calls_a_step, check_steps, run_at, run_of
-from seeds.integrations.levels import HostSchedule, betas, kind_of, shift, spaced
+from seeds.integrations.calls import HostRun, calls_a_step, check_steps, run_at, run_of
+from seeds.integrations.configs import HostSchedule, betas, kind_of, shift, spaced
 from seeds.plans import Plan, Point
 from seeds.solvers import find_solver
 from seeds.solvers.churn import Churn
@@ -149,7 +149,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._copy, self._copies_made = 0, 0
         self.num_inference_steps: int | None = None
         path, count = self.host.schedule, self.host.steps
-        self._lay(Calls(self.solver, path, np.linspace(path.t_max, path.t_min, count), (), {}), None)
+        self._lay(HostRun(self.solver, path, np.linspace(path.t_max, path.t_min, count), (), {}), None)
 
     def _check(self, config: Any) -> None:
         if churned := [name for name in config.solver_options or {} if name in options_of(Churn)]:
@@ -251,7 +251,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             row = shift(row, self._shifting(), mu)
         return self.host.t_of_sigma(row)
 
-    def _run(self, count: int, t: np.ndarray | None, mu: float | None) -> Calls:
+    def _run(self, count: int, t: np.ndarray | None, mu: float | None) -> HostRun:
         """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers."""
         calls = self.order * count - (self.order - 1)
         if self.host.whole and calls > self.host.steps:
@@ -293,7 +293,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         config = dict(self.config)
         return config | {"shift": config["flow_shift"] if config["shift"] is None else config["shift"]}
 
-    def _lay(self, calls: Calls, device: str | torch.device | None) -> None:
+    def _lay(self, calls: HostRun, device: str | torch.device | None) -> None:
         """Takes the model calls; nothing of an earlier run is left."""
         self._calls, told = calls, self.host.told(calls.t)
         self.timesteps = torch.from_numpy(np.ascontiguousarray(told)).to(torch.int64 if self.host.whole else torch.float32).to(device)

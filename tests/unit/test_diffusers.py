@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import seeds
 from seeds import noise
 from seeds.exact import Gaussian
+from seeds.integrations.configs import OUTPUTS, SPACINGS
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
-from seeds.integrations.levels import OUTPUTS, SPACINGS
 from seeds.stepper import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers' own, beside NumPy 2

@@ -19,7 +19,7 @@ from seeds.errors import InputError
 from seeds.names import lookup
 from seeds.schedules import EDM, Discrete, Flow, Schedule
 
-Times = Any
+Numbers = Any
 """A row of float64 numbers, or one."""
 OUTPUTS = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 """What hosts call a network's output."""
@@ -114,34 +114,34 @@ class HostSchedule:
         """The network knows whole steps only."""
         return self.kind == "discrete"
 
-    def known(self, t: Times) -> Times:
+    def known(self, t: Numbers) -> Numbers:
         """The times moved to those that the network knows, all of them different."""
         return _whole(t) if self.whole else t
 
-    def told(self, t: Times) -> Times:
+    def told(self, t: Numbers) -> Numbers:
         """What the network is told at times of the schedule: T t, the whole step, or log(sigma) / 4."""
         if self.kind == "flow":
             return np.asarray(t) * self.steps
         return self.schedule.indices(t) if isinstance(self.schedule, Discrete) else np.log(np.asarray(t)) / 4
 
-    def t_of_told(self, told: Times) -> Times:
+    def t_of_told(self, told: Numbers) -> Numbers:
         """The times of the schedule at which the network is told so."""
         told = np.asarray(told, np.float64)
         return told / self.steps if self.kind == "flow" else np.exp(4 * told) if self.kind == "edm" else told
 
-    def t_of_sigma(self, sigma: Times) -> Times:
+    def t_of_sigma(self, sigma: Numbers) -> Numbers:
         """The times of a host's sigmas, moved to whole steps where only those are known."""
         sigma = np.asarray(sigma, np.float64)
         if self.kind == "flow":
             return sigma
         return self.known(self.schedule.t_of_nsr(self.schedule.round_nsr(sigma) if isinstance(self.schedule, Discrete) else sigma))
 
-    def sigma_of_t(self, t: Times) -> Times:
+    def sigma_of_t(self, t: Numbers) -> Numbers:
         """A host's sigmas."""
         return np.asarray(t, np.float64) if self.kind == "flow" else self.schedule.nsr(np.asarray(t))
 
 
-def shift(sigma: Times, config: Mapping[str, Any], mu: float | None = None) -> Times:
+def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) -> Numbers:
     """Flow times moved towards noise, as hosts mean it: by `mu` where the configuration shifts dynamically, else by its own factor s; then stretched, so
     that the last is `shift_terminal`.
 
@@ -229,7 +229,7 @@ def between(name: str, high: float, low: float, count: int) -> np.ndarray:
     return grids.grid("uniform_lam" if name == "exponential" else name, EDM(), count - 1, nsr_min=low, nsr_max=high)
 
 
-def _whole(t: Times) -> np.ndarray:
+def _whole(t: Numbers) -> np.ndarray:
     """Whole steps, all different: where two fall together the later ones move on, and at the clean end the earlier ones back."""
     whole = np.rint(t)
     for i in range(1, len(whole)):
