@@ -6,11 +6,14 @@ intervals (EDM's N counts the levels: N = steps + 1).
 The noise levels run from `nsr_max` down to `nsr_min` (noise-to-signal ratios, EDM's "sigma"), by default
 
     karras, uniform_lam, linear_t,  the schedule's own ends, t_max and t_min
-    sgm_uniform, beta, atan, curve
+    sgm_uniform, beta, atan, curve,
+    deis
     vp                              nsr of VP(beta_d, beta_min) at t = 1 and epsilon_s: 152 to 0.0105
     ve                              100 to 0.02
     ays                             those of its table
     iddpm                           the levels of its table between 81 and 0.002: 80.2 to 0.0064
+
+or where the caller puts them: numbers or, to `grid`, functions of `steps`, as the best ends depend on how many calls there are.
 
 The first and the last t are the ends themselves, without rounding: `t_max` and `t_min` of the schedule bit for bit where those are meant.
 A schedule that starts at SNR 0 (nsr = inf, as Flow does) has its first point there; the others lie where they would if it had been
@@ -31,6 +34,9 @@ from seeds.schedules import VP, Schedule
 
 Times = npt.NDArray[np.float64]
 Spacing = Callable[[float, float, Any], Any]  # (noisiest nsr, cleanest nsr, fraction of the way) -> nsr
+
+End = float | Callable[[int], float]
+"""`nsr_min` or `nsr_max`: a level, or a function that gives one for a number of steps:  nsr_min=lambda steps: max(0.002, 0.3 / steps)."""
 
 SNR0_AS = 80.0
 
@@ -72,6 +78,22 @@ def vp(
     nsr_min = own.nsr(own.t_min) if nsr_min is None else nsr_min
     nsr_max = own.nsr(own.t_max) if nsr_max is None else nsr_max
     return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, i: own.nsr((1 - i) * own.t_of_nsr(a) + i * own.t_of_nsr(b)))
+
+
+def deis(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None, power: float = 2.0) -> Times:
+    """t^(1/power) of VP() falls linearly; each level is then found in `schedule`. Power 1 is `vp` between the schedule's own ends.
+
+    Source: Zhang and Chen 2023, DEIS (arXiv:2204.13902), "uniform in t to a power": 2 is theirs.
+    """
+    if not (power > 0 and np.isfinite(power)):
+        raise InputError(f"`power` = {power} must be a finite number above 0. DEIS has 2; 1 is evenly spaced in t.")
+    own = VP()
+
+    def spacing(a: float, b: float, i: Any) -> Any:
+        first, last = (own.t_of_nsr(nsr) ** (1 / power) for nsr in (a, b))
+        return own.nsr(((1 - i) * first + i * last) ** power)
+
+    return _lay(schedule, steps, nsr_min, nsr_max, spacing)
 
 
 def vp_betas(nsr_min: float, nsr_max: float, epsilon_s: float = 1e-3) -> tuple[float, float]:
@@ -262,16 +284,20 @@ GRIDS: dict[str, Callable[..., Times]] = {
     "atan": atan,
     "curve": curve,
     "ays": ays,
+    "deis": deis,
 }
 
 
 def grid(which: "str | npt.ArrayLike", schedule: Schedule, steps: int | None = None, **options: Any) -> Times:
-    """The grid of that name, or, given an array, `custom`; `steps` may then be left out, and must agree with the array if given."""
+    """The grid of that name, or, given an array, `custom`; `steps` may then be left out, and must agree with the array if given.
+
+    Of a named grid `nsr_min` and `nsr_max` may be functions of `steps`.
+    """
     if isinstance(which, str):
         build = lookup("grid", which, GRIDS)
         if steps is None:
             raise InputError(f"`steps` is missing: grid {which!r} must know how many intervals to make.")
-        return build(schedule, steps, **options)
+        return build(schedule, steps, **(options | {name: end_at(name, options[name], steps) for name in ENDS if name in options}))
     if options:
         raise InputError(
             f"{', '.join(f'`{name}`' for name in options)} shape a named grid, but `grid` is an array, which is used as it is."
@@ -280,6 +306,24 @@ def grid(which: "str | npt.ArrayLike", schedule: Schedule, steps: int | None = N
     if steps is not None and steps != len(t) - 1:
         raise InputError(f"`steps` = {steps}, but the grid given has {len(t)} levels, that is {len(t) - 1} steps. Leave `steps` out.")
     return t
+
+
+ENDS = ("nsr_min", "nsr_max")
+
+
+def end_at(name: str, end: End | None, steps: int) -> float | None:
+    """The end of a grid of so many steps: a number as it is, or what the function says of them; None is the grid's own.
+
+    Raises: ValueError if the function gives no number.
+    """
+    if not callable(end):
+        return end
+    level = end(_count(steps))
+    if level is not None and (isinstance(level, bool) or not isinstance(level, (int, float, np.floating, np.integer))):
+        raise InputError(
+            f"`{name}` is a function of the number of steps, but for {steps} steps it gives {level!r}: it should give a level, as nsr."
+        )
+    return None if level is None else float(level)
 
 
 def _geometric(first: float, last: float, part: Any) -> Any:

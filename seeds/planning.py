@@ -59,8 +59,8 @@ def plan(
     sd: float | None = None,
     round_nsr: Round | None = None,
     stages: str = "known",
-    nsr_min: float | None = None,
-    nsr_max: float | None = None,
+    nsr_min: grids.End | None = None,
+    nsr_max: grids.End | None = None,
     **options: Any,
 ) -> Plan:
     """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
@@ -87,7 +87,7 @@ def plan(
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
             stay between known levels, and the network rounds inside.
         stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts them, and the network rounds inside.
-        nsr_min, nsr_max: ends of a named grid, instead of its own.
+        nsr_min, nsr_max: ends of a named grid, instead of its own: levels, or functions of the number of steps, as the best ends depend on it.
         options: of the grid (rho, ...) and of the solver (variant, r, S_churn, ...: `seeds.SOLVERS[name].options`).
     Returns: a Plan.
     Raises: ValueError naming the argument, its value and the rule it broke.
@@ -115,8 +115,8 @@ def plan_for(
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
     stages: str = "known",
-    nsr_min: float | None = None,
-    nsr_max: float | None = None,
+    nsr_min: grids.End | None = None,
+    nsr_max: grids.End | None = None,
     **options: Any,
 ) -> Plan:
     """The `plan` that `sample` makes for this denoiser: on its own schedule, inside its range of levels, at levels it knows.
@@ -168,8 +168,8 @@ class Request:
     sd: float | None
     round_nsr: Round | None
     stages: str
-    nsr_min: float | None
-    nsr_max: float | None
+    nsr_min: grids.End | None
+    nsr_max: grids.End | None
     options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -199,8 +199,10 @@ class Request:
 
     @cached_property
     def shaping(self) -> dict[str, Any]:
-        """The options of the grid that are given."""
-        ends = {"nsr_min": self.nsr_min, "nsr_max": self.nsr_max}
+        """The options of the grid that are given; ends that depend on the number of steps are levels once that is known."""
+        ends = {name: getattr(self, name) for name in grids.ENDS}
+        if self.steps is not None:
+            ends = {name: grids.end_at(name, end, self.steps) for name, end in ends.items()}
         known = grid_options(self.grid) if self.sigmas is None else ()
         return _given({name: value for name, value in self.options.items() if name in known} | ends)
 
@@ -224,7 +226,8 @@ class Request:
         """The request with the ends of the levels that a network was trained on, where a named grid would begin or end outside them."""
         if known is None or not isinstance(self.grid, str) or self.sigmas is not None:
             return self
-        first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **self.shaping)))
+        fixed = {name: value for name, value in self.shaping.items() if not callable(value)}
+        first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **fixed)))
         low = known[0] if self.nsr_min is None and known[0] > last else self.nsr_min
         high = known[1] if self.nsr_max is None and known[1] < first else self.nsr_max
         return replace(self, nsr_min=low, nsr_max=high)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from seeds import conditions, watch
 from seeds.denoisers import Denoiser, Rows, answer, rows_of
 from seeds.errors import InputError
+from seeds.grids import End
 from seeds.inputs import Inputs, starts
 from seeds.integrals import EtaLike
 from seeds.planning import OWN, arguments_of, check_options, plan_for
@@ -106,8 +107,8 @@ def iterate(
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
     stages: str | None = None,
-    nsr_min: float | None = None,
-    nsr_max: float | None = None,
+    nsr_min: End | None = None,
+    nsr_max: End | None = None,
     plan: Plan | None = None,
     x: Tensor | None = None,
     data: Tensor | None = None,
@@ -168,8 +169,8 @@ def sample(
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
     stages: str | None = None,
-    nsr_min: float | None = None,
-    nsr_max: float | None = None,
+    nsr_min: End | None = None,
+    nsr_max: End | None = None,
     plan: Plan | None = None,
     x: Tensor | None = None,
     data: Tensor | None = None,

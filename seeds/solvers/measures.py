@@ -3,8 +3,8 @@ r"""How the polynomial through known values becomes their weights: against the k
 With F ~ sum_j L_j(u) F_j on a step lam0 -> lam1 and K = int Phi (1 + eta) q dlam, the exact first-order weight:
 
     "exact"                  w_j = int Phi (1 + eta) q L_j dlam
-    "lam", "nsr^p", "t",     w_j = K x the mean over the step of L_j, flat in that variable: DPM-Solver++'s midpoint forms (lam, last 2), iPNDM (index)
-    "index"
+    "lam", "nsr^p", "t",     w_j = K x the mean over the step of L_j, flat in that variable: DPM-Solver++'s midpoint forms (lam, last 2), iPNDM
+    "vp_t", "index"          (index)
     "at r"                   w_j = K x L_j at the fraction r of the step, in lam: gradient estimation ("at 1", gamma = 1 + r)
     "bh1", "bh2"             two values F_0, F_o at 0 and o (in lam): K F_0 + B h / (2 o) (F_o - F_0), with B = q(nsr1) int (1 + eta) dlam, or
                              B = K: UniPC's two functions B(h), and bh1 in SA-Solver's published code. More values: exact

@@ -13,7 +13,7 @@ With y = x / alpha, a step from level i (at lam_i) to level i + 1, and L_j the L
 
     u = lam, exact      exponential Adams, RES, SA-Solver (a corrector, eta(lam)), UniPC (a corrector of k + 1 values, but for two: bh1, bh2)
     u = lam, flat       DPM-Solver++ 2M, midpoint
-    u = t, noise        DEIS-tAB;  u = nsr, noise: iPNDM_v, DEIS-rhoAB;  u = nsr, data: ER-SDE-Solver (its third order: "taylor")
+    u = vp_t, noise     DEIS-tAB;  u = nsr, noise: iPNDM_v, DEIS-rhoAB;  u = nsr, data: ER-SDE-Solver (its third order: "taylor")
     u = index, flat     iPNDM (noise);  "at 1": gradient estimation
 
 Source: Hochbruck and Ostermann 2010 (doi:10.1017/S0962492910000048), section 2.5; theory section 10 for u, the measure, eta and predictions.
@@ -48,7 +48,7 @@ def adams(
     k: Annotated[int, "values that a step reads, 1 to 4"] = 2,
     corrector: Annotated[int, "values of the corrector, the new one included, up to k + 1; 0 is none"] = 0,
     evaluate: Annotated[bool, "asks about the corrected state too: a second call a step (PECE)"] = False,
-    variable: Annotated[str, "of the polynomials: lam, nsr, nsr^0.45, t or index"] = "lam",
+    variable: Annotated[str, "of the polynomials: lam, nsr, nsr^0.45, t, vp_t or index"] = "lam",
     measure: Annotated[str, "of the weights: exact, or flat in lam, nsr, nsr^0.45, t or index, or 'at 0.5'"] = "exact",
     startup: Annotated[str, "the first k - 1 steps: grow, from one value, or singlestep, with stages"] = "grow",
     lower_order_final: Annotated[bool, "the last step, a final denoise included, reads one value, the one before it two"] = False,

@@ -122,6 +122,19 @@ def test_ddims_eta_is_in_the_step_that_leaves_snr_zero():
     assert first.d == ode.rows[0].d and not ode.draws
 
 
+def test_deis_has_vps_time_on_every_schedule():
+    on_vp, in_t, on_edm = (
+        seeds.plan("deis-tab3", schedule=schedule, sigmas=SIGMAS, **more).on(seeds.VP())
+        for schedule, more in (("vp", {}), ("vp", {"variable": "t"}), ("edm", {}))
+    )
+    for a, b, c in zip(on_vp.rows, in_t.rows, on_edm.rows, strict=True):
+        np.testing.assert_allclose([a.d, a.d], [b.d, c.d], rtol=1e-9)
+    ours, vps = (
+        seeds.plan("adams", k=3, variable=t, measure=t, schedule="vp", sigmas=SIGMAS, prediction="noise").rows[3] for t in ("t", "vp_t")
+    )
+    np.testing.assert_allclose(vps.d, ours.d, rtol=1e-9)
+
+
 def test_dpmpp_3m_has_half_the_second_difference_of_res_3m():
     half, whole = (seeds.plan(name, sigmas=SIGMAS, schedule="edm") for name in ("dpmpp-3m", "res-3m"))
     whole_d, half_d = (dict(plan.rows[4].d) for plan in (whole, half))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import seeds
 from seeds.grids import (
     GRIDS,
     SNR0_AS,
@@ -13,6 +14,7 @@ from seeds.grids import (
     check_falling,
     curve,
     custom,
+    deis,
     grid,
     iddpm,
     karras,
@@ -183,7 +185,40 @@ def test_ays_has_the_published_levels_and_others_between_them():
         ays(EDM(), 10, table="sd15")
 
 
+def test_deis_is_even_in_a_power_of_vps_t():
+    levels, own = EDM().nsr(grid("deis", EDM(), 6, power=2.0)), VP()
+    np.testing.assert_allclose(np.diff(own.t_of_nsr(levels) ** 0.5, 2), 0, atol=1e-12)
+    np.testing.assert_allclose(deis(VP(), 7, power=1.0), vp(VP(), 7), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_ends_may_depend_on_the_number_of_steps(name):
+    def low(steps):
+        return 0.5 / steps
+
+    for steps in (4, 20):
+        fixed = grid(name, EDM(), steps, nsr_min=0.5 / steps, nsr_max=30.0)
+        assert (grid(name, EDM(), steps, nsr_min=low, nsr_max=lambda n: 30.0) == fixed).all()
+    made = seeds.plan("erk-1", nfe=11, schedule="edm", grid=name, nsr_min=low, nsr_max=30.0)
+    assert made == seeds.plan("erk-1", steps=10, schedule="edm", grid=name, nsr_min=0.05, nsr_max=30.0)
+    assert made.about["grid"]["nsr_min"] == 0.05
+
+
+def test_an_end_that_is_no_level_is_refused():
+    with pytest.raises(ValueError, match="`nsr_min` is a function of the number of steps, but for 5 steps it gives '0.1'"):
+        grid("karras", EDM(), 5, nsr_min=lambda steps: "0.1")
+    with pytest.raises(ValueError, match="`nsr_min` shape a named grid"):
+        seeds.plan("erk-1", schedule="edm", grid=[3.0, 1.0], nsr_min=lambda steps: 0.1)
+
+
+def test_a_networks_range_bounds_the_end_that_is_not_given():
+    model = seeds.wrap(lambda x, t: x, output="data", schedule="edm", nsr_range=(0.01, 40.0))
+    made = seeds.plan_for(model, "erk-1", nfe=6, nsr_min=lambda steps: 0.1 / steps)
+    assert made.start.nsr == 40 and made.rows[-1].at.nsr == pytest.approx(0.02)
+
+
 @pytest.mark.parametrize("how,words", [
+    ({"which": "deis", "power": 0.0}, "`power` = 0.0 must be a finite number above 0"),
     ({"which": "beta", "alpha": 0.0}, "`alpha` = 0.0 and `beta` = 0.6 must be above 0"),
     ({"which": "atan", "width": -1.0}, "`centre` = 2.0 and `width` = -1.0 must be above 0"),
     ({"which": "curve", "last": 0.0}, "`first`, `middle` and `last` = 1.0, 1.0, 0.0"),

@@ -3,11 +3,7 @@
 from seeds.solvers.rivals.points import point
 
 SOURCE = "Zhang and Chen 2023, DEIS (arXiv:2204.13902)"
-DIFFERS = (
-    "published with t of the VP schedule on uniform t (power 2); here t is that of the schedule in use. diffusers' scheduler of that name has "
-    "polynomials in log rho: variable='lam'"
-)
+DIFFERS = "diffusers' scheduler of that name has polynomials in log rho: variable='lam'"
 for count in (1, 2, 3):
-    point(f"deis-tab{count}", {"k": count + 1, "variable": "t"}, ["variable", "lower_order_final"], cases=({}, {"variable": "lam"}),
-          prediction="noise", noise=None,
-          note=f"last {count + 1}, polynomials in t", source=SOURCE, differs=DIFFERS)  # fmt: skip
+    point(f"deis-tab{count}", {"k": count + 1, "variable": "vp_t"}, ["variable", "lower_order_final"], cases=({}, {"variable": "lam"}),
+          prediction="noise", noise=None, grid="deis", note=f"last {count + 1}, polynomials in t of VP", source=SOURCE, differs=DIFFERS)  # fmt: skip
