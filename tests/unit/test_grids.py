@@ -205,7 +205,7 @@ def test_ends_may_depend_on_the_number_of_steps(name):
 
 
 def test_an_end_that_is_no_level_is_refused():
-    with pytest.raises(ValueError, match="`nsr_min` is a function of the number of steps, but for 5 steps it gives '0.1'"):
+    with pytest.raises(ValueError, match=r"`nsr_min` is a function of the number of steps, but for 5 steps it gives '0.1'"):
         grid("karras", EDM(), 5, nsr_min=lambda steps: "0.1")
     with pytest.raises(ValueError, match="`nsr_min` shape a named grid"):
         seeds.plan("erk-1", schedule="edm", grid=[3.0, 1.0], nsr_min=lambda steps: 0.1)
