@@ -47,7 +47,7 @@ def distances(dim):
     for i in range(2):
         rows = features(rng, 5 * dim, dim, 0.01 * i)
         gaussians += [rows.mean(0), np.cov(rows, rowvar=False)]
-    _, update = timed(moments_of, rows)
+    _, update = timed(moments_of, [rows])
     ours, seconds = timed(frechet_distance, *gaussians)
     plain, plain_seconds = timed(with_square_root, *gaussians)
     estimate, with_interval = timed(frechet_estimate, rows, *gaussians[:2], 2)

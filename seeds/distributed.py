@@ -6,14 +6,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Thread
 from typing import Any, TypeVar
-
-import numpy as np
 
 from seeds.errors import SeedsError
 
@@ -115,38 +113,15 @@ class Group:
             meanwhile()
             time.sleep(LOOK)
 
-    def most(self, number: int) -> int:
-        """The largest of the processes' numbers."""
+    def gathered(self, own: T) -> list[T]:
+        """On rank 0 what each process gave, in the order of their ranks; elsewhere nothing."""
         if self.store is None:
-            return number
-        import torch
-        import torch.distributed as dist
-
-        largest = torch.tensor(number)
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-        return int(largest)
-
-    def total(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The sums of the processes' arrays, on every process; names, shapes and dtypes must agree. Those of integers are exact."""
-        if self.store is None:
-            return dict(arrays)
-        import torch
-        import torch.distributed as dist
-
-        sums = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        for tensor in sums.values():
-            dist.all_reduce(tensor)
-        return {name: tensor.numpy() for name, tensor in sums.items()}
-
-    def gathered(self, pieces: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """On rank 0 the numbered arrays of all processes, in the order of their numbers; elsewhere nothing."""
-        if self.store is None:
-            return dict(sorted(pieces.items()))
+            return [own]
         import torch.distributed as dist
 
         parts: list[Any] | None = [None] * self.world if self.first else None
-        dist.gather_object(dict(pieces), parts)
-        return dict(sorted(item for part in parts or () for item in part.items()))
+        dist.gather_object(own, parts)
+        return parts or []
 
     def turn(self, name: str) -> int:
         """1, 2, 3, ...: how often this process has come by; what is done in the same turn belongs together."""

@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from seeds import __version__
 from seeds.cli import jobs, models, options
@@ -21,14 +22,11 @@ from seeds.cli.session import Session, pass_session
 from seeds.metrics.checks import MetricError, check_splits, check_units
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from seeds.distributed import Group
     from seeds.images import Piece
     from seeds.metrics.estimate import Estimate
     from seeds.metrics.features import Extractor
     from seeds.metrics.references import Statistics
-    from seeds.metrics.together import FeatureRows
     from seeds.runs import Job
 
 FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
@@ -76,8 +74,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the va
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of images."""
+    from seeds.metrics.moments import moments_of
     from seeds.metrics.references import Statistics, save_statistics
-    from seeds.metrics.together import collected, merged
+    from seeds.metrics.together import in_order
 
     extractor, source = extractor_of(session, features, sha256, device), _Source.files(images, num, batch)
     check_shape(extractor, *source.shape)
@@ -86,18 +85,16 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
             f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
         )
     _claim(session, out)
-    rows: FeatureRows = source.over(extractor, session.group)
-    kept = None
-    if keep_features:
-        rows = list(rows)
-        kept = collected(rows, session.group)
-    moments = merged(rows, session.group)
+    rows: Iterable[np.ndarray] = in_order(source.over(extractor, session.group), len(source.sizes), session.group)
+    rows = list(rows) if keep_features else rows
+    moments = moments_of(rows)
 
     def write() -> None:
+        kept = np.concatenate(list(rows)) if keep_features else None
         save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept), over=session.group.again)
 
     session.group.once(write)  # all wait: what they do next may read it
-    session.say(f"{out}: {moments.n} images, d = {moments.dim}, {extractor.recipe}")
+    session.say(f"{out}: {moments.n} images, d = {len(moments.mean)}, {extractor.recipe}")
 
 
 @click.command(cls=Command)

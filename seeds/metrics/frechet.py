@@ -54,13 +54,13 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     """
     rows, (mu, root) = as_features(features, dtype=None), _gaussian(mu, sigma, "")
     check_units(units, len(rows), 2)
-    total, unit = moments_of(rows), units_of(np.arange(len(rows)), units)
-    if total.dim != len(mu):
-        raise MetricError(f"`features` has d = {total.dim} and the reference d = {len(mu)}: they come from different extractors.")
+    total, unit = moments_of([rows]), units_of(np.arange(len(rows)), units)
+    if len(total.mean) != len(mu):
+        raise MetricError(f"`features` has d = {len(total.mean)} and the reference d = {len(mu)}: they come from different extractors.")
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        kept = total if left_out is None else total.without(moments_of(rows[unit == left_out]))
+        kept = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
         kept_root = _root(kept.covariance(), "features")
         if left_out is None:
             _warn_rank(f"the covariance of {total.n} images", kept_root)

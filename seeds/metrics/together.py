@@ -1,35 +1,25 @@
-"""Rows of features that several processes made, put together."""
+"""Rows of features that several processes made, in the order of the set, on the one process that sums them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from seeds.distributed import Group
-from seeds.metrics.moments import Moments
 
 FeatureRows = Iterable[tuple[int, np.ndarray]]
 """(place of the first row in the whole set, features (B, d)), of this process' pieces."""
 
 
-def merged(rows: FeatureRows, group: Group) -> Moments:
-    """The moments of all processes' rows, on every process, for sets of any size: each streams its own, and the sums are added.
+def in_order(rows: FeatureRows, pieces: int, group: Group) -> Iterator[np.ndarray]:
+    """On rank 0 the features of all pieces, one by one, for sets of any size; elsewhere nothing. All processes must go through it.
 
-    The numbers of one process and of several agree to some 1e-14 of the spread.
+    Args:
+        pieces: of all processes; piece k is of process k % world.
     """
-    stream: Moments | None = None
-    for _, features in rows:
-        stream = stream or Moments(features.shape[1])
-        stream.update(features)
-    dim = group.most(stream.dim if stream else 0)
-    stream = (stream or Moments(dim)).close()
-    if group.world == 1:
-        return stream
-    sums = group.total({"n": np.array(stream.n), "sum": stream.n * stream.mean})
-    whole, mean = Moments(dim), sums["sum"] / int(sums["n"])
-    away = stream.mean - mean
-    whole.n, whole.mean = int(sums["n"]), mean
-    whole.scatter = group.total({"scatter": stream.scatter + np.outer(away, stream.n * away)})["scatter"]
-    return whole
+    own = iter(rows)
+    for number in range(group.rank, group.rank + pieces, group.world):
+        yield from (piece[1] for piece in group.gathered(next(own) if number < pieces else None) if piece)
+    next(own, None)  # whose end is awaited by all
 
 
 def collected(rows: FeatureRows, group: Group, count: int | None = None) -> np.ndarray:
@@ -39,8 +29,8 @@ def collected(rows: FeatureRows, group: Group, count: int | None = None) -> np.n
         count: N, where it is known: a process alone then puts the rows into their place as they come, and holds nothing twice.
     """
     if count is None or group.world > 1:
-        parts = list(group.gathered(dict(rows)).values())
-        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+        parts = sorted((piece for own in group.gathered(list(rows)) for piece in own), key=lambda piece: piece[0])
+        return np.concatenate([features for _, features in parts]) if parts else np.empty((0, 0), np.float32)
     whole: np.ndarray | None = None
     for first, features in rows:
         whole = np.empty((count, features.shape[1]), features.dtype) if whole is None else whole

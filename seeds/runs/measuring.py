@@ -169,7 +169,7 @@ def measure(
     Args:
         tally: counts the pixels of the images that are drawn.
     """
-    spent = [0]
+    spent = [0]  # ms
     shown: list[tuple[int, np.ndarray]] = []
 
     def pieces() -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
@@ -200,8 +200,7 @@ def measure(
         flat = collected(((first, images.reshape(len(images), -1).astype(np.float32)) for first, images in shown), group)
         if group.first:  # whose the first unit is
             files.write_picture(flat.astype(np.uint8).reshape(-1, *shown[0][1].shape[1:]))
-    seconds = int(group.total({"ms": np.array(spent[0])})["ms"]) / 1000
-    return {**found, "seconds": seconds}
+    return {**found, "seconds": sum(group.gathered(spent[0])) / 1000}
 
 
 def _judged(study: Study, piece: Piece) -> tuple[np.ndarray, np.ndarray | None]:

@@ -40,9 +40,9 @@ class Tally:
         self.levels += np.bincount(images.ravel(), minlength=256)
 
     def total(self, group: Group) -> "Tally":
-        """That of all processes, which all must call this."""
-        sums = group.total({"levels": self.levels, "outside": np.array([self.clipped, self.far])})
-        return Tally(sums["levels"], *map(int, sums["outside"]))
+        """On rank 0 that of all processes, which all must call this; elsewhere one of nothing."""
+        tallies = [Tally(), *group.gathered(self)]
+        return Tally(*(sum(getattr(tally, name) for tally in tallies) for name in ("levels", "clipped", "far")))
 
     def warning(self, data_range: tuple[float, float]) -> str:
         """A sentence, if the pixels say that the data may have another range; else ""."""

@@ -7,18 +7,18 @@ import sys
 import numpy as np
 
 from seeds.distributed import LeaderError, joined
+from seeds.metrics.together import in_order
 
 with joined() as group:
     group.count("six", group.rank + 1)
     group.wait()
     said = group.once(lambda: {"said by": group.rank})
-    most = group.most(10 * group.rank)
-    total = group.total({"a": np.arange(2)[:, None] * np.array([[1, 1, 1]]) * (group.rank == 1)})["a"].tolist()
-    rows = group.gathered({piece: np.full((piece + 1, 2), piece, np.float32) for piece in range(5) if group.owns(piece)})
-    assert all((array == number).all() for number, array in rows.items())
+    gathered = group.gathered({"by": group.rank})
+    pieces = ((piece, np.full((1, 2), piece)) for piece in range(5) if group.owns(piece))
+    order = [int(rows[0, 0]) for rows in in_order(pieces, 5, group)]
     try:
         group.once(lambda: str(1 / 0))
     except (ZeroDivisionError, LeaderError) as error:
         failed = f"{group.rank}: {str(error).removeprefix('division ')}"
-    line = json.dumps([group.rank, group.count("six"), said, most, total, [[k, len(v)] for k, v in rows.items()], failed])
+    line = json.dumps([group.rank, group.count("six"), said, gathered, order, failed])
     os.write(sys.stdout.fileno(), f"{line}\n".encode())  # in one piece: print may write the line's end after another process' line

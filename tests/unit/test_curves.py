@@ -405,8 +405,8 @@ def test_processes_started_anew_go_on_with_the_study_that_they_had_begun(whole, 
 
 def test_the_seconds_of_a_row_are_those_of_all_processes(monkeypatch):
     class Echo(Group):
-        def total(self, arrays):
-            return {name: array * (2 if name == "ms" else 1) for name, array in super().total(arrays).items()}
+        def gathered(self, own):
+            return [own] * (2 if isinstance(own, int) else 1)  # milliseconds of two
 
     def slow(call, x):
         time.sleep(0.02)

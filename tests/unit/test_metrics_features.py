@@ -436,7 +436,7 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
 
 
 def test_statistics_keep_the_dtype_they_are_given():
-    moments = moments_of(np.random.default_rng(0).standard_normal((5, 2)))
+    moments = moments_of([np.random.default_rng(0).standard_normal((5, 2))])
     recipe = Recipe("own", "0" * 64, "none", "rgb")
     assert Statistics.of(moments, recipe, dtype="float64").dtype == "float64" and Statistics.of(moments, recipe).dtype == "float32"
 
