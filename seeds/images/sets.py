@@ -11,11 +11,11 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -37,6 +37,9 @@ Key = TypeVar("Key", str, int)
 
 Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
 """(name, a function that gives the uint8 array (H, W, C))."""
+
+Array = tuple[Any, tuple[int, ...]]
+"""A file that stands at the first image of an array, and the array's shape (N, H, W[, C])."""
 
 
 class Piece(NamedTuple):
@@ -212,26 +215,16 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
     if "arr_0.npy" not in members:
         raise ImageError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
 
-    with _reading(path), zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
-        header = read_header(file)
-        if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
-            raise InputError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
-        check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
-        count, *shape = header.shape
-        _check_shape(shape)
-    places = range(count) if seeds is None else _places(path, members, seeds, count)
-
-    def read() -> Records:
+    @contextmanager
+    def opened() -> Iterator[Array]:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
-            read_header(file)
-            wanted = iter(places)
-            place = next(wanted, None)
-            for i, record in enumerate(_records(path, file, count, shape)):
-                if i == place:
-                    yield record
-                    place = next(wanted, None)
+            header = read_header(file)
+            if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
+                raise InputError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
+            check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
+            yield file, header.shape
 
-    return _filled(ImageSet(path, len(places), read))
+    return _array(path, opened, lambda count: _places(path, members, seeds, count) if seeds is not None else range(count))
 
 
 def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) -> list[int]:
@@ -249,52 +242,46 @@ def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) ->
 
 
 def _idx(path: Path) -> ImageSet:
-    def open_() -> BinaryIO:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]
+    @contextmanager
+    def opened() -> Iterator[Array]:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.open(raw) if zipped else raw as file:
+                magic, dims = struct.unpack(">HBB", file.read(4))[1:]
+                if magic != 8 or dims != 3:
+                    raise InputError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
+                count, *size = struct.unpack(">3I", file.read(12))
+                there = path.stat().st_size
+                if count * math.prod(size) > there * (DEFLATE if zipped else 1):
+                    raise InputError(f"its header says {count:,} images of {size[0]} x {size[1]}, but it has {there:,} bytes")
+                yield file, (count, *size)
 
-    with _reading(path), open_() as file:
-        magic, dims = struct.unpack(">HBB", file.read(4))[1:]
-        if magic != 8 or dims != 3:
-            raise InputError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
-        count, *shape = struct.unpack(">3I", file.read(12))
-        _check_shape(shape)
-        there = path.stat().st_size
-        if count * math.prod(shape) > there * (DEFLATE if isinstance(file, gzip.GzipFile) else 1):
-            raise InputError(f"its header says {count:,} images of {shape[0]} x {shape[1]}, but it has {there:,} bytes")
+    return _array(path, opened, range)
+
+
+def _array(path: Path, opened: Callable[[], AbstractContextManager[Array]], places: Callable[[int], Sequence[int]]) -> ImageSet:
+    """The images of one array, read from front to back; `places` are those that are meant, of so many."""
+    with _reading(path), opened() as (_, (count, *size)):
+        if min(size) < 1:
+            raise InputError(f"its images have shape {tuple(size)}, which holds no pixel")
+    meant = places(count)
+    chosen, pixels = set(meant), (*size, 1)[:3]
 
     def read() -> Records:
-        with open_() as file:
+        with ExitStack() as stack:
             with _reading(path):
-                file.read(16)
-            yield from _records(path, file, count, shape)
+                file, _ = stack.enter_context(opened())
+            for i in range(count):
+                with _reading(f"{path}, image {i}"):
+                    if len(data := file.read(math.prod(pixels))) < math.prod(pixels):
+                        raise EOFError(f"it ends there, {count} images were promised")
+                if i in chosen:
+                    yield f"{path}, image {i}", partial(np.reshape, np.frombuffer(data, np.uint8), pixels)
+            with _reading(path):
+                file.read()  # to the end, where archives keep their checksum
 
-    return _filled(ImageSet(path, count, read))
-
-
-def _check_shape(shape: Sequence[int]) -> None:
-    """Raises: ValueError for images (H, W[, C]) without a pixel."""
-    if min(shape) < 1:
-        raise InputError(f"its images have shape {tuple(shape)}, which holds no pixel")
-
-
-def _records(path: Path, file, count: int, shape: list[int]) -> Records:
-    """The `count` images of `shape` (H, W[, C]) that follow in `file`."""
-    height, width, channels = (*shape, 1)[:3]
-    size = height * width * channels
-    for i in range(count):
-        with _reading(f"{path}, image {i}"):
-            data = file.read(size)
-            if len(data) < size:
-                raise EOFError(f"it ends there, {count} images were promised")
-        yield f"{path}, image {i}", partial(_image, data, (height, width, channels))
-    with _reading(path):
-        file.read()  # to the end, where archives keep their checksum
-
-
-def _image(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return _filled(ImageSet(path, len(meant), read))
 
 
 def _decode(file) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from seeds.metrics.estimate import Estimate
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
-from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, heading, log_ticks, span
+from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, heading, span
 from seeds.report.text import number as text_of
 
 INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
@@ -148,11 +148,11 @@ def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
 
 
 def _ticks(axis: Any, which: str, low: float, high: float) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     scale = getattr(axis, f"{which}axis")
-    ticks = log_ticks(low, high)
-    scale.set_major_locator(FixedLocator(ticks))
+    decades = LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,), numticks=10)
+    scale.set_major_locator(MaxNLocator(7) if high < 8 * low else decades)
     scale.set_minor_locator(NullLocator())
     scale.set_major_formatter(lambda value, _: f"{value:,.12g}")
     getattr(axis, f"set_{which}lim")(low, high)

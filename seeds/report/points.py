@@ -125,25 +125,3 @@ def span(values: Sequence[float], falls: bool) -> tuple[float, float]:
     """The part of a log axis that is drawn: all of the positive `values` up to CUT times the best. One diverged run must not flatten the others."""
     low, high = min(values), max(values)
     return (low, min(high, CUT * low)) if falls else (max(low, high / CUT), high)
-
-
-def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Plain numbers for a log axis from low > 0 to high: 1, 2, 5 of each decade; fewer where those are more than `most`, more where fewer than 4."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-
-    def inside(heads: Sequence[float], stride: int = 1) -> list[float]:
-        ticks = (float(f"{head}e{decade}") for decade in decades if decade % stride == 0 for head in heads)
-        return [tick for tick in ticks if low <= tick <= high]
-
-    ticks = inside((1, 2, 5))
-    if len(ticks) > most:
-        coarser = ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3), ((1,), 6)
-        return next((found for heads, stride in coarser if len(found := inside(heads, stride)) <= most), ticks[:: len(ticks)])
-    if len(ticks) < 4:
-        for heads in ((1, 2, 3, 5, 7), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)):
-            if 4 <= len(found := inside(heads)):
-                return found
-        step = 10.0 ** math.floor(math.log10((high - low) / 4))
-        step = next(step * k for k in (10, 5, 2, 1) if (high - low) / (step * k) >= 3)
-        return [float(f"{step * k:.12g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return ticks

@@ -4,7 +4,6 @@ import sys
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import TextIO
 
 from tqdm import tqdm
 
@@ -14,6 +13,8 @@ EVERY = 0.1
 """Seconds between two words to the others."""
 LINE_EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
+GONE = (OSError, ValueError, AttributeError)
+"""What a stderr raises that is closed, by the other side or this one, or that there is not."""
 
 
 class Progress:
@@ -39,14 +40,11 @@ class Progress:
         self.calls, self.drawn, self.told_drawn = work / max(images, 1), 0.0, 0
         self.work, self.images = self._all("work", work), self._all("images", images)
         self.began = self.lined = time.monotonic()
-        self.stderr = _Quiet(sys.stderr)
-        self.bar = tqdm(
-            total=self.images if even else self.work,
-            desc=label,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| " + "{n:.0f}/{total} images " * even + "[{elapsed}<{remaining}]",
-            disable=not (self.shown and self.stderr.isatty()),
-            file=self.stderr,
-        )
+        total, form = self.images if even else self.work, "{n:.0f}/{total} images " * even + "[{elapsed}<{remaining}]"
+        self.bar = tqdm(total=total, disable=True)
+        with suppress(*GONE):
+            if self.shown and sys.stderr.isatty():
+                self.bar = tqdm(total=total, desc=label, bar_format="{desc} {percentage:3.0f}%|{bar}| " + form, file=sys.stderr)
 
     def asked(self, images: int) -> None:
         """The model was asked about so many images."""
@@ -67,11 +65,12 @@ class Progress:
         self.told, self.told_drawn, self.last = self.own, int(self.drawn + 1e-6), time.monotonic()
         if not (self.shown and self.work):
             return
-        self.bar.update(done / self.work * self.bar.total - self.bar.n)
-        if self.bar.disable and self.last - self.lined >= LINE_EVERY:
-            self.lined = self.last
-            self.stderr.write(f"{self.line(done, drawn, self.last - self.began)}\n")
-            self.stderr.flush()
+        with suppress(*GONE):
+            self.bar.update(done / self.work * self.bar.total - self.bar.n)
+            if self.bar.disable and self.last - self.lined >= LINE_EVERY:
+                self.lined = self.last
+                sys.stderr.write(f"{self.line(done, drawn, self.last - self.began)}\n")
+                sys.stderr.flush()
 
     def line(self, done: int, drawn: int, seconds: float) -> str:
         """What a log is told, when so many model calls were made and images drawn in so many seconds."""
@@ -92,33 +91,5 @@ class Progress:
             self.look()
             self.group.wait(self.look)
             self.look()
-        self.bar.close()
-
-
-class _Quiet:
-    """A stream to write to, if it can be written to."""
-
-    def __init__(self, stream: TextIO | None):
-        self.stream = stream
-        self.encoding = getattr(stream, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):  # closed, by the other side or this one
-            if self.stream is not None:
-                self.stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            if self.stream is not None:
-                self.stream.flush()
-
-    def isatty(self) -> bool:
-        with suppress(OSError, ValueError):
-            return self.stream is not None and self.stream.isatty()
-        return False
-
-    def fileno(self) -> int:
-        if self.stream is None:
-            raise OSError("there is no stream")
-        return self.stream.fileno()  # tqdm asks for the width of the terminal
+        with suppress(*GONE):
+            self.bar.close()
