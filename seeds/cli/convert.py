@@ -25,15 +25,12 @@ def convert(source: str, out: Path, sha256: str | None, max_size: int, image_siz
     compute otherwise than ours, and a warning says so. The .pt is OpenAI's 64x64_diffusion.pt, read with weights_only=True. An https address is
     fetched into a cache ($SEEDS_CACHE, default ~/.cache/seeds). The SHA-256 of what was read is printed; give it to --sha256 next time.
     """
-    from seeds.checkpoints import CheckpointError, CheckpointWarning
+    from seeds.checkpoints import CheckpointWarning
     from seeds.checkpoints import convert as convert_checkpoint
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CheckpointWarning)  # it is among the facts
-        try:
-            facts = convert_checkpoint(source, out, sha256=sha256, max_bytes=max_size << 20, strict=strict, image_size=image_size)
-        except CheckpointError as error:
-            raise click.ClickException(str(error)) from None
+        facts = convert_checkpoint(source, out, sha256=sha256, max_bytes=max_size << 20, strict=strict, image_size=image_size)
     click.echo(rows(facts))
     if "warning" in facts["about"]:
         click.echo(f"Warning: {facts['about']['warning']}", err=True)

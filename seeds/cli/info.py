@@ -17,13 +17,9 @@ def info(file: str | None, as_json: bool) -> None:
 
     Of a file: class, arguments, parameters, noise range, hashes. Without one: bundled models, solvers, versions.
     """
-    from seeds.checkpoints import CheckpointError
     from seeds.checkpoints import info as checkpoint_info
 
-    try:
-        facts = checkpoint_info(file) if file else installation()
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from None
+    facts = checkpoint_info(file) if file else installation()
     click.echo(json.dumps(strict(facts), indent=2, default=str, allow_nan=False) if as_json else rows(facts))
 
 

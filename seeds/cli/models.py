@@ -12,12 +12,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seeds.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT = "fashion-unet"
 WRAP = 'seeds.wrap(network, "noise", schedule="vp", shape=(3, 32, 32)) makes one of a network (docs/models.md).'

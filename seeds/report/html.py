@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
-import struct
+import io
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
+
+from PIL import Image, UnidentifiedImageError
 
 from seeds.errors import InputError
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
@@ -192,39 +194,24 @@ def _figure(row: Mapping[str, Any], place: int, picture: bytes | None, metrics: 
 
 
 def _size(picture: bytes, row: int) -> tuple[int, int]:
-    """Width and height of a PNG file, from its first chunk."""
-    if picture[:8] != b"\x89PNG\r\n\x1a\n" or picture[12:16] != b"IHDR" or len(picture) < 24:
-        raise InputError(f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again.")
-    width, height = struct.unpack(">II", picture[16:24])
-    return width, height
+    """Width and height of a PNG file."""
+    try:
+        return Image.open(io.BytesIO(picture), formats=["PNG"]).size
+    except UnidentifiedImageError:
+        raise InputError(f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again.") from None
 
 
 def _table(record: StudyRecord, metrics: list[Metric]) -> str:
-    titles = (
-        "Row",
-        "Line",
-        "NFE",
-        "Asked",
-        "Steps",
-        *(metric.title for metric in metrics),
-        "Seeds",
-        "Images",
-        "Seconds",
-        "Options",
-        "Plan",
-        "Command",
-    )
-    words = {"Line", "Seeds", "Options", "Plan", "Command"}
+    metric_titles = (metric.title for metric in metrics)
+    titles = [*("Row", "Line", "NFE", "Asked", "Steps"), *metric_titles, *("Seeds", "Images", "Seconds", "Options", "Plan", "Command")]
+    words, order = {"Line", "Seeds", "Options", "Plan", "Command"}, {"Row": ' aria-sort="ascending"'}
     head = "".join(
-        f'<th scope="col" data-kind="{"text" if title in words else "number"}"{_sorted(title)}>{escape(title)}</th>' for title in titles
+        f'<th scope="col" data-kind="{"text" if title in words else "number"}"{order.get(title, "")}>{escape(title)}</th>'
+        for title in titles
     )
     places = {line: place for place, line in enumerate(lines(record))}
     body = "".join(f'<tr id="row-{row["row"]}">{"".join(_cells(row, places[row["line"]], metrics))}</tr>' for row in record["rows"])
     return f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-
-
-def _sorted(title: str) -> str:
-    return ' aria-sort="ascending"' if title == "Row" else ""
 
 
 def _cells(row: Mapping[str, Any], place: int, metrics: list[Metric]) -> Iterator[str]:
@@ -240,12 +227,11 @@ def _cells(row: Mapping[str, Any], place: int, metrics: list[Metric]) -> Iterato
             yield f'<td data-v="{value.value!r}"><b>{number(value.value)}</b> <span class="ci">{interval(value)}</span></td>'
     yield _words(row["seeds"])
     yield _number(row["images"])
-    seconds = finite(row.get("seconds"))
+    seconds, (plan, command) = finite(row.get("seconds")), (str(row.get(name) or "") for name in ("plan_sha256", "command"))
     yield f'<td data-v="{"" if seconds is None else repr(seconds)}">{_seconds(seconds)}</td>'
     yield _words(plain(row.get("options")) if row.get("options") else DASH)
-    plan = str(row.get("plan_sha256") or "")
     yield f'<td class="words" data-v="{escape(plan)}" title="{escape(plan)}"><code>{escape(plan[:8]) or DASH}</code></td>'
-    yield f'<td class="words" data-v="{escape(str(row.get("command") or ""))}">{_code(str(row.get("command") or ""))}</td>'
+    yield f'<td class="words" data-v="{escape(command)}">{_code(command)}</td>'
 
 
 def _number(value: Any) -> str:

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from seeds.report.points import METRICS, StudyRecord, check
-from seeds.report.text import to_json
+from seeds.report.text import flat, to_json
 
 ROW = ("row", "status", "line", "solver", "options", "steps", "nfe", "nfe_asked", "seeds", "images")
 ESTIMATE = ("value", "error", "low", "high", "method", "n")
@@ -42,7 +42,8 @@ def csv_text(record: StudyRecord) -> str:
     """
     check(record)
     study, environment = record.get("study", {}), record.get("environment", {})
-    shared = {f"study.{name}": _at(study, name) for name in STUDY}
+    settings = flat(study)
+    shared = {f"study.{name}": settings.get(name) for name in STUDY}
     shared["study.other"] = {name: value for name, value in study.items() if name not in {known.partition(".")[0] for known in STUDY}}
     shared |= {"study.command": record.get("command"), "version": record.get("version")}
     shared |= {f"environment.{name}": environment.get(name) for name in ENVIRONMENT}
@@ -57,12 +58,6 @@ def csv_text(record: StudyRecord) -> str:
         own = {f"study.{name}": row[name] for name in ("model", "model_sha256") if name in row}  # of several models
         writer.writerow({name: _cell(value) for name, value in (held | shared | own).items()})
     return out.getvalue()
-
-
-def _at(settings: Any, name: str) -> Any:
-    for part in name.split("."):
-        settings = settings.get(part) if isinstance(settings, dict) else None
-    return settings
 
 
 def _cell(value: Any) -> str:

@@ -16,6 +16,7 @@ from seeds.modules import modules, refuse_training
 from seeds.noise import gaussian
 from seeds.plans import Point
 from seeds.schedules import schedule as find_schedule
+from seeds.solvers.levels import points_at
 from seeds.storage import hash_tensors
 
 LEVELS = (0.2, 1.0, 5.0)
@@ -57,20 +58,16 @@ class Identity:
             levels: where to probe instead: of a denoiser that has no schedule of its own.
         Raises: ValueError if the denoiser does not compute on `device`, answers half of a probe otherwise than the whole, or is in training mode.
         """
-        for asked in (denoiser, decode):
-            refuse_training(asked)
-        answers = []
-        answer = None
-        for at in levels or _levels(denoiser):
-            answer = _answer(denoiser, at, dtype, torch.device(device))
-            answers.append(_projections(answer))
-        if answer is not None:
-            refuse_random(answer, _answer(denoiser, at, dtype, torch.device(device), PROBES // 2))
-        if decode is not None and answer is not None:
-            answers.append(_projections(decode(answer)))
+        for part in (denoiser, decode):
+            refuse_training(part)
+        points, device = levels or _levels(denoiser), torch.device(device)
+        answers = [_answer(denoiser, at, dtype, device) for at in points]
+        refuse_random(answers[-1], _answer(denoiser, points[-1], dtype, device, PROBES // 2))
+        if decode is not None:
+            answers.append(decode(answers[-1]))
         hashes = sorted(hash_tensors(_tensors(module)) for module in {*modules(denoiser), *modules(decode)})
-        weights = "" if not hashes else hashes[0] if len(hashes) == 1 else hash_tensors({name: torch.empty(0) for name in hashes})
-        return cls(weights, tuple(answers))
+        weights = hash_tensors({name: torch.empty(0) for name in hashes}) if len(hashes) > 1 else "".join(hashes)
+        return cls(weights, tuple(map(_projections, answers)))
 
     def facts(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -89,9 +86,8 @@ class Identity:
         if self.weights != other.weights:
             names = [f"weights {one.weights[:12]}" if one.weights else "no weights" for one in (self, other)]
             return f"another network: {names[0]}, now {names[1]}"
-        furthest = max((_apart(*rows) for rows in zip(self.answers, other.answers, strict=False)), default=0.0)
-        if len(self.answers) != len(other.answers):
-            furthest = math.inf
+        same = len(self.answers) == len(other.answers)
+        furthest = max(map(_apart, self.answers, other.answers), default=0.0) if same else math.inf
         if furthest <= (CLOSE_TO_WEIGHTS if self.weights else CLOSE):
             return ""
         size = f"by {furthest:.2g} of their size" if math.isfinite(furthest) else "in kind"
@@ -107,14 +103,9 @@ def _levels(denoiser: Any) -> list[Point]:
     """`LEVELS` on the denoiser's own schedule, at levels that it knows."""
     known = facts(denoiser)
     path, (low, high) = find_schedule(denoiser.schedule if known.schedule is None else known.schedule), known.nsr_range or (0.0, math.inf)
-    found = []
-    for nsr in LEVELS:
-        nsr = min(max(nsr, low), high)
-        if known.round_nsr is not None:
-            nsr = float(np.asarray(known.round_nsr(np.array([nsr])))[0])
-        t = float(path.t_of_nsr(nsr))
-        found.append(Point(t, float(path.alpha(t)), float(path.sigma(t))))
-    return found
+    nsr = np.clip(LEVELS, low, high)
+    nsr = nsr if known.round_nsr is None else np.asarray(known.round_nsr(nsr))
+    return points_at(path, path.t_of_nsr(nsr))
 
 
 def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, count: int = PROBES) -> Tensor:
@@ -150,11 +141,8 @@ def _projections(answers: Tensor) -> tuple[float | None, ...]:
 
 def _apart(old: Sequence[float | None], new: Sequence[float | None]) -> float:
     """The largest difference between two rows of `answers`, beside the larger root mean square; infinite if they are of two kinds."""
-    if len(old) != len(new) or [value is None for value in old] != [value is None for value in new]:
+    if [value is None for value in old] != [value is None for value in new]:
         return math.inf
-    pairs = [(a, b) for a, b in zip(old, new, strict=True) if a is not None and b is not None]
-    if not pairs:
-        return 0.0
-    size = max(map(abs, pairs[0]))
-    furthest = max(abs(a - b) for a, b in pairs)
-    return furthest / size if furthest else 0.0
+    a, b = (np.array([value for value in row if value is not None]) for row in (old, new))
+    furthest = np.abs(a - b).max(initial=0.0)
+    return float(furthest / max(abs(a[0]), abs(b[0]))) if furthest else 0.0

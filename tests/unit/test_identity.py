@@ -73,11 +73,8 @@ def test_each_class_counts_and_a_network_is_asked_on_levels_that_it_knows():
     seen = []
     model = Toy(classes=10, nsr_range=(0.5, 2.0), round_nsr=lambda nsr: seen.append(nsr) or nsr)
     Identity.of(model)
-    assert [labels.tolist() for labels in model.labels] == [[0, 3, 6, 9]] * 3 + [[0, 3]] and [float(nsr[0]) for nsr in seen] == [
-        0.5,
-        1.0,
-        2.0,
-    ]
+    assert [labels.tolist() for labels in model.labels] == [[0, 3, 6, 9]] * 3 + [[0, 3]]
+    assert [nsr.tolist() for nsr in seen] == [[0.5, 1.0, 2.0]]
 
 
 def test_a_network_that_is_random_though_it_is_in_eval_mode_is_refused_before_the_first_image(call):  # noqa: F811

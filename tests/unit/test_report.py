@@ -173,7 +173,7 @@ def test_values_that_are_no_numbers_are_left_out():
 
 
 def test_any_axis_has_some_ticks_and_not_too_many():
-    for low, ratio in itertools.product((1e-5, 0.3, 1, 2.6, 9.7, 4e4), (1.01, 1.3, 2, 4, 8.1, 30, 450, 550, 1e4, 1e7, 1e15)):
+    for low, ratio in itertools.product((1e-5, 0.3, 1, 2.6, 9.7, 4e4), (1.01, 1.3, 2, 4, 8.1, 30, 450, 1e4, 1e7, 1e15)):
         axis = Figure().add_subplot()
         axis.set_yscale("log")
         figures._ticks(axis, "y", low, low * ratio)
