@@ -77,7 +77,7 @@ def run(
     part, parts = shard
     if not 1 <= part <= parts:
         raise InputError(f"`shard` = {part}/{parts}: the first number runs from 1 to the second.")
-    begun = _Run(Folder.at(out, job, subdirs), group, resume or group.again, parts, threads, version, command)
+    begun = _Run(Folder(out, job, subdirs), group, resume or group.again, parts, threads, version, command)
     claim = Claim(*group.once(begun.begin))
     if claim.state == "done":
         return claim.record | {"drawn": 0, "seconds": 0.0}
@@ -124,7 +124,7 @@ class _Run:
             folder.write(record)
         elif not folder.begin(record):
             return self.begin(joined)  # another process was faster
-        if not folder.closed:
+        if not folder.packed:
             return Claim(claim.state, record)
         folder.remove()  # the other shards have closed the run meanwhile
         return self.begin(joined=True)
@@ -133,7 +133,7 @@ class _Run:
         """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are missing."""
         folder = self.folder
         wait = SEEN if self.parts == 1 < self.group.world else 0
-        left = 0 if folder.closed else sum(map(len, folder.awaited(wait)))
+        left = 0 if folder.packed else sum(map(len, folder.awaited(wait)))
         if left and self.parts == 1:
             raise OSError(
                 f"{folder.root} misses {left} of {len(folder.job.seeds)} images at the end of the run: the processes do not see one folder, or "
@@ -159,21 +159,22 @@ class _Run:
 
 
 class Folder:
-    """The files of a job.
+    """The files of a job: those of a folder, or of an archive that is made of one when all images are there.
 
     Attributes:
-        closed: whether others have made of the folder what it is to become.
+        root: the folder; of an archive, `out`.parts beside it.
+        archive: `out`, if it is one.
     """
 
-    foreign_files, closed = "[!.]*.png", False
+    def __init__(self, out: Path, job: Job, subdirs: bool):
+        self.archive = out if out.suffix.lower() in packing.KINDS else None
+        self.root = out.with_name(out.name + ".parts") if self.archive else out
+        self.job, self.subdirs = job, subdirs
 
-    def __init__(self, root: Path, job: Job, subdirs: bool):
-        self.root, self.job, self.subdirs = root, job, subdirs
-
-    @staticmethod
-    def at(out: Path, job: Job, subdirs: bool) -> "Folder":
-        """The folder `out`; or the one that an archive of that name is made from."""
-        return (Archive if out.suffix.lower() in packing.KINDS else Folder)(out, job, subdirs)
+    @property
+    def packed(self) -> Path | None:
+        """The archive, once it is made."""
+        return self.archive if self.archive and there(self.archive) else None
 
     def claim(self, resume: bool, facts: Callable[[dict[str, Any]], dict[str, Any]], joining: bool = False) -> Claim:
         """What the folder is to the job.
@@ -182,21 +183,26 @@ class Folder:
             facts: what identifies the run, given the record of the one before.
             joining: another shard may have begun the run.
         """
-        if self.root.is_file():
-            return Claim(
-                "foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {' or '.join(packing.KINDS)}."
-            )
-        before = self.read()
+        packed, foreign, before = self.packed, None, None
+        if packed:
+            before = packing.record(packed)
+        elif self.root.is_file():
+            kinds = " or ".join(packing.KINDS)
+            return Claim("foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {kinds}.")
+        else:
+            before = self.read()
+            foreign = self.foreign() if before is None else None
+            resume = resume or (joining and before is not None and before["status"] != DONE)
         found = claim(
-            self.root,
+            packed or self.root,
             RECORD,
             "run",
             before,
-            foreign=self.foreign() if before is None else None,
-            resume=resume or (joining and before is not None and before["status"] != DONE),
-            differences=lambda record: different(record["job"], facts(record)),
+            foreign=foreign,
+            resume=resume,
+            differences=lambda old: different(old["job"], facts(old)),
         )
-        if found.state != "done" or self.holds(found.record.get("files")):
+        if found.state != "done" or packed or self.holds(found.record.get("files")):
             return found
         if self.missing(self.job.units, checked=True):
             return Claim("resumed", before)
@@ -204,29 +210,39 @@ class Folder:
 
     def foreign(self) -> Path | None:
         """A file of no run, if there is one."""
-        there = self.root.glob(self.foreign_files)
-        found = next(chain(there, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
+        others = self.root.glob("[!.]*" if self.archive else "[!.]*.png")
+        found = next(chain(others, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
         return None if (self.root / RECORD).exists() else found  # there is one: another process has just begun the run
 
     def sweep(self) -> None:
         """Removes what killed writers have left."""
         sweep(self.root)
+        if self.archive:
+            sweep(self.archive.parent, self.archive.name)
 
     def settle(self, facts: dict[str, Any]) -> None:
         """Brings back what belongs to a run that is done, and takes away what does not."""
-        self.mend()
+        if not self.archive:
+            self.mend()
+        elif (left := self.read()) is not None and not different(left["job"], facts):  # who packed it was killed before this
+            self.remove()
 
     def finish(self, record: dict[str, Any]) -> dict[str, Any]:
         """Closes the run, all of whose images are there; the record."""
-        record = self.ended(record)
-        self.mend(again=True)
-        self.write(record)
-        sweep(self.root)
+        try:
+            record = record | {"status": DONE, "files": self.digest()}
+            if not self.archive:
+                self.mend(again=True)
+                self.write(record)
+                sweep(self.root)
+                return record
+            packing.pack(self.archive, list(map(self.path, self.job.seeds)), self.job.seeds, record, record.get("labels"))
+        except OSError:
+            if not (packed := self.packed):
+                raise
+            record = packing.record(packed) | {"drawn": record["drawn"]}  # another shard has closed it meanwhile
+        self.remove()
         return record
-
-    def ended(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record of the run, which is done."""
-        return record | {"status": DONE, "files": self.digest()}
 
     def path(self, seed: int) -> Path:
         """The file of a seed."""
@@ -274,6 +290,7 @@ class Folder:
             atomic(self.root / SUMS, sums(self.root, self.names))
 
     def digest(self) -> dict[str, Any]:
+        """What a record says of the images."""
         return {"count": len(self.job.seeds), "sha256": digest(self.root, self.names)}
 
     def holds(self, recorded: dict[str, Any] | None) -> bool:
@@ -307,52 +324,6 @@ class Folder:
         for folder in sorted({path.parent for path in own}, reverse=True):  # the root last
             with suppress(OSError):
                 folder.rmdir()
-
-
-class Archive(Folder):
-    """The folder `out`.parts, of which the archive `out` is made when all images are there."""
-
-    foreign_files = "[!.]*"
-
-    def __init__(self, out: Path, job: Job, subdirs: bool):
-        super().__init__(out.with_name(out.name + ".parts"), job, subdirs)
-        self.out = out
-
-    @property
-    def closed(self) -> bool:  # type: ignore[override]
-        return there(self.out)
-
-    def claim(self, resume: bool, facts: Callable[[dict[str, Any]], dict[str, Any]], joining: bool = False) -> Claim:
-        if not self.closed:
-            return super().claim(resume, facts, joining)
-        before = packing.record(self.out)
-        if not resume:
-            reason = f"{self.out} is there already. Choose another file, or give --resume if it is of this run."
-            return Claim("foreign", before, reason)
-        return claim(
-            self.out, RECORD, "run", before, foreign=None, resume=True, differences=lambda record: different(record["job"], facts(record))
-        )
-
-    def sweep(self) -> None:
-        super().sweep()
-        sweep(self.out.parent, self.out.name)
-
-    def settle(self, facts: dict[str, Any]) -> None:
-        left = self.read()
-        if left is not None and not different(left["job"], facts):  # who packed it was killed before this
-            self.remove()
-
-    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
-        try:
-            record = self.ended(record)
-            paths = [self.path(seed) for seed in self.job.seeds]
-            packing.pack(self.out, paths, self.job.seeds, record, record.get("labels"))
-        except OSError:
-            if not self.closed:
-                raise
-            record = packing.record(self.out) | {"drawn": record["drawn"]}  # another shard has closed it meanwhile
-        self.remove()
-        return record
 
 
 def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool, tally: Tally) -> int:

@@ -530,7 +530,7 @@ def test_a_stopped_archive_is_completed_and_a_finished_one_left_alone(tmp_path, 
     assert pixels[0] == pixels[1] and [path.name for path in tmp_path.iterdir() if path.name != "whole"] == [name]
     before, model = out.read_bytes(), Toy()
     assert draw(out, model, resume=True)["status"] == "done" and model.calls == 0 and out.read_bytes() == before
-    with pytest.raises(ValueError, match=r"is there already\. Choose another file"):
+    with pytest.raises(ValueError, match=rf"{name} holds a run \(done\). Complete it with --resume"):
         draw(out)
     with pytest.raises(ValueError, match="batch 2, now 3"):
         draw(out, resume=True, batch=3)
