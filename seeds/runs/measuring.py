@@ -4,7 +4,7 @@ import math
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -16,7 +16,7 @@ import torch
 
 from seeds.distributed import Group
 from seeds.errors import InputError
-from seeds.images import Piece, fingerprint
+from seeds.images import fingerprint
 from seeds.metrics.estimate import Estimate
 from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.inception_score import inception_score
@@ -26,6 +26,7 @@ from seeds.runs.cache import Judged, RowFiles
 from seeds.runs.claim import DONE, claim
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import limited
+from seeds.runs.job import Job
 from seeds.runs.progress import Progress
 from seeds.runs.records import json_bytes, read_record
 from seeds.runs.study import Study, StudyRow
@@ -137,7 +138,7 @@ def _measure_baselines(study: Study, record: dict[str, Any], group: Group, write
     measured = [baseline["name"] for baseline in record["baselines"]]
     for name, images in study.baselines.items():
         if name not in measured:
-            pieces = ((piece.first, *_judged(study, piece)) for piece in images.pieces(1000, owns=group.owns))
+            pieces = [(piece.first, *_judged(study, piece.images)) for piece in images.pieces(1000, owns=group.owns)]
             numbers = _measured(study, pieces, group)
             sha256 = fingerprint(images) if group.first else ""
             record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **numbers})
@@ -169,61 +170,46 @@ def measure(
     Args:
         tally: counts the pixels of the images that are drawn.
     """
-    spent = [0]  # ms
-    shown: list[tuple[int, np.ndarray]] = []
-
-    def pieces() -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-        job = row.job
-        for number, unit in enumerate(job.units):
-            if not group.owns(number):
-                continue
-            first = number * job.batch
-            wanted = max(0, study.shown - first)  # of its images, for the picture
-            judged = files.read(number, wanted > 0) if files else None
-            if judged is None:
-                begun = time.perf_counter()
-                piece = Piece(first, job.images(unit, asked, tally))
-                features, probabilities = _judged(study, piece)
-                ms = round(1000 * (time.perf_counter() - begun))
-                judged = Judged(features, probabilities, ms, piece.images[:wanted] if wanted else None)
-                if files:
-                    files.write(number, judged)
-            else:
-                asked(len(unit) * job.plan.nfe)
-            spent[0] += judged.ms
-            if judged.images is not None:
-                shown.append((first, judged.images))
-            yield first, judged.features, judged.probabilities
-
-    found = _measured(study, pieces(), group)
+    owned = [number for number in range(len(row.job.units)) if group.owns(number)]
+    units = [(number * row.job.batch, _unit(study, row.job, number, asked, files, tally)) for number in owned]
+    found = _measured(study, [(first, unit.features, unit.probabilities) for first, unit in units], group)
     if files:
-        flat = collected(((first, images.reshape(len(images), -1).astype(np.float32)) for first, images in shown), group)
+        shown = collected(((first, unit.images) for first, unit in units if unit.images is not None), group)
         if group.first:  # whose the first unit is
-            files.write_picture(flat.astype(np.uint8).reshape(-1, *shown[0][1].shape[1:]))
-    return {**found, "seconds": sum(group.gathered(spent[0])) / 1000}
+            files.write_picture(shown)
+    return {**found, "seconds": sum(group.gathered(sum(unit.ms for _, unit in units))) / 1000}
 
 
-def _judged(study: Study, piece: Piece) -> tuple[np.ndarray, np.ndarray | None]:
+def _unit(study: Study, job: Job, number: int, asked: Callable[[int], Any], files: RowFiles | None, tally: Tally | None) -> Judged:
+    """What is known of a unit: as it was kept, or drawn and judged now."""
+    wanted = max(0, study.shown - number * job.batch)  # of its images, for the picture
+    if files and (kept := files.read(number, wanted > 0)):
+        asked(len(job.units[number]) * job.plan.nfe)
+        return kept
+    begun = time.perf_counter()
+    images = job.images(job.units[number], asked, tally)
+    features, probabilities = _judged(study, images)
+    ms = round(1000 * (time.perf_counter() - begun))
+    judged = Judged(features, probabilities, ms, images[:wanted] if wanted else None)
+    if files:
+        files.write(number, judged)
+    return judged
+
+
+def _judged(study: Study, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Features (B, d), and class probabilities if the extractor has classes."""
-    features, probabilities = study.extractor.judge(piece.images)
+    features, probabilities = study.extractor.judge(images)
     check_comparable(study.extractor.recipe, features.shape[1], study.statistics)
     return features, probabilities
 
 
-def _measured(study: Study, judged: Iterator[tuple[int, np.ndarray, np.ndarray | None]], group: Group) -> dict[str, Any]:
-    classes: list[tuple[int, np.ndarray]] = []
-
-    def features() -> Iterator[tuple[int, np.ndarray]]:
-        for first, rows, probabilities in judged:
-            if probabilities is not None:
-                classes.append((first, probabilities))
-            yield first, rows
-
-    rows = collected(features(), group)
-    probabilities = collected(classes, group) if study.extractor.classify else None
+def _measured(study: Study, judged: Sequence[tuple[int, np.ndarray, np.ndarray | None]], group: Group) -> dict[str, Any]:
+    """On rank 0 the numbers of this process' pieces, (place of the first image, features, probabilities), and those of the others."""
+    rows = collected(((first, features) for first, features, _ in judged), group)
+    classes = collected(((first, of) for first, _, of in judged if of is not None), group) if study.extractor.classify else None
     if not group.first:
         return {}
-    score = None if probabilities is None else _plain(inception_score(probabilities, study.splits))
+    score = None if classes is None else _plain(inception_score(classes, study.splits))
     return {"frechet": _plain(frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)), "inception_score": score}
 
 
