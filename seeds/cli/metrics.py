@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import click
 import numpy as np
 
 from seeds import __version__
-from seeds.cli import jobs, models, options
+from seeds.cli import jobs, options
 from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 from seeds.metrics.checks import MetricError, check_splits, check_units
@@ -234,7 +233,7 @@ class _Source:
             warnings.warn(said, stacklevel=2)
 
 
-def _source(session: Session, extractor: Extractor, device: str | None, *, images, num, batch, model, seed_text, **given) -> _Source:
+def _source(session: Session, device: str | None, *, images, num, batch, model, seed_text, **given) -> _Source:
     """The source that a command's arguments name."""
     from seeds.runs import parse_seeds
 
@@ -244,9 +243,7 @@ def _source(session: Session, extractor: Extractor, device: str | None, *, image
     if model is None:
         if alien := options.typed(given):
             raise click.UsageError(f"`{alien[0]}` is for images that a model draws: give --model instead of IMAGES.")
-        source = _Source.files(images, num, batch, seeds)
-        check_shape(extractor, *source.shape)
-        return source
+        return _Source.files(images, num, batch, seeds)
     each = isinstance(given["label"], options.Each)
     if seeds is None and num is None and not each:
         raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
@@ -254,10 +251,7 @@ def _source(session: Session, extractor: Extractor, device: str | None, *, image
     seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], found) or []
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
-    job = jobs.job(found, seeds[:num], batch, **given)
-    channels, height, width = job.image_shape
-    check_shape(extractor, height, width, channels)
-    return _Source.live(job)
+    return _Source.live(jobs.job(found, seeds[:num], batch, **given))
 
 
 def check_shape(extractor: Extractor, *shape: int) -> None:
@@ -293,7 +287,9 @@ class _Measured:
             statistics, reference_sha256 = statistics_of(reference)
             check_comparable(extractor.recipe, len(statistics.mu), statistics)
             facts = {"reference": reference, "reference_sha256": reference_sha256, "reference_n": statistics.n}
-        return cls(session, extractor, _source(session, extractor, device, **asked), statistics, facts)
+        source = _source(session, device, **asked)
+        check_shape(extractor, *source.shape)
+        return cls(session, extractor, source, statistics, facts)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features, once they are found to be the reference's kind."""
@@ -316,15 +312,10 @@ class _Measured:
             return
         import torch
 
-        numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(estimate).items()}
-        made = {
-            "device": self.extractor.device.partition(":")[0],
-            "threads": torch.get_num_threads(),
-            "version": __version__,
-            "torch": torch.__version__,
-        }
-        said = {**numbers, **self.source.facts, "features": vars(self.extractor.recipe), **facts, **self.facts, **made}
-        click.echo(json.dumps(said, indent=2))
+        made = {"device": self.extractor.device.partition(":")[0], "threads": torch.get_num_threads()}
+        versions = {"version": __version__, "torch": torch.__version__}
+        features = {"features": vars(self.extractor.recipe)}
+        click.echo(json.dumps(estimate.facts() | self.source.facts | features | facts | self.facts | made | versions, indent=2))
 
 
 def _claim(session: Session, out: Path) -> None:
@@ -349,9 +340,10 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     import torch
 
     from seeds.metrics.features import from_module, from_torchscript
+    from seeds.modules import check_device
 
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
-    models.check_device(device)
+    check_device(device)
     if not features:
         raise MetricError(f"`--features` is empty. {MAY_BE}")
     path = Path(features)
@@ -383,20 +375,13 @@ def _is_zip(path: Path) -> bool:
         return False  # whoever reads it says why
 
 
-def named(reference: str) -> Path:
-    """The file of reference statistics: bundled ones go by their name. Raises: MetricError for an empty name."""
-    from seeds.metrics.references import bundled_statistics
+def statistics_of(reference: str) -> tuple[Statistics, str]:
+    """The statistics in a file, or the bundled ones of that name, and the SHA-256 of their file."""
+    from seeds.metrics.references import bundled_statistics, load_statistics
 
     if not reference:
         raise MetricError("`--ref` is empty. Give the statistics' file, or the name of bundled ones: fashion-mnist.")
-    return bundled_statistics().get(reference, Path(reference))
-
-
-def statistics_of(reference: str) -> tuple[Statistics, str]:
-    """The statistics of that name, and the SHA-256 of their file."""
-    from seeds.metrics.references import load_statistics
-
-    path = named(reference)
+    path = bundled_statistics().get(reference, Path(reference))
     if path.is_dir():
         raise MetricError(
             f"`--ref` {reference} is a folder; a reference is a file of statistics. Make one of the images in it: "

@@ -47,6 +47,7 @@ def load_model(source: str, device: str | None = None) -> Model:
     Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a ValueError) as `checkpoints.load`.
     """
     from seeds import checkpoints
+    from seeds.modules import check_device
     from seeds.networks.classifier import ConvClassifier
 
     if not source:
@@ -61,13 +62,6 @@ def load_model(source: str, device: str | None = None) -> Model:
         raise InputError(f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them (--features).")
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
-
-
-def check_device(device: str) -> None:
-    """Raises: ValueError as `seeds.modules.check_device` does, which needs torch."""
-    from seeds.modules import check_device
-
-    check_device(device)
 
 
 def _made(source: str, device: str | None) -> tuple[Any, Path]:
@@ -93,6 +87,7 @@ def _called(source: str, make: Any, device: str | None) -> Any:
     """The denoiser that a factory makes. Raises: ValueError if it is no factory, or makes none."""
     import torch
 
+    from seeds.modules import check_device
     from seeds.networks.classifier import ConvClassifier
 
     takes = _parameters(make)
@@ -136,7 +131,7 @@ def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:
     import torch
 
     from seeds.denoisers import facts
-    from seeds.modules import modules, moved
+    from seeds.modules import check_device, modules, moved
 
     if device is None:
         movable = callable(getattr(denoiser, "to", None)) or bool(modules(denoiser))

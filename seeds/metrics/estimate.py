@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class Estimate:
     def spread(self) -> float:
         """Population standard deviation of the parts: the "+-" that papers print behind an Inception score."""
         return float(np.std(self.parts)) if self.parts else math.nan
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able values, null for what is no number."""
+        return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
 
     def __str__(self) -> str:
         return f"{self.metric} {self.value:.6g} [{self.low:.6g}, {self.high:.6g}] ({self.n} images; 95 %, {self.method})"

@@ -1,11 +1,9 @@
 """Measuring a study: rows that are missing, fewest model calls first; what is measured is kept unit by unit."""
 
-import math
 import shlex
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +15,6 @@ import torch
 from seeds.distributed import Group
 from seeds.errors import InputError
 from seeds.images import fingerprint
-from seeds.metrics.estimate import Estimate
 from seeds.metrics.frechet import frechet_estimate
 from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import check_comparable
@@ -209,13 +206,8 @@ def _measured(study: Study, judged: Sequence[tuple[int, np.ndarray, np.ndarray |
     classes = collected(((first, of) for first, _, of in judged if of is not None), group) if study.extractor.classify else None
     if not group.first:
         return {}
-    score = None if classes is None else _plain(inception_score(classes, study.splits))
-    return {"frechet": _plain(frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)), "inception_score": score}
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON-able values."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(estimate).items()}
+    distance = frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)
+    return {"frechet": distance.facts(), "inception_score": None if classes is None else inception_score(classes, study.splits).facts()}
 
 
 def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> list[str]:

@@ -224,7 +224,7 @@ def test_a_factory_may_take_the_device(call, monkeypatch):
 
 
 def test_a_model_that_cannot_be_moved_is_told_of_before_the_first_image(call, monkeypatch):
-    monkeypatch.setattr("seeds.cli.models.check_device", lambda device: None)  # as if there were a TPU
+    monkeypatch.setattr("seeds.modules.check_device", lambda device: None)  # as if there were a TPU
     code, _, err = call("sample", "--model", "own:stays", "--device", "xla", "--seeds", "0")
     assert code == 2 and "`device` = 'xla': Net cannot be moved there (" in err
     assert "leave `device` out, or choose another device." in err and not Path("out").exists()
