@@ -24,12 +24,23 @@ from diffusers import (
     DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSDEScheduler,
     DPMSolverSinglestepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    FlowMatchLCMScheduler,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
     LCMScheduler,
+    LMSDiscreteScheduler,
     SASolverScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -53,6 +64,20 @@ class Noise:
     def __call__(self, *_, **__):
         self.next += 1
         return NORMALS[self.next - 1].clone()
+
+
+class OverSigma:
+    """Increments of one Brownian motion over sigma, each divided by its standard deviation: of a step's stage, then of the whole step."""
+
+    def __init__(self):
+        self.noise, self.stage = Noise(), None
+
+    def __call__(self, begin, end):
+        if self.stage is None or self.stage[0] != begin:
+            self.stage = begin, end, self.noise()
+            return self.stage[2]
+        share = ((begin - self.stage[1]) / (begin - end)).double()
+        return share.sqrt() * self.stage[2] + (1 - share).sqrt() * self.noise()
 
 
 def k_diffusion():
@@ -87,6 +112,9 @@ def of_k_diffusion():
         ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m-sde"}, {"noise_sampler": Noise()}),
         ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m", "measure": "half"}, {"eta": 0.0, "noise_sampler": Noise()}),
         ("sample_euler_ancestral", {"solver": "seeds-1", "eta": 1.0}, {"noise_sampler": Noise()}),
+        ("sample_dpm_2_ancestral", {"solver": "dpm-2-ancestral"}, {"noise_sampler": Noise()}),
+        ("sample_dpm_2_ancestral", {"solver": "dpm-2-ancestral", "eta": 0.0}, {"eta": 0.0, "noise_sampler": Noise()}),
+        ("sample_dpmpp_sde", {"solver": "dpmpp-sde", "brownian": "sigma"}, {"noise_sampler": OverSigma()}),
     ):
         count = len(SIGMAS) - (name == "sample_lms")  # its last step extrapolates to 0 where ours asks for D
         made = getattr(peer, name)(model, x0.clone(), sigmas[:count], disable=True, **options)
@@ -146,6 +174,117 @@ def of_lcm():
             d = (denoise(x.double() / alpha, sigma / alpha) - skip * x.double()) / out
             x = scheduler.step((x.double() - alpha * d) / sigma, t, x).prev_sample
     yield "diffusers LCMScheduler", levels, x0, x.double(), {"solver": "lcm"}
+
+
+def of_tcd():
+    for gamma in (0.0, 0.3, 1.0):
+        scheduler = TCDScheduler(clip_sample=False)
+        scheduler.set_timesteps(6)
+        at = [*scheduler.timesteps.tolist(), 0]
+        bars = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)[at]  # its table, in float64
+        levels = list(zip(bars.sqrt().tolist(), (1 - bars).sqrt().tolist(), strict=True))
+        x = x0 = NORMALS[0] * levels[0][1]
+        with mock.patch.multiple(sys.modules[TCDScheduler.__module__], randn_tensor=Noise(), create=True):
+            for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+                x = x.double()
+                x = scheduler.step((x - alpha * denoise(x / alpha, sigma / alpha)) / sigma, t, x, eta=gamma).prev_sample
+        yield (
+            f"diffusers TCDScheduler(eta={gamma:g})",
+            levels,
+            x0,
+            x.double(),
+            {"solver": "tcd", "gamma": gamma, "schedule": "scaled_linear"},
+        )
+
+
+def of_two_calls():
+    """Schedulers that are asked twice a step, the second time in its middle; with noise, in the middle of the way down."""
+    for kind, solver, middle in (
+        (KDPM2DiscreteScheduler, {"solver": "dpm-solver-2"}, lambda it: it.sigmas_interpol[it.step_index]),
+        (KDPM2AncestralDiscreteScheduler, {"solver": "dpm-2-ancestral"}, lambda it: it.sigmas_interpol[it.step_index - 1]),
+        (
+            DPMSolverSDEScheduler,
+            {"solver": "dpmpp-sde", "brownian": "sigma"},
+            lambda it: it.sigmas[it.step_index - 1 : it.step_index + 1].prod().sqrt(),
+        ),
+        (FlowMatchHeunDiscreteScheduler, {"solver": "rk-2", "variable": "t", "schedule": "flow"}, lambda it: it.sigmas[it.step_index]),
+    ):  # fmt: skip
+        flow = kind is FlowMatchHeunDiscreteScheduler
+        scheduler = kind() if flow else kind(timestep_spacing="trailing")
+        scheduler.set_timesteps(8)
+        scheduler.set_begin_index(2 if flow else 0)  # behind SNR 0
+        scheduler.noise_sampler = OverSigma()
+        sigmas = scheduler.sigmas[2 if flow else 0 :].double()
+        levels = [(1.0 - sigma if flow else 1.0, sigma) for sigma in dict.fromkeys(sigmas.tolist())]
+        x = x0 = NORMALS[0] * levels[0][1]
+        with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
+            for t in scheduler.timesteps[scheduler.begin_index :]:
+                first, x = scheduler.state_in_first_order, x.double()
+                sigma = (scheduler.sigmas[scheduler.step_index or scheduler.begin_index] if first else middle(scheduler)).double()
+                alpha = 1 - sigma if flow else 1.0
+                d = denoise(x / alpha, sigma / alpha)
+                x = scheduler.step((x - alpha * d) / sigma - (d if flow else 0.0), t, x).prev_sample
+        yield f"diffusers {kind.__name__}", levels, x0, x.double(), solver
+
+
+def of_edm():
+    for kind, options, solver in (
+        (EDMEulerScheduler, {}, {"solver": "rk-1"}),
+        (EDMDPMSolverMultistepScheduler, {"lower_order_final": False}, {"solver": "dpmpp-2m"}),
+        (EDMDPMSolverMultistepScheduler, {"lower_order_final": False, "algorithm_type": "sde-dpmsolver++"}, {"solver": "dpmpp-2m-sde"}),
+        (EDMDPMSolverMultistepScheduler, {"solver_order": 3}, {"solver": "dpmpp-3m", "lower_order_final": True}),
+    ):
+        scheduler = kind(**options)
+        scheduler.set_timesteps(8)
+        levels = [(1.0, sigma) for sigma in scheduler.sigmas.double().tolist()]
+        x = x0 = NORMALS[0] * levels[0][1]
+        with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
+            for (_, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+                x, spread = x.double(), sigma**2 + 0.25
+                x = scheduler.step((denoise(x, sigma) - 0.25 / spread * x) * spread**0.5 / (sigma * 0.5), t, x).prev_sample
+        said = ", ".join(f"{key}={value}" for key, value in options.items())
+        yield f"diffusers {kind.__name__}({said})", levels, x0, x.double(), solver
+
+
+def of_flow():
+    for kind, options, solver in (
+        (FlowMatchEulerDiscreteScheduler, {}, {"solver": "erk-1"}),
+        (FlowMatchEulerDiscreteScheduler, {"stochastic_sampling": True}, {"solver": "lcm"}),
+        (FlowMatchLCMScheduler, {}, {"solver": "lcm"}),
+    ):
+        scheduler = kind(**options)
+        scheduler.set_timesteps(sigmas=[0.95, 0.8, 0.6, 0.4, 0.2, 0.05])
+        levels = [(1 - sigma, sigma) for sigma in scheduler.sigmas.double().tolist()]
+        x = x0 = NORMALS[0] * levels[0][1]
+        draws = Noise()
+        with (
+            mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=draws, create=True),
+            mock.patch.object(torch, "randn_like", draws),
+        ):
+            for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
+                x = x.double()
+                d = denoise(x / alpha, sigma / alpha)
+                x = scheduler.step((x - alpha * d) / sigma - d, t, x).prev_sample
+        yield f"diffusers {kind.__name__}({', '.join(options)})", levels, x0, x.double(), solver
+
+
+def of_adams_bashforth():
+    """They extrapolate in their last step, to sigma = 0, where ours asks for D, and one begins at SNR 0: compared in between."""
+    scheduler = IPNDMScheduler()
+    scheduler.set_timesteps(8)
+    levels = list(zip(scheduler.alphas.double().tolist(), scheduler.betas.double().tolist(), strict=True))[1:-1]
+    x = x0 = NORMALS[0] * levels[0][1]
+    for (alpha, sigma), t in zip(levels[:-1], scheduler.timesteps[1:], strict=False):
+        d = denoise(x / alpha, sigma / alpha)
+        x = scheduler.step(alpha * (x - alpha * d) / sigma - sigma * d, t, x).prev_sample.double()
+    yield "diffusers IPNDMScheduler", levels, x0, x, {"solver": "ipndm"}
+    scheduler = LMSDiscreteScheduler(timestep_spacing="trailing")
+    scheduler.set_timesteps(8)
+    levels = [(1.0, sigma) for sigma in scheduler.sigmas.double().tolist()][:-1]
+    x = x0 = NORMALS[0] * levels[0][1]
+    for (_, sigma), t in zip(levels[:-1], scheduler.timesteps, strict=False):
+        x = scheduler.step((x - denoise(x, sigma)) / sigma, t, x).prev_sample.double()
+    yield "diffusers LMSDiscreteScheduler", levels, x0, x, {"solver": "ipndm-v"}
 
 
 def tau(value):
@@ -211,6 +350,12 @@ def of_azula():
         ("zEABSampler", azula.noise.VPSchedule(), {"solver": "deis-tab2", "variable": "lam"}, {"order": 3}),
         ("xEABSampler", azula.noise.VPSchedule(), {"solver": "res-3m"}, {"order": 3}),
         ("HeunSampler", azula.noise.VESchedule(), {"solver": "rk-2"}, {}),
+        (
+            "vABSampler",
+            azula.noise.VPSchedule(),
+            {"solver": "adams", "k": 3, "prediction": "flow", "variable": "t", "schedule": "flow"},
+            {"order": 3},
+        ),
     ):
         sampler = getattr(azula.sample, name)(Exact(schedule), steps=10, silent=True, dtype=torch.float64, **options)
         times = torch.linspace(1, 0, 11, dtype=torch.float64)
@@ -224,7 +369,9 @@ def of_azula():
 
 def main():
     records = []
-    for peer in (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_diffusers_singlestep, of_lcm, of_azula):
+    of_each = (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_diffusers_singlestep, of_lcm, of_tcd, of_two_calls, of_edm, of_flow,
+               of_adams_bashforth, of_azula)  # fmt: skip
+    for peer in of_each:
         for name, levels, x0, made, solver in peer():
             package = name.split()[0]
             records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels, "x0": x0.flatten().tolist(),

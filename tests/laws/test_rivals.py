@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import seeds
-from seeds.laws import Subject, largest_step
+from seeds.integrals import Eta
+from seeds.laws import Subject, gaussian_errors, largest_step, slope
+from seeds.laws.exactness import path_error
 from seeds.laws.responses import mixture_denoiser
 from seeds.plans import Point
 from seeds.solvers.rivals.er_sde import eta as er_eta
@@ -94,13 +96,16 @@ def test_ipndm_has_adams_bashforths_numbers_on_any_grid():
     close(drawn("ipndm"), y)
 
 
-@pytest.mark.parametrize(("solver", "renewed"), [("lcm", 1.0), ("tcd", 0.3)])
-def test_lcm_and_tcd_put_back_that_part_of_the_noise(solver, renewed):
+@pytest.mark.parametrize(("solver", "options", "renewed"), [
+    ("lcm", {}, 1.0), ("tcd", {"renewed": 0.4}, 0.4),
+    ("tcd", {}, math.sqrt(1 - 0.7**2)), ("tcd", {"gamma": 1.0}, 1.0), ("tcd", {"gamma": 0.0}, 0.0),  # t is nsr on this schedule
+])  # fmt: skip
+def test_lcm_and_tcd_put_back_that_part_of_the_noise(solver, options, renewed):
     y = X0
     for i, (a, b) in enumerate(pairwise(SIGMAS)):
         d = asked(y, a)
         y = d + b * math.sqrt(1 - renewed**2) * (y - d) / a + renewed * b * Z[i]
-    close(drawn(solver), y)
+    close(drawn(solver, **options), y)
 
 
 @pytest.mark.parametrize("eta_ddim", [0.0, 0.5, 1.0])
@@ -168,6 +173,25 @@ def test_restart_goes_back_and_down_again():
     assert plan.end.nsr == pytest.approx(0.05)
 
 
+def test_restart_has_several_intervals():
+    given = {"sigmas": SIGMAS, "schedule": "edm", "final": "none"}
+    plan = seeds.plan("restart", back_from=(1.5, 0.2), back_to=(4.0, 0.6), times=(1, 2), back_steps=2, **given)
+    nsr = [round(at.nsr, 3) for at in plan.points()]
+    assert nsr.count(4.0) == 2 + 1 and nsr.count(0.6) == 2 + 2 and plan.steps == len(SIGMAS) - 1 and len(plan.draws) == 3
+    one = seeds.plan("restart", back_from=(1.5, 0.2), back_to=(4.0, 0.6), times=(0, 2), back_steps=2, **given)
+    assert one == seeds.plan("restart", back_from=0.2, back_to=0.6, times=2, back_steps=2, **given)
+
+
+def test_the_noise_of_published_dpmpp_sde_is_that_of_no_path_of_the_process():
+    """Its variances are right, and so is its weak order; how stage and step hang together is not the process's."""
+    ours, theirs = (Subject(seeds.SOLVERS["dpmpp-sde"], {"brownian": how}) for how in ("process", "sigma"))
+    one, other = (it.plan(sigmas=SIGMAS, schedule="edm", eta=1.0, final="none") for it in (ours, theirs))
+    for i, (a, b) in enumerate(zip(one.rows, other.rows, strict=True)):
+        assert sum(w**2 for _, w in a.z) == pytest.approx(sum(w**2 for _, w in b.z)) and (a.z == b.z) == (i % 2 == 0)
+    assert path_error(one, ours.form, Eta(1.0)) < 1e-12 < 1e-2 < path_error(other, theirs.form, Eta(1.0))
+    assert slope(gaussian_errors(theirs.plan, eta=1.0)) == pytest.approx(2, abs=0.2)
+
+
 @pytest.mark.parametrize(("name", "arguments"), [
     ("DPM++ 2M SDE Karras", {"solver": "dpmpp-2m-sde", "grid": "karras"}),
     ("dpmpp_2m_sde", {"solver": "dpmpp-2m-sde"}),
@@ -194,6 +218,11 @@ def test_names_of_front_ends_make_plans(name, arguments):
     (lambda: drawn("ddim", eta=1.0, eta_ddim=0.5), "both say how much noise is put back"),
     (lambda: drawn("ddim", eta_ddim=1.5), "`eta_ddim` must be a number from 0"),
     (lambda: drawn("lcm", renewed=2.0), "`renewed` must be a number from 0"),
+    (lambda: drawn("tcd", gamma=2.0), "`gamma` must be a number from 0"),
+    (lambda: drawn("dpmpp-sde", brownian="t"), "`brownian` must be 'process' or 'sigma', but is 't'"),
+    (lambda: drawn("restart", times=(1, 2), back_to=(1.0, 2.0, 3.0)), r"one for each interval, but there are \[2, 3, 1, 1\] of them"),
+    (lambda: drawn("restart", back_from=(0.2, 0.3), back_to=2.0), r"`back_from` = \[0.2, 0.3\] must fall"),
+    (lambda: drawn("restart", times=1.5), "whole numbers the first two, but they are 1.5"),
     (lambda: drawn("restart", back_steps=0), "`back_steps` >= 1 and 0 < `back_from`"),
     (lambda: drawn("deis-tab3", eta=1.0), "deis-tab3 solves the ODE"),
 ])  # fmt: skip
