@@ -7,7 +7,7 @@ The noise levels run from `nsr_max` down to `nsr_min` (noise-to-signal ratios, E
 
     karras, uniform_lam, linear_t,  the schedule's own ends, t_max and t_min
     sgm_uniform, beta, atan, curve,
-    deis
+    deis, kl_optimal
     vp                              nsr of VP(beta_d, beta_min) at t = 1 and epsilon_s: 152 to 0.0105
     ve                              100 to 0.02
     ays                             those of its table
@@ -244,6 +244,13 @@ def ays(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max
     return _lay(schedule, steps, low, high, lambda a, b, _: np.clip(nsr[1:-1], np.nextafter(b, a), np.nextafter(a, b)))
 
 
+def kl_optimal(schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None, std: float = 1.0) -> Times:
+    """atan(nsr / std) falls linearly: best for data N(0, std^2) by a bound on the divergence. Source: Sabour et al. 2024 (arXiv:2404.14507)."""
+    if not (std > 0 and np.isfinite(std)):
+        raise InputError(f"`std` = {std} must be a finite number above 0: the standard deviation of the data.")
+    return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, i: std * np.tan((1 - i) * np.arctan(a / std) + i * np.arctan(b / std)))
+
+
 def custom(schedule: Schedule, t: npt.ArrayLike) -> Times:
     """The caller's own times, bit for bit, once they are found to be a grid of this schedule."""
     t = np.array(t, np.float64)
@@ -285,6 +292,7 @@ GRIDS: dict[str, Callable[..., Times]] = {
     "curve": curve,
     "ays": ays,
     "deis": deis,
+    "kl_optimal": kl_optimal,
 }
 
 

@@ -21,14 +21,24 @@ OTHER = {
         "dpm2": "dpm-solver-2", "dpm_2": "dpm-solver-2", "dpm++_2s": "dpmpp-2s", "dpm++_2s_a": "dpmpp-2s-ancestral", "dpm++_2m": "dpmpp-2m",
         "dpm++_3m": "dpmpp-3m", "dpm++_sde": "dpmpp-sde", "dpm++_2m_sde": "dpmpp-2m-sde", "dpm++_3m_sde": "dpmpp-3m-sde", "uni_pc": "unipc",
         "deis": "deis-tab3", "er_sde": "er-sde-3", "res_2m": "res-2m", "res_multistep": "res-2m", "edm_stochastic": "edm-stochastic",
+        "dpm2_a": "dpm-2-ancestral", "dpm_2_a": "dpm-2-ancestral", "dpm2_ancestral": "dpm-2-ancestral", "dpmpp_2s_a": "dpmpp-2s-ancestral",
+        "uni_pc_bh2": "unipc", "dpmpp_sde_gpu": "dpmpp-sde", "dpmpp_2m_sde_gpu": "dpmpp-2m-sde", "dpmpp_3m_sde_gpu": "dpmpp-3m-sde",
+        "er_sde_solver": "er-sde-3", "edm_heun": "rk-2", "pfdiff_1": "pfdiff", "euler_discrete": "rk-1", "heun_discrete": "rk-2",
     },
     "schedule": {"rectified_flow": "flow"},
-    "grid": {"logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam"},
+    "grid": {
+        "logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam", "polyexponential": "uniform_lam",
+        "normal": "linear_t", "uniform": "linear_t", "ddim_uniform": "linear_t", "simple": "sgm_uniform", "align_your_steps": "ays",
+    },
 }  # fmt: skip
 """For each kind, names that others use for the very thing that the registry has: {their name: ours}."""
 
 IMAGE = "Its numbers depend on the image, so it is no plan."
 ADAPTIVE = "It chooses its steps as it goes, so it is no plan. Take dpm-solver-2 or dpm-solver-3."
+CFG_PP = "CFG++ is another guidance, of which the model's answer must know: no solver. Take the name without it, and seeds.guide."
+CFG_PP_NAMES = ("ddim", "euler", "euler_a", "euler_ancestral", "dpmpp_2s_ancestral", "dpmpp_2m", "res_multistep", "res_multistep_ancestral",
+                "gradient_estimation")  # fmt: skip
+WHICH = "Say which: 'dpmpp-2s', 'dpmpp-2m', 'dpmpp-3m', 'dpmpp-sde', 'dpmpp-2m-sde', 'dpmpp-3m-sde'."
 VELOCITY = "Two are called that: 'v' is alpha eps - sigma data, 'flow' is eps - data. Say which."
 EXPLAINED = {
     "output": {"velocity": VELOCITY, "velocity_prediction": VELOCITY},
@@ -41,8 +51,20 @@ EXPLAINED = {
         "gddim": "For noise that is the same in every direction it is DDIM: 'ddim', with noise its eta_ddim; with more values DEIS, 'deis-tab1'.",
         "pndm": "Its first steps are of another kind. Take 'ipndm'.",
         "plms": "Its first steps are of another kind. Take 'ipndm'.",
-        "dpmpp": "Say which: 'dpmpp-2s', 'dpmpp-2m', 'dpmpp-3m', 'dpmpp-sde', 'dpmpp-2m-sde', 'dpmpp-3m-sde'.",
-    },
+        "exp_heun_2_x0": "It is 'erk-2' with variant='2b', r=1.",
+        "exp_heun_2_x0_sde": "It is 'seeds-2' with variant='2b', r=1.",
+        "dpmpp_2m_sde_heun": "It is 'dpmpp-2m-sde' with measure='exact'.",
+        "sa_solver_pece": "It is 'sa-solver' with evaluate=True.",
+        "res_multistep_ancestral": "It puts noise back after each step; 'res-2m' with eta=1 solves the SDE.",
+        "heunpp2": "No paper has it. Take 'rk-2', which is Heun's, or 'erk-3'.",
+        "midpoint": "It is 'rk-2' with r=0.5.",
+        "ralston": "It is 'rk-2' with r=2/3.",
+        "edm": "Heun's method of that paper is 'rk-2', its stochastic sampler 'edm-stochastic'.",
+        "dpm_solver_v3": "It measures the linear part of each model, which is not here. Take 'unipc'.",
+    }
+    | dict.fromkeys(("dpmpp", "dpm_solver++", "dpmsolver++", "dpm++", "dpm_solver_multistep"), WHICH)
+    | {f"{name}_cfg_pp": CFG_PP for name in CFG_PP_NAMES}
+    | {f"{name}_cfg++": CFG_PP for name in CFG_PP_NAMES},
     "schedule": {
         "ddpm": "Its table of 1,000 levels is seeds.Discrete.linear(), its continuous form 'vp'.",
         "linear": "Stable Diffusion's and DDPM's betas are seeds.Discrete's; x = data + t eps is 'edm', x = (1 - t) data + t eps is 'flow'.",

@@ -191,6 +191,10 @@ def test_deis_is_even_in_a_power_of_vps_t():
     np.testing.assert_allclose(deis(VP(), 7, power=1.0), vp(VP(), 7), rtol=1e-9)
 
 
+def test_kl_optimal_is_even_in_the_arc_tangent():
+    np.testing.assert_allclose(np.diff(np.arctan(grid("kl_optimal", EDM(), 6, std=0.5) / 0.5), 2), 0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", GRIDS)
 def test_ends_may_depend_on_the_number_of_steps(name):
     def low(steps):
@@ -218,6 +222,7 @@ def test_a_networks_range_bounds_the_end_that_is_not_given():
 
 
 @pytest.mark.parametrize("how,words", [
+    ({"which": "kl_optimal", "std": 0.0}, "`std` = 0.0 must be a finite number above 0"),
     ({"which": "deis", "power": 0.0}, "`power` = 0.0 must be a finite number above 0"),
     ({"which": "beta", "alpha": 0.0}, "`alpha` = 0.0 and `beta` = 0.6 must be above 0"),
     ({"which": "atan", "width": -1.0}, "`centre` = 2.0 and `width` = -1.0 must be above 0"),

@@ -7,14 +7,16 @@ from seeds.names import resolve
 from seeds.solvers.registry import SOLVERS
 
 SCHEDULES = {
-    "karras": "karras", "exponential": "uniform_lam", "ddim uniform": "linear_t", "sgm uniform": "sgm_uniform", "beta": "beta",
-    "align your steps": "ays",
+    "karras": "karras", "exponential": "uniform_lam", "polyexponential": "uniform_lam", "ddim uniform": "linear_t", "sgm uniform": "sgm_uniform",
+    "uniform": "linear_t", "normal": "linear_t", "simple": "sgm_uniform", "beta": "beta", "kl optimal": "kl_optimal", "align your steps": "ays",
+    "ays": "ays",
 }  # fmt: skip
 """The word at the end of a name, and our grid."""
 SAMPLERS: dict[str, dict[str, Any]] = {
     "dpm++ 2m sde heun": {"solver": "dpmpp-2m-sde", "measure": "exact"},
     "exp heun 2 x0": {"solver": "erk-2", "variant": "2b", "r": 1.0},
     "exp heun 2 x0 sde": {"solver": "seeds-2", "variant": "2b", "r": 1.0},
+    "sa solver pece": {"solver": "sa-solver", "evaluate": True},
     "uni pc bh2": {"solver": "unipc", "measure": "bh2"},
 }  # fmt: skip
 """Samplers that are a solver with options."""
@@ -33,7 +35,7 @@ def from_name(name: str) -> dict[str, Any]:
     """
     said = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
     ending = next((word for word in SCHEDULES if said.endswith(f" {word}")), "")
-    sampler = said.removesuffix(ending).strip()
+    sampler = said.removesuffix(ending).strip().removesuffix(" gpu")
     chosen = dict(SAMPLERS.get(sampler, {})) or {"solver": resolve("solver", _ours(sampler), SOLVERS)}
     if ending:
         chosen["grid"] = resolve("grid", SCHEDULES[ending], GRIDS)

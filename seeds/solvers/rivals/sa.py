@@ -10,7 +10,7 @@ TAU = ((-math.inf, 0.0), (0.0, 1.0), (-math.log(0.05), 0.0))
 point(
     "sa-solver",
     {"k": 3, "corrector": 3},
-    ["k", "corrector", "measure", "lower_order_final"],
+    ["k", "corrector", "evaluate", "measure", "lower_order_final"],
     cases=({}, {"k": 2, "corrector": 2, "measure": "bh1"}),
     eta=TAU,
     note="predictor of k values, corrector of so many with the new one; eta is tau squared, a table",
