@@ -78,6 +78,11 @@ class _Factors(NamedTuple):
         K, r = self.s.shape
         return self.mean[k] + self.psi[k].sqrt() * z[:, r:] + (self.s[k].sqrt() * z[:, :r]) @ self.basis.unflatten(0, (K, r))[k]
 
+    def of(self, own: Tensor) -> _Factors:
+        """These components only."""
+        rows = self.basis.unflatten(0, self.s.shape)[own].flatten(0, 1)
+        return self._replace(mean=self.mean[own], psi=self.psi[own], s=self.s[own], basis=rows, offset=self.offset[own])
+
     @property
     def normals(self) -> int:
         return self.s.shape[1] + self.mean.shape[1]
@@ -115,6 +120,11 @@ class _Axes(NamedTuple):
     def sample(self, k: int, z: Tensor) -> Tensor:
         z = self.variance[k].sqrt() * z
         return self.mean[k] + (z if self.rotation is None else z @ self.rotation[k].T)
+
+    def of(self, own: Tensor) -> _Axes:
+        """These components only."""
+        rotation = None if self.rotation is None else self.rotation[own]
+        return _Axes(self.mean[own], self.variance[own], rotation)
 
     @property
     def normals(self) -> int:
@@ -176,6 +186,7 @@ class GaussianMixture:
         self.component_class = None if component_class is None else _classes(component_class, K)
         self.classes = 0 if self.component_class is None else int(self.component_class.max()) + 1
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[_Factors | _Axes, Tensor, Tensor]] = {}
+        self._classes: dict[tuple[torch.dtype, int], tuple[_Factors | _Axes, Tensor]] = {}
 
     def __call__(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
         """D(x) = E[data | x], shape and dtype of `x`.
@@ -186,10 +197,18 @@ class GaussianMixture:
         Raises: ValueError for a wrong shape, labels the law has not, or sigma = 0 where a component has no spread in some direction.
         """
         flat, law, prior = self._prepare(x, at, labels)
-        p = law.project(flat, at.alpha)
-        share = torch.softmax(prior + law.log_likelihood(flat, p, at.alpha, at.sigma), -1)
-        share = torch.nn.functional.threshold(share, 1e-30, 0.0)  # denormal numbers would slow the products sixfold
-        return law.blend(flat, p, share, at.alpha, at.sigma).reshape(x.shape).to(x.dtype)
+        if labels is not None and not labels.is_floating_point() and x.device.type == labels.device.type == "cpu":
+            found = self._by_class(flat, at, labels)
+        else:
+            found = _posterior_mean(flat, law, prior, at)
+        return found.reshape(x.shape).to(x.dtype)
+
+    def _by_class(self, flat: Tensor, at: Point, labels: Tensor) -> Tensor:
+        """(B, d), each state asked of the components of its class alone, where its class can be read without waiting for a device."""
+        order = labels.argsort(stable=True)
+        parts = flat[order].split(labels.bincount(minlength=self.classes).tolist())
+        found = [_posterior_mean(part, *self._class(flat.dtype, k), at) for k, part in enumerate(parts) if len(part)]
+        return torch.cat(found)[order.argsort()] if found else flat
 
     def log_joint(self, x: Tensor, at: Point, labels: Tensor | None = None) -> Tensor:
         """log(w_k p(x | k)), shape (B, K): its softmax is P(k | x), the component that the state at `x` came from."""
@@ -298,6 +317,22 @@ class GaussianMixture:
             law = self._law._replace(**parts)
             self._cast[dtype, device] = (law, _move(table, dtype, device), _move(self.weights.log(), dtype, device))
         return self._cast[dtype, device]
+
+    def _class(self, dtype: torch.dtype, k: int) -> tuple[_Factors | _Axes, Tensor]:
+        """The law of a class and its log weights (1, its components), on the CPU."""
+        if (dtype, k) not in self._classes:
+            law, table, _ = self._params(dtype, torch.device("cpu"))
+            own = torch.nonzero(table[k]).flatten()
+            self._classes[dtype, k] = (law.of(own), table[k, own].log()[None])
+        return self._classes[dtype, k]
+
+
+def _posterior_mean(flat: Tensor, law: _Factors | _Axes, prior: Tensor, at: Point) -> Tensor:
+    """(B, d) E[data | x] of the law with these log weights, (1, K) or (B, K)."""
+    p = law.project(flat, at.alpha)
+    share = torch.softmax(prior + law.log_likelihood(flat, p, at.alpha, at.sigma), -1)
+    share = torch.nn.functional.threshold(share, 1e-30, 0.0)  # denormal numbers would slow the products sixfold
+    return law.blend(flat, p, share, at.alpha, at.sigma)
 
 
 class Gaussian(GaussianMixture):

@@ -23,6 +23,7 @@ COMMANDS = {
     "fid": ("seeds.cli.metrics:fid", "Squared Frechet distance of images to a reference (FID when the features are Inception's)."),
     "is": ("seeds.cli.metrics:is_", "Inception score of images, under a classifier."),
     "kid": ("seeds.cli.metrics:kid", "Kernel distance of images to a reference: KID."),
+    "bench": ("seeds.cli.bench:bench", "Compare samplers at equal numbers of model calls."),
     "curves": ("seeds.cli.curves:curves", "Measure solvers at several numbers of model calls."),
 }
 """Where each command is, and the first sentence of its help: the list is shown without loading any."""

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,52 @@ def _call_counts(text: str) -> list[int]:
     return counts
 
 
+def study_options(calls: str, batch: int, reference: str | None = None, features: str | None = None) -> Callable[[Callable], Callable]:
+    """A decorator that adds what every study takes, by these defaults."""
+    return options.adding(
+        click.option(
+            "--nfe",
+            type=options.Text("calls", _call_counts, f"are no numbers of model calls, such as {NFE}"),
+            default=calls,
+            show_default=True,
+            help="Model calls an image; each solver takes as many steps as they allow.",
+        ),
+        click.option(
+            "--seeds",
+            "ranges",
+            multiple=True,
+            default=("0-1999",),
+            show_default=True,
+            help="Images of a row: 0-1999. Give it many times for a row each.",
+        ),
+        click.option("--features", default=features, show_default=features or "those made for such images", help="As for `seeds fid`."),
+        click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector."),
+        click.option(
+            "--ref",
+            "reference",
+            default=reference,
+            show_default=reference or "samples of an exact model; the training set of a bundled one",
+            help="Reference statistics: fashion-mnist, or an npz.",
+        ),
+        click.option(
+            "--baseline",
+            "baselines",
+            multiple=True,
+            metavar="NAME=IMAGES",
+            help="Images to be measured too: a level in the plots. Give it many times.",
+        ),
+        click.option("--batch", type=click.IntRange(1), default=batch, show_default=True, help="Images the model is asked about at once."),
+        click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals."),
+        click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score."),
+        click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page."),
+        click.option("--title", default="", help="Heading of plots and page; the model's name by default."),
+        jobs.job_options(*SAID),
+        jobs.device,
+        jobs.threads,
+        click.option("--resume", is_flag=True, help="Complete the study in the folder."),
+    )
+
+
 @click.command(cls=Command)
 @click.option(
     *jobs.MODEL,
@@ -56,43 +102,10 @@ def _call_counts(text: str) -> list[int]:
     show_default=True,
     help='One curve: a solver and the options that are its own, as "seeds-2 variant=2b" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
 )
-@click.option(
-    "--nfe",
-    type=options.Text("calls", _call_counts, f"are no numbers of model calls, such as {NFE}"),
-    default=NFE,
-    show_default=True,
-    help="Model calls an image; each solver takes as many steps as they allow.",
-)
-@click.option(
-    "--seeds",
-    "ranges",
-    multiple=True,
-    default=("0-1999",),
-    show_default=True,
-    help="Images of a row: 0-1999. Give it many times for a row each.",
-)
-@click.option("--features", default=FEATURES, show_default=True, help="As for `seeds fid`.")
-@click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector.")
-@click.option("--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz.")
-@click.option(
-    "--baseline",
-    "baselines",
-    multiple=True,
-    metavar="NAME=IMAGES",
-    help="Images to be measured too: a level in the plots. Give it many times.",
-)
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
-@click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals.")
-@click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score.")
-@click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page.")
-@click.option("--title", default="", help="Heading of plots and page; the model's name by default.")
-@jobs.job_options(*SAID)
-@jobs.device
-@jobs.threads
-@click.option("--resume", is_flag=True, help="Complete the study in the folder.")
+@study_options(NFE, 64, REFERENCE, FEATURES)
 @click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
 @pass_session
-def curves(session: Session, out: Path, row: int | None, resume: bool, threads: int | None, title: str, **given: Any) -> None:
+def curves(session: Session, out: Path, row: int | None, model: Sequence[str], device: str | None, **given: Any) -> None:
     """Measure solvers at several numbers of model calls.
 
     Writes curves.json, curves.csv, plots, and index.html, a page to look at. Models x lines x model calls x seed ranges are the rows. Every image of a row
@@ -104,12 +117,20 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
                 f"`--row` repeats a row by the arguments of its study, but is given with {', '.join(alien)}. Leave them out."
             )
         return repeat(session, out, row)
+    _, record = measured(session, out, [jobs.loaded(session, name, device) for name in dict.fromkeys(model)], device=device, **given)
+    session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
+
+
+def measured(
+    session: Session, out: Path, found: Sequence[models.Model], *, resume: bool, threads: int | None, title: str, **given: Any
+) -> tuple[studies.Study, dict[str, Any]]:
+    """The study that the options ask for and its record, once it is measured; its report is in `out`."""
     from seeds import report
     from seeds.runs.measuring import run_study
 
-    study = _study(session, **given)
+    study = _study(session, found, **given)
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("The plots of `seeds curves` need matplotlib, which is not installed: pip install seeds-sampler[report].")
+        raise InputError("The plots of a study need matplotlib, which is not installed: pip install seeds-sampler[report].")
     written = [0.0]
 
     def page(record: dict[str, Any]) -> None:
@@ -117,7 +138,7 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
             report.write(record, out)
             written[0] = time.monotonic()
 
-    record = run_study(
+    return study, run_study(
         study,
         out,
         resume=resume,
@@ -128,7 +149,6 @@ def curves(session: Session, out: Path, row: int | None, resume: bool, threads: 
         command=session.command,
         after_row=page,
     )
-    session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
 
 
 def repeat(session: Session, out: Path, number: int) -> None:
@@ -192,8 +212,8 @@ def _yardstick(session: Session, reference: str, features: str, sha256: str | No
 
 def _study(
     session: Session,
+    found: Sequence[models.Model],
     *,
-    model: Sequence[str],
     lines: Sequence[str],
     nfe: Sequence[int],
     ranges: Sequence[str],
@@ -206,24 +226,32 @@ def _study(
     units: int,
     splits: int,
     shown: int,
+    refused: Callable[[str], Any] | None = None,
     **shared: Any,
 ) -> studies.Study:
-    """What the options ask for. Raises: ValueError for what does not go together."""
+    """What the options ask for.
+
+    Args:
+        refused: told of a line that no plan can be made of, which is left out.
+    Raises: ValueError for what does not go together.
+    """
     from seeds import runs
     from seeds.images import open_images
     from seeds.runs.study import Study
 
-    found = [jobs.loaded(session, name, device) for name in dict.fromkeys(model)]
     parts = [runs.parse_seeds(text) for text in dict.fromkeys(ranges)]
     if len({len(part) for part in parts}) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
         raise InputError(
             f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make a study of each."
         )
-    rows = [
-        row
-        for source, line in itertools.product(found, dict.fromkeys(lines))
-        for row in _rows(source, line, len(found) > 1, nfe, parts, batch, shared)
-    ]
+    rows: list[studies.StudyRow] = []
+    for source, line in itertools.product(found, dict.fromkeys(lines)):
+        try:
+            rows += _rows(source, line, len(found) > 1, nfe, parts, batch, shared)
+        except InputError as error:
+            if refused is None:
+                raise
+            refused(f"{line}: {error}")
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
         raise InputError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")

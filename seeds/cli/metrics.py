@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
 """Those of the bundled models."""
 MAY_BE = (
-    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), or the path of a "
-    "TorchScript detector with its --sha256, as inception-2015-12-05.pt, which gives the FID of papers."
+    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of any "
+    "images), or the path of a TorchScript detector with its --sha256, as inception-2015-12-05.pt, which gives the FID of papers."
 )
 
 
@@ -339,13 +339,15 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     file or a bundled name."""
     import torch
 
-    from seeds.metrics.features import from_module, from_torchscript
+    from seeds.metrics.features import from_module, from_torchscript, pixels
     from seeds.modules import check_device
 
     device = session.device(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
     if not features:
         raise MetricError(f"`--features` is empty. {MAY_BE}")
+    if features == "pixels":
+        return pixels(device)
     path = Path(features)
     if path.suffix == ".pt" or _is_zip(path):
         return from_torchscript(path, sha256, device=device)

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from seeds.metrics.checks import MetricError
+
+JACKKNIFE = "jackknife"
+"""How the method of an estimate begins whose parts are the values with one unit left out."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ def jackknife(metric: str, statistic: Callable[[int | None], float], units: int,
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11.
     """
     value, parts = statistic(None), [statistic(g) for g in range(units)]
-    error = math.sqrt((units - 1) / units * float(np.sum((np.asarray(parts) - np.mean(parts)) ** 2)))
-    return _estimate(metric, value, error, f"jackknife over {units} units", n, parts)
+    return _estimate(metric, value, _error(parts, JACKKNIFE), f"{JACKKNIFE} over {units} units", n, parts)
 
 
 def over_parts(metric: str, values: Sequence[float], n: int, parts: str = "disjoint seed ranges") -> Estimate:
@@ -99,8 +101,25 @@ def over_parts(metric: str, values: Sequence[float], n: int, parts: str = "disjo
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise MetricError(f"`values` must be finite numbers, one for each part, but is {values!r}.")
-    error = float(np.std(array, ddof=1) / math.sqrt(array.size)) if array.size > 1 else math.nan
-    return _estimate(metric, float(array.mean()), error, f"{array.size} {parts}", n, array.tolist())
+    return _estimate(metric, float(array.mean()), _error(array, parts), f"{array.size} {parts}", n, array.tolist())
+
+
+def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Estimate:
+    """a - b of two sets of images, with the interval of the difference.
+
+    Args:
+        paired: both are of the same seeds, cut into the same units or ranges: the parts are taken from each other one by one, so that the chance that
+            the sets share falls out. Else the sets are independent, and error^2 is the sum of both.
+    Raises: MetricError if they are to be paired and have other parts, or other methods.
+    """
+    if paired and (len(a.parts), a.method) != (len(b.parts), b.method):
+        raise MetricError(f"Two estimates cannot be paired, one by {a.method}, the other by {b.method}. Cut both sets alike.")
+    if paired:
+        parts = [x - y for x, y in zip(a.parts, b.parts, strict=True)]
+        return _estimate(a.metric, a.value - b.value, _error(parts, a.method), f"{a.method}, paired", a.n, parts)
+    error, least = math.hypot(a.error, b.error), min(a, b, key=lambda it: len(it.parts))
+    apart = _estimate(a.metric, a.value - b.value, error, f"{least.method}, independent", least.n, list(least.parts))
+    return replace(apart, parts=())
 
 
 def share(metric: str, hits: int, n: int) -> Estimate:
@@ -120,6 +139,15 @@ def share(metric: str, hits: int, n: int) -> Estimate:
 
     low, high = least(p), 1 - least((n - hits) / n)
     return Estimate(metric, p, (high - low) / (2 * z), low, high, "Wilson, the manifold taken as given", n, ())
+
+
+def _error(parts: Sequence[float] | np.ndarray, method: str) -> float:
+    """The standard error that the spread of the parts is: of values with one unit left out, or of values of disjoint parts. nan of a single one."""
+    count = len(parts)
+    if count < 2:
+        return math.nan
+    scale = (count - 1) / count if method.startswith(JACKKNIFE) else 1 / (count * (count - 1))
+    return math.sqrt(scale * float(np.sum((np.asarray(parts) - np.mean(parts)) ** 2)))
 
 
 def _estimate(metric: str, value: float, error: float, method: str, n: int, parts: list[float]) -> Estimate:

@@ -153,6 +153,12 @@ def from_callable(
     return Extractor(Recipe(name, sha256, resize, channels), function, device=device)
 
 
+def pixels(device: str = "cpu") -> Extractor:
+    """The pixels themselves, in [-1, 1], as features: images of any shape, all of one."""
+    recipe = Recipe("pixels", hashlib.sha256(b"x = u / 127.5 - 1").hexdigest())
+    return Extractor(recipe, lambda images: images.float().div_(127.5).sub_(1).flatten(1), device=device)
+
+
 def from_module(
     module: torch.nn.Module,
     name: str,

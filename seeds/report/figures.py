@@ -2,10 +2,11 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from seeds.metrics.estimate import Estimate
+from seeds.report.comparison import Bench
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
 from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, heading, span
 from seeds.report.text import number as text_of
@@ -34,7 +35,26 @@ def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
     return [point for point in points if point.estimate.value > 0]
 
 
-def _plot(record: StudyRecord, metric: Metric, lines: dict[str, list[CurvePoint]]) -> bytes:
+def pareto(record: StudyRecord, found: Bench) -> bytes:
+    """A PNG file: distance against calls as the convention counts them, and the front, what no line has with fewer calls.
+
+    Lines that are on it, or are not told from the best at some number of calls, have their colours and names; the others are grey.
+    """
+    lines: dict[str, list[CurvePoint]] = {entry.line: [] for entry in found.entries if entry.front or entry.ties}
+    for entry in found.entries:
+        lines.setdefault(entry.line, []).append(CurvePoint(entry.calls, entry.value, ()))
+    named = {entry.line for entry in found.entries if entry.front or entry.ties}
+    front = sorted({(entry.calls, entry.value.value) for entry in found.entries if entry.front})
+    return _plot(record, METRICS[0], lines, named, front)
+
+
+def _plot(
+    record: StudyRecord,
+    metric: Metric,
+    lines: dict[str, list[CurvePoint]],
+    named: Container[str] | None = None,
+    front: Sequence[tuple[float, float]] = (),
+) -> bytes:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -52,7 +72,12 @@ def _plot(record: StudyRecord, metric: Metric, lines: dict[str, list[CurvePoint]
             continue
         calls += [point.nfe for point in shown]
         heights += [point.estimate.value for point in shown]
+        if named is not None and line not in named:
+            axis.plot([point.nfe for point in shown], [point.estimate.value for point in shown], color=RULE, linewidth=1.2, zorder=1)
+            continue
         ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
+    if front:
+        axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=4, alpha=0.15, zorder=1.5)
     for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
         heights.append(found.value)
         axis.axhline(found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3])
@@ -65,14 +90,15 @@ def _plot(record: StudyRecord, metric: Metric, lines: dict[str, list[CurvePoint]
     _ticks(axis, "y", low, high)
     outside = [
         (point, LIGHT[look(number).colour])
-        for number, points in enumerate(lines.values())
+        for number, (line, points) in enumerate(lines.items())
+        if named is None or line in named
         for point in _positive(points)
         if not low <= point.estimate.value <= high
     ]
     _at_the_edge(axis, outside, low, high)
     _frame(axis, record, metric)
     handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
-    bare = len(handles) - sum(bool(_positive(points)) for points in lines.values())
+    bare = len(handles) - sum(bool(_positive(points)) for line, points in lines.items() if named is None or line in named)
     figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
     buffer = io.BytesIO()
     canvas.print_png(buffer)

@@ -99,7 +99,7 @@ def curves(record: StudyRecord, metric: str) -> dict[str, list[CurvePoint]]:
             same = found[row["line"]].setdefault((row["nfe"], row.get("plan_sha256")), {})
             same.setdefault(row["seeds"], (row["row"], value))
     return {
-        line: sorted((_point(nfe, list(parts.values())) for (nfe, _), parts in points.items()), key=lambda point: point.nfe)
+        line: sorted((point_of(nfe, list(parts.values())) for (nfe, _), parts in points.items()), key=lambda point: point.nfe)
         for line, points in found.items()
     }
 
@@ -110,7 +110,7 @@ def baselines(record: StudyRecord, metric: str) -> list[tuple[str, Estimate]]:
     return [(name, value) for name, value in held if value is not None]
 
 
-def _point(nfe: int, parts: list[tuple[int, Estimate]]) -> CurvePoint:
+def point_of(nfe: int, parts: list[tuple[int, Estimate]]) -> CurvePoint:
     first = parts[0][1]
     if len(parts) > 1:
         whole = over_parts(first.metric, [value.value for _, value in parts], sum(value.n for _, value in parts))

@@ -24,10 +24,15 @@ class Claim(NamedTuple):
     record: Any = None
     reason: str = ""
 
-    def taken(self, group: Group) -> "Claim":
-        """The claim, once the group may write there. Raises: ValueError if the place is foreign."""
+    def checked(self) -> "Claim":
+        """The claim. Raises: ValueError if the place is foreign."""
         if self.state == "foreign":
             raise InputError(self.reason)
+        return self
+
+    def taken(self, group: Group) -> "Claim":
+        """The claim, once the group may write there. Raises: ValueError if the place is foreign."""
+        self.checked()
         group.begin()
         return self
 

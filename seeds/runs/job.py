@@ -19,6 +19,7 @@ from seeds.runs.identity import Identity
 from seeds.runs.seed_text import check_distinct, parse_seeds, show_seeds
 from seeds.runs.tally import Tally
 from seeds.sampling import sample
+from seeds.source import NoiseLike
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32, "fp16": torch.float32}
 """Of the state, by the name of what is asked for: a network may compute in 16 bits, a state does not."""
@@ -167,18 +168,21 @@ class Job:
         Raises: FloatingPointError if the model made NaN or inf.
         """
         denoiser = self.denoiser if self.guidance == 1 else guide(self.denoiser, self.guidance)
-        x = sample(
-            denoiser if asked is None else Changed(denoiser, partial(_counted, asked)),
+        return self.pixels.images(self.samples(unit, denoiser if asked is None else Changed(denoiser, partial(_counted, asked))), tally)
+
+    def samples(self, unit: Sequence[int], denoiser: Any, noise: NoiseLike | None = None) -> Tensor:
+        """(B, *shape), the samples of a unit, drawn by a denoiser of the same facts as the job's; from its noise, or another."""
+        return sample(
+            denoiser,
             self.denoiser.shape,
             seed=unit,
             plan=self.plan,
             labels=self.labels(unit),
             data=self._data(unit),
-            noise=self.noise,
+            noise=self.noise if noise is None else noise,
             dtype=DTYPES[self.dtype],
             device=self.device,
         )
-        return self.pixels.images(x, tally)
 
     def _data(self, unit: Sequence[int]) -> Tensor | None:
         """What a unit's samples begin from."""

@@ -20,7 +20,7 @@ from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import check_comparable
 from seeds.metrics.together import collected
 from seeds.runs.cache import Judged, RowFiles
-from seeds.runs.claim import DONE, claim
+from seeds.runs.claim import DONE, Claim, claim
 from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import limited
 from seeds.runs.job import Job
@@ -88,25 +88,31 @@ def run_study(
     return record
 
 
+def check_free(out: Path, resume: bool, group: Group) -> None:
+    """Raises: ValueError if no study may begin in `out`, or go on there, whatever it is."""
+    group.once(lambda: _claim(out, _before(out), resume or group.again, lambda record: ()).checked().state)
+
+
+def _before(out: Path) -> dict[str, Any] | None:
+    path = out / RECORD
+    return read_record(path, path.read_bytes(), "study") if path.exists() else None
+
+
+def _claim(out: Path, before: dict[str, Any] | None, resume: bool, differences: Callable[[dict[str, Any]], Sequence[str]]) -> Claim:
+    foreign = next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None)
+    return claim(out, RECORD, "study", before, foreign=foreign, resume=resume, differences=differences)
+
+
 def _begun(
     study: Study, out: Path, resume: bool, group: Group, threads: int | None, title: str, version: str, command: str
 ) -> dict[str, Any]:
     """The record of a study that begins, or goes on. Raises: ValueError if it may not."""
     path = out / RECORD
-    before = read_record(path, path.read_bytes(), "study") if path.exists() else None
+    before = _before(out)
     chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
     facts = study.facts(version, chosen)
     rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
-    found = claim(
-        out,
-        RECORD,
-        "study",
-        before,
-        foreign=next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None),
-        resume=resume,
-        differences=lambda record: _differences(record, study, facts, rows, out),
-    )
-    before = found.taken(group).record
+    before = _claim(out, before, resume, lambda record: _differences(record, study, facts, rows, out)).taken(group).record
     if before is None:
         record = {
             "format": FORMAT,
