@@ -70,44 +70,34 @@ def there(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def explained(path: Path, verb: str) -> Iterator[None]:
-    """Turns an OSError into one sentence that names the file and the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be {verb}: {error.strerror or error}. The files that are there are whole; when the cause is gone, the same command "
-            "with --resume makes the rest."
-        ) from error
-
-
-def atomic(path: Path, data: bytes | Callable[[Path], Any]) -> None:
+def atomic(path: Path, data: bytes | Callable[[Path], Any], *, over: bool = True) -> bool:
     """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else writes it.
 
     Args:
         data: what it holds, or a function that writes that to the path it is given.
+        over: False leaves a file that is there; of several processes that then make one at once, one is told True.
+    Returns: whether it was written.
+    Raises: OSError in one sentence that names the file and the way out.
     """
 
-    def write() -> None:
-        with replacing(path, shared=True) as part:
+    def written() -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, shared=True, over=over) as part:
             part.write_bytes(data) if isinstance(data, bytes) else data(part)
-
-    _through_sweeps(path, write)
-
-
-def create(path: Path, data: bytes) -> bool:
-    """Writes a file as `atomic` does, if there is none; of several processes that do so at once, one is told True."""
-
-    def write() -> bool:
-        try:
-            with replacing(path, shared=True, over=False) as part:
-                part.write_bytes(data)
-        except FileExistsError:
-            return False
         return True
 
-    return _through_sweeps(path, write)
+    try:
+        for _ in range(2):
+            with suppress(FileNotFoundError):  # another process has swept the temporary file, or the folder, away
+                return written()
+        return written()
+    except OSError as error:
+        if isinstance(error, FileExistsError) and not over and path.exists():
+            return False
+        raise OSError(
+            f"{path} cannot be written: {error.strerror or error}. The files that are there are whole; when the cause is gone, the same command "
+            "with --resume makes the rest."
+        ) from error
 
 
 def _take(part: Path, path: Path) -> None:
@@ -123,20 +113,6 @@ def _take(part: Path, path: Path) -> None:
     else:
         with suppress(OSError):
             part.unlink()
-
-
-def _through_sweeps(path: Path, write: Callable[[], T]) -> T:
-    """What `write` returns, which makes `path`. It is called again where another process has swept its temporary file, or the folder, away."""
-
-    def written() -> T:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return write()
-
-    with explained(path, "written"):
-        for _ in range(2):
-            with suppress(FileNotFoundError):
-                return written()
-        return written()
 
 
 def _beside(path: Path, shared: bool) -> Path:

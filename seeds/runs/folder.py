@@ -27,7 +27,7 @@ from seeds.runs.packing import RECORD
 from seeds.runs.progress import Progress
 from seeds.runs.records import json_bytes, name_of, read_record
 from seeds.runs.tally import Tally
-from seeds.storage import atomic, create, digest, sums, sweep, there
+from seeds.storage import atomic, digest, sums, sweep, there
 
 GRID = "grid.png"
 SUMS = "SHA256SUMS"
@@ -272,7 +272,7 @@ class Folder:
 
     def begin(self, record: dict[str, Any]) -> bool:
         """Writes run.json where there is none; False if another process did so first."""
-        return create(self.root / RECORD, json_bytes(record))
+        return atomic(self.root / RECORD, json_bytes(record), over=False)
 
     def write(self, record: dict[str, Any]) -> None:
         atomic(self.root / RECORD, json_bytes(record))

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from seeds.storage import atomic, create, hash_tensors, pack, replacing, sweep
+from seeds.storage import atomic, hash_tensors, pack, replacing, sweep
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -42,7 +43,7 @@ def test_a_file_system_without_links_keeps_what_is_there_too(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(("write", "step"), [(atomic, "replace"), (create, "link")])
+@pytest.mark.parametrize(("write", "step"), [(atomic, "replace"), (partial(atomic, over=False), "link")])
 def test_a_writer_whose_temporary_file_is_swept_away_writes_again(tmp_path, monkeypatch, write, step):
     usual, swept = getattr(os, step), []
 
@@ -58,8 +59,11 @@ def test_a_writer_whose_temporary_file_is_swept_away_writes_again(tmp_path, monk
 
 
 def test_of_two_that_create_a_file_one_does(tmp_path):
-    assert create(tmp_path / "file", b"one") and not create(tmp_path / "file", b"two")
+    assert atomic(tmp_path / "file", b"one", over=False) and not atomic(tmp_path / "file", b"two", over=False)
     assert (tmp_path / "file").read_bytes() == b"one"
+    for over in (True, False):
+        with pytest.raises(OSError, match="below cannot be written: File exists"):
+            atomic(tmp_path / "file" / "below", b"three", over=over)
 
 
 def test_a_sweep_takes_what_killed_writers_left_and_nothing_else(tmp_path):
