@@ -155,7 +155,7 @@ def check_device(device: torch.device | str) -> None:
             raise RuntimeError
     except (RuntimeError, AssertionError, NotImplementedError):
         have = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-        raise InputError(f"`device` = {str(device)!r} is not to be had here. There is: {', '.join(have)}.") from None
+        raise InputError(f"`device` = {str(device)!r} is not available here. Available: {', '.join(have)}.") from None
 
 
 def first_tensor(found: list[nn.Module]) -> Tensor | None:

@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2: an argument is wrong; 1: something failed (a file, the disk, NaN, the model); 130: Ctrl-C. The message is one
     sentence on stderr; with SEEDS_DEBUG=1 in the environment the traceback is shown instead.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with joined() as group:
-            message, code = _run(Session(given, group))
+            message, code = _run(Session(words, group))
             if message and (group.first if code == INTERRUPTED else group.news(message)):  # what all processes find is said once
                 click.echo(f"Error: {message}", err=True)
             return code

@@ -62,14 +62,14 @@ def loaded(session: Session, model: str, device: str | None) -> models.Model:
     return models.load_model(model, session.device(device))
 
 
-def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[int] | None:
+def seeds_of(asked: list[int] | None, label: Any, model: models.Model) -> list[int] | None:
     """The seeds that were asked for, or as many as `--class each:N` needs.
 
     Raises: ValueError if that are others than were asked for.
     """
     from seeds.denoisers import facts
 
-    classes = facts(found.denoiser).classes
+    classes = facts(model.denoiser).classes
     if not isinstance(label, options.Each) or not classes:
         return asked
     count = label.images * classes
@@ -82,7 +82,7 @@ def seeds_of(asked: list[int] | None, label: Any, found: models.Model) -> list[i
 
 
 def job(
-    found: models.Model,
+    model: models.Model,
     seeds: Sequence[int],
     batch: int,
     *,
@@ -117,24 +117,24 @@ def job(
         raise InputError(f"`plan` = {plan} is no file: make one with seeds plan --out {plan}.")
     if plan is None and (data is None) != (start is None):
         raise InputError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
-    arguments = options.arguments(spelt, found.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
+    arguments = options.arguments(spelt, model.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
     if start is not None:
         arguments["start"] = ("nsr", start)
-    noise, classes = arguments.pop("noise", "gaussian"), facts(found.denoiser).classes
-    denoiser = found.tuned(dtype, compiled)
+    noise, classes = arguments.pop("noise", "gaussian"), facts(model.denoiser).classes
+    denoiser = model.tuned(dtype, compiled)
     return runs.Job(
         denoiser if null is None else state(denoiser, null=null),
-        plan_for(found.denoiser, **arguments) if plan is None else Plan.load(plan),
+        plan_for(model.denoiser, **arguments) if plan is None else Plan.load(plan),
         seeds,
-        model=found.name,
-        model_hash=found.sha256,
+        model=model.name,
+        model_hash=model.sha256,
         batch=batch,
         label=(tuple(range(classes)) or 0) if isinstance(label, options.Each) else label,
         guidance=guidance,
         noise=noise,
         dtype=dtype,
         compiled=compiled,
-        device=found.device,
+        device=model.device,
         data_range=data_range,
         data=open_images(data) if data is not None else None,
     )

@@ -157,16 +157,16 @@ def kid(session, reference, units, subsets, as_json, **asked):
     from seeds.metrics.kernel import kernel_distance
 
     measured = _Measured.of(session, reference, **asked)
-    kept = measured.statistics.features
-    if kept is None:
+    reference_rows = measured.statistics.features
+    if reference_rows is None:
         raise MetricError(
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
         )
-    check_units(units, len(kept), 2, of="reference")
+    check_units(units, len(reference_rows), 2, of="reference")
     check_units(units, measured.source.count, 2)
     rows = measured.rows(measured.features)
     if session.group.first:
-        measured.report(kernel_distance(rows, kept, units=units, across=not subsets), as_json, units=units, subsets=subsets)
+        measured.report(kernel_distance(rows, reference_rows, units=units, across=not subsets), as_json, units=units, subsets=subsets)
 
 
 COMMANDS = (ref, fid, is_, kid)
@@ -195,12 +195,12 @@ class _Source:
         from seeds.images import open_images
         from seeds.runs import show_seeds
 
-        found = open_images(images, seeds)
-        count = found.count if num is None else num
+        image_set = open_images(images, seeds)
+        count = image_set.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
         facts = {"images": str(images), "num": num, "seeds": None if seeds is None else show_seeds(seeds), "batch": batch}
-        shape = next(found.batches(1)).shape[1:]
-        return cls(lambda owns, asked, tally: found.pieces(batch, num, owns), sizes, shape, facts)
+        shape = next(image_set.batches(1)).shape[1:]
+        return cls(lambda owns, asked, tally: image_set.pieces(batch, num, owns), sizes, shape, facts)
 
     @classmethod
     def live(cls, job: Job) -> _Source:
@@ -229,8 +229,8 @@ class _Source:
             for piece in self.pieces(group.owns, bar.asked, tally):
                 yield piece.first, function(piece.images)
                 bar.asked(len(piece.images))
-        if self.job is not None and (said := tally.total(group).warning(self.job.pixels.data_range)):
-            warnings.warn(said, stacklevel=2)
+        if self.job is not None and (warning := tally.total(group).warning(self.job.pixels.data_range)):
+            warnings.warn(warning, stacklevel=2)
 
 
 def _source(session: Session, device: str | None, *, images, num, batch, model, seed_text, **given) -> _Source:
@@ -247,11 +247,11 @@ def _source(session: Session, device: str | None, *, images, num, batch, model, 
     each = isinstance(given["label"], options.Each)
     if seeds is None and num is None and not each:
         raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
-    found = jobs.loaded(session, model, device)
-    seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], found) or []
+    source = jobs.loaded(session, model, device)
+    seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], source) or []
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
-    return _Source.live(jobs.job(found, seeds[:num], batch, **given))
+    return _Source.live(jobs.job(source, seeds[:num], batch, **given))
 
 
 def check_shape(extractor: Extractor, *shape: int) -> None:

@@ -70,17 +70,17 @@ def _made(source: str, device: str | None) -> tuple[Any, Path]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
-        found = None
-    if found is None or not found.origin:
+        spec = None
+    if spec is None or not spec.origin:
         raise InputError(f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks.")
     imported = importlib.import_module(module)
     try:
         make = operator.attrgetter(factory)(imported)
     except AttributeError:
-        raise InputError(f"`model` = {source!r}: {found.origin} has no {factory}.") from None
-    return _called(source, make, device), Path(found.origin)
+        raise InputError(f"`model` = {source!r}: {spec.origin} has no {factory}.") from None
+    return _called(source, make, device), Path(spec.origin)
 
 
 def _called(source: str, make: Any, device: str | None) -> Any:
@@ -117,10 +117,10 @@ def _called(source: str, make: Any, device: str | None) -> Any:
 def _parameters(make: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a function by name, but those that take whatever comes."""
     try:
-        found = inspect.signature(make).parameters
+        parameters = inspect.signature(make).parameters
     except (TypeError, ValueError):  # no function, or one that does not say
         return {}
-    return {name: one for name, one in found.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    return {name: one for name, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
 
 
 def _placed(denoiser: Any, device: str | None) -> tuple[Any, str]:

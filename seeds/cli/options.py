@@ -175,10 +175,10 @@ def _type(pairs: list[tuple[str, Option]]) -> Any:
 
 def _help(pairs: list[tuple[str, Option]]) -> str:
     """What the option is to each solver, those that say the same together."""
-    said: dict[tuple[str, str], list[str]] = {}
+    solvers: dict[tuple[str, str], list[str]] = {}
     for name, option in pairs:
-        said.setdefault((option.help, _text(option.default)), []).append(name)
-    return "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in said.items()) + "."
+        solvers.setdefault((option.help, _text(option.default)), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in solvers.items()) + "."
 
 
 def _text(default: Any) -> str:
@@ -228,22 +228,22 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
         denoiser: what is to be asked, if that is known.
     Raises: ValueError if the two spellings are mixed.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("solver") in authors.SOLVERS:
-        mixed = [name for name in given if name not in authors.TAKEN]
+    values = {name: value for name, value in options.items() if value is not None}
+    if values.get("solver") in authors.SOLVERS:
+        mixed = [name for name in values if name not in authors.TAKEN]
         if mixed:
             name = mixed[0].replace("_", "-")
             raise InputError(
-                f"`--{name}` is of another spelling than `--solver {given['solver']}`, which is the authors'. Say it all in one of them: "
+                f"`--{name}` is of another spelling than `--solver {values['solver']}`, which is the authors'. Say it all in one of them: "
                 "docs/authors-options.md has both side by side."
             )
-        return authors.translate(given, denoiser)
-    mixed = [name for name in authors.ONLY if name in given]
+        return authors.translate(values, denoiser)
+    mixed = [name for name in authors.ONLY if name in values]
     if mixed:
         raise InputError(
             f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
-            f"{given.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
+            f"{values.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
         )
-    if isinstance(given.get("grid", ""), str) and "sigmas" not in given and "nfe" not in given:
-        given.setdefault("steps", STEPS)
-    return given
+    if isinstance(values.get("grid", ""), str) and "sigmas" not in values and "nfe" not in values:
+        values.setdefault("steps", STEPS)
+    return values

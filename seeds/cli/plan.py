@@ -30,39 +30,41 @@ def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any
 
     denoiser = models.load_model(model, "cpu").denoiser if model else None
     own: dict[str, Any] = {} if model else {"schedule": EDM()}
-    given = own | {"solver": "seeds-3"} | options.arguments(plan_options, denoiser)
-    made = plan_for(denoiser, **given)
+    arguments = own | {"solver": "seeds-3"} | options.arguments(plan_options, denoiser)
+    made = plan_for(denoiser, **arguments)
     if out is not None:
         made.save(out)
     if as_json:
         click.echo(made.to_json())
         return
     click.echo(made.table())
-    other = {name: plain for name, plain in (("S_churn", 0.0), ("start_at", "zero")) if given.get(name, plain) != plain}
-    for line in _laws(plan_for(denoiser, **given | other) if other else made, given):
+    other = {name: plain for name, plain in (("S_churn", 0.0), ("start_at", "zero")) if arguments.get(name, plain) != plain}
+    for line in _laws(plan_for(denoiser, **arguments | other) if other else made, arguments):
         click.echo(line)
 
 
-def _laws(made: Plan, given: dict[str, Any]) -> Iterator[str]:
+def _laws(made: Plan, arguments: dict[str, Any]) -> Iterator[str]:
     """What is known of the solver, and its exactness laws tested on this plan, which has no churn."""
     from seeds.laws.exactness import constant_error, path_error  # torch, which the help does not wait for
 
-    solver = find_solver(given["solver"])
-    orders = solver.orders(**{name: given[name] for name in solver.options if name in given})
+    solver = find_solver(arguments["solver"])
+    orders = solver.orders(**{name: arguments[name] for name in solver.options if name in arguments})
     yield f"Declared orders, each a measured one: ODE {orders.ode}, weak {orders.weak or '-'}."
     if not solver.interpolates:
         return
-    form = lookup("prediction", given.get("prediction", solver.prediction), PREDICTIONS)(*([given["sd"]] if "sd" in given else []))
-    eta = Eta(given.get("eta", solver.eta))
-    if "fraction" in given:
+    form = lookup("prediction", arguments.get("prediction", solver.prediction), PREDICTIONS)(
+        *([arguments["sd"]] if "sd" in arguments else [])
+    )
+    eta = Eta(arguments.get("eta", solver.eta))
+    if "fraction" in arguments:
         ends = [made.start, *(to for to, row in zip(made.points()[1:], made.rows, strict=True) if row.completes and to.sigma > 0)]
-        eta = Eta.of_fraction(given["fraction"], np.array([end.lam for end in ends]))
-    if given.get("S_churn", 0) > 0:
+        eta = Eta.of_fraction(arguments["fraction"], np.array([end.lam for end in ends]))
+    if arguments.get("S_churn", 0) > 0:
         yield "The laws are those of the steps, without the churn before them."
-    if given.get("start_at", "zero") != "zero":
+    if arguments.get("start_at", "zero") != "zero":
         yield "The laws are those of the plan that starts at zero."
     yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
-    if given.get("s_noise", 1) == 1:
+    if arguments.get("s_noise", 1) == 1:
         yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."
     else:
-        yield f"Law 2, all noise is one Brownian path's: broken by s_noise = {given['s_noise']:g}."
+        yield f"Law 2, all noise is one Brownian path's: broken by s_noise = {arguments['s_noise']:g}."

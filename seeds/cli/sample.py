@@ -69,9 +69,9 @@ def sample(
     from seeds import runs
 
     asked = None if seed_text is None else runs.parse_seeds(seed_text)
-    found = jobs.loaded(session, model, device)
-    seed = jobs.seeds_of(asked, given["label"], found) or runs.parse_seeds(SEEDS)
-    job = jobs.job(found, seed, batch, **given)
+    source = jobs.loaded(session, model, device)
+    seed = jobs.seeds_of(asked, given["label"], source) or runs.parse_seeds(SEEDS)
+    job = jobs.job(source, seed, batch, **given)
     record = runs.run(
         job,
         out,

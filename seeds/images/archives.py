@@ -41,7 +41,7 @@ def member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
     """Those of the named arrays of an npz that it holds. Raises: ValueError if one is not as large as it says, or of objects."""
-    found = {}
+    members = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name in names and name != info.filename:
@@ -52,8 +52,8 @@ def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
                 file.seek(0)
                 check_size(archive, info, read_header(file), file.tell())
             with archive.open(info) as file:
-                found[name] = np.lib.format.read_array(file, allow_pickle=False)
-    return found
+                members[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return members
 
 
 def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, begun: int) -> None:

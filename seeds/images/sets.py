@@ -196,19 +196,19 @@ def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list
     return _by_seed(path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds)
 
 
-def _by_seed(path: Path, held: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
+def _by_seed(path: Path, pairs: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
     """The places of the images of `seeds`, in their order, of all (seed, place) that are held."""
-    wanted, found = set(seeds), dict[int, Key]()
-    for seed, place in held:
-        if seed in wanted and seed in found:
-            raise ImageError(f"{path} holds two images of seed {seed}: {found[seed]} and {place}. Give the images of one run.")
-        found[seed] = place
-    missing = [seed for seed in seeds if seed not in found]
+    wanted, places = set(seeds), dict[int, Key]()
+    for seed, place in pairs:
+        if seed in wanted and seed in places:
+            raise ImageError(f"{path} holds two images of seed {seed}: {places[seed]} and {place}. Give the images of one run.")
+        places[seed] = place
+    missing = [seed for seed in seeds if seed not in places]
     if missing:
         raise ImageError(
             f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
         )
-    return [found[seed] for seed in seeds]
+    return [places[seed] for seed in seeds]
 
 
 def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
@@ -232,10 +232,10 @@ def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) ->
     if "seeds.npy" not in members:
         raise ImageError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
     with _reading(path), zipfile.ZipFile(path) as archive:
-        held = arrays(archive, {"seeds"})["seeds"].ravel().tolist()
-    if len(held) != count:
-        raise ImageError(f"{path} holds {len(held)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
-    places = _by_seed(path, ((seed, place) for place, seed in enumerate(held)), seeds)
+        numbers = arrays(archive, {"seeds"})["seeds"].ravel().tolist()
+    if len(numbers) != count:
+        raise ImageError(f"{path} holds {len(numbers)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
+    places = _by_seed(path, ((seed, place) for place, seed in enumerate(numbers)), seeds)
     if places != sorted(places):
         raise ImageError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
     return places

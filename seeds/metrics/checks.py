@@ -24,11 +24,11 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
         features = features.detach().cpu()
         features = features.float() if features.dtype == torch.bfloat16 else features  # NumPy has no bfloat16
     try:
-        found = np.asarray(features)
-        if isinstance(features, np.ma.MaskedArray) or found.dtype.kind == "c":
+        raw = np.asarray(features)
+        if isinstance(features, np.ma.MaskedArray) or raw.dtype.kind == "c":
             raise TypeError
-        kept = dtype is None and found.dtype in (np.float32, np.float64)
-        array = found if kept else np.asarray(found, dtype=dtype or np.float64)
+        as_is = dtype is None and raw.dtype in (np.float32, np.float64)
+        array = raw if as_is else np.asarray(raw, dtype=dtype or np.float64)
     except (TypeError, ValueError):
         raise MetricError(
             f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind_of(features)}."

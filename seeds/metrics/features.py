@@ -113,7 +113,7 @@ class Extractor:
         return [rows.to("cpu", torch.float32).numpy() for rows in out]
 
     def _tensor(self, rows) -> torch.Tensor:
-        given = rows
+        answer = rows
         try:
             if isinstance(rows, np.ndarray) and not isinstance(rows, np.ma.MaskedArray):
                 rows = torch.from_numpy(np.asarray(rows, rows.dtype.newbyteorder("="), order="C"))  # the only ones that torch takes
@@ -121,7 +121,7 @@ class Extractor:
             pass
         if not isinstance(rows, torch.Tensor) or rows.is_complex() or rows.layout != torch.strided:
             raise MetricError(
-                f"The extractor {self.recipe.name} gave {kind_of(given)}, not a tensor or an array of real numbers (B, d). Return features alone."
+                f"The extractor {self.recipe.name} gave {kind_of(answer)}, not a tensor or an array of real numbers (B, d). Return features alone."
             )
         return rows
 
@@ -209,10 +209,10 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
         data = path.read_bytes()
     except OSError as error:
         raise MetricError(f"The feature network {path} cannot be read: {error.strerror}. Give a local TorchScript file.") from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is None or sha256.lower() != found:
-        said = "none was given" if sha256 is None else f"you gave {sha256}"
-        raise MetricError(f"`sha256` of {path} is {found}; {said}. Pass the one its publisher states.")
+    own = hashlib.sha256(data).hexdigest()
+    if sha256 is None or sha256.lower() != own:
+        words = "none was given" if sha256 is None else f"you gave {sha256}"
+        raise MetricError(f"`sha256` of {path} is {own}; {words}. Pass the one its publisher states.")
     try:
         with warnings.catch_warnings():  # the detector exists in no newer format
             warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
@@ -226,7 +226,7 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
             "inception-2015-12-05.pt, or a file with its calls."
         )
     classify = (lambda images: module(images, no_output_bias=True)) if "no_output_bias" in takes else None
-    return Extractor(Recipe(path.stem, found, "none", "rgb"), lambda images: module(images, return_features=True), classify, device)
+    return Extractor(Recipe(path.stem, own, "none", "rgb"), lambda images: module(images, return_features=True), classify, device)
 
 
 def hash_weights(module: torch.nn.Module) -> str:

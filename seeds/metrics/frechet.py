@@ -60,11 +60,11 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        kept = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
-        kept_root = _root(kept.covariance(), "features")
+        moments = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
+        kept_root = _root(moments.covariance(), "features")
         if left_out is None:
             _warn_rank(f"the covariance of {total.n} images", kept_root)
-        return _distance(kept.mean, kept_root, mu, root)
+        return _distance(moments.mean, kept_root, mu, root)
 
     return jackknife("squared Frechet distance", distance, units, total.n)
 
@@ -84,8 +84,8 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     values, vectors = (array.numpy() for array in torch.linalg.eigh(_on_cpu(sigma)))
     if values[0] < -1e-6 * abs(values[-1]):
         raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
-    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
-    return vectors[:, kept] * np.sqrt(values[kept])
+    positive = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    return vectors[:, positive] * np.sqrt(values[positive])
 
 
 def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:

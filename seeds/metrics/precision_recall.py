@@ -73,8 +73,8 @@ def _radii(centres: np.ndarray, start: int, k: int) -> np.ndarray:
     rows = np.arange(len(low))
     low[rows, start + rows] = np.inf
     near = np.argpartition(low, k - 1, axis=1)[:, :k]
-    found = np.take_along_axis(low, near, axis=1)
-    return np.stack([found.max(axis=1), (found + of_rows[:, None] + of_centres[near]).max(axis=1)])
+    nearest = np.take_along_axis(low, near, axis=1)
+    return np.stack([nearest.max(axis=1), (nearest + of_rows[:, None] + of_centres[near]).max(axis=1)])
 
 
 def _bounds(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

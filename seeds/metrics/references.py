@@ -91,12 +91,12 @@ def load_statistics(path: str | Path) -> Statistics:
                 raise InputError("it does not begin as an npz does")
             raw.seek(0)
             with zipfile.ZipFile(raw) as archive:
-                found = arrays(archive, {*_NUMBERS, *_TEXTS})
-                missing = {"mu", "sigma"} - set(found)
+                fields = arrays(archive, {*_NUMBERS, *_TEXTS})
+                missing = {"mu", "sigma"} - set(fields)
                 if missing:
-                    held = [name.removesuffix(".npy") for name in archive.namelist()]
-                    raise InputError(f"it holds {some(held)}, but no `{'`, `'.join(sorted(missing))}`")
-            return _checked(found)
+                    names = [name.removesuffix(".npy") for name in archive.namelist()]
+                    raise InputError(f"it holds {some(names)}, but no `{'`, `'.join(sorted(missing))}`")
+            return _checked(fields)
     except FileNotFoundError:
         raise MetricError(
             f"The reference {path} does not exist. `seeds ref` makes one; bundled: {', '.join(bundled_statistics())}."

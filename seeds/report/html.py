@@ -160,17 +160,17 @@ def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: list[Me
     if seeds is None:
         return '<p class="note">No pictures yet.</p>'
     rows, places = [row for row in record["rows"] if row["seeds"] == seeds], {line: place for place, line in enumerate(lines(record))}
-    asked = sorted({row["nfe_asked"] for row in rows})
-    chosen = asked[(len(asked) - 1) // 2]
+    calls = sorted({row["nfe_asked"] for row in rows})
+    chosen = calls[(len(calls) - 1) // 2]
     choices = "".join(
         f'<label><input type="radio" name="nfe" value="{value}"{" checked" if value == chosen else ""}><span>{text}</span></label>'
-        for value, text in [*((nfe, nfe) for nfe in asked), ("", "All")]
+        for value, text in [*((nfe, nfe) for nfe in calls), ("", "All")]
     )
     groups = "".join(
         f'<div class="group" data-nfe="{nfe}"><h3>{_counted(nfe, "model call")}</h3>'
         + "".join(_figure(row, places[row["line"]], pictures.get(row["row"]), metrics) for row in rows if row["nfe_asked"] == nfe)
         + "</div>"
-        for nfe in asked
+        for nfe in calls
     )
     return (
         f'<p class="note">The first seeds of {escape(seeds)}. A column is one seed: the same noise, on every line and at every NFE.</p>'
@@ -247,8 +247,8 @@ def _seconds(value: float | None) -> str:
 
 
 def _settings(record: StudyRecord) -> str:
-    held = {"Study": record.get("study", {}), "Environment": {**record.get("environment", {}), "seeds": record.get("version")}}
-    return "".join(f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in held.items())
+    groups = {"Study": record.get("study", {}), "Environment": {**record.get("environment", {}), "seeds": record.get("version")}}
+    return "".join(f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in groups.items())
 
 
 def _terms(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -277,13 +277,13 @@ def _data(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoi
         }
         for metric, points in drawn.items()
     ]
-    held = {
+    data = {
         "lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(names)],
         "rows": rows,
         "metrics": metrics,
         "far": CUT,
     }
-    return to_json(held).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return to_json(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
@@ -304,5 +304,5 @@ def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
 
 def _spoken_row(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
     values = {metric.key: number(value.value) for metric in metrics if (value := estimate(row.get(metric.key))) is not None}
-    held = {name: row.get(name) for name in ("nfe_asked", "steps", "seeds", "command")}
-    return {**held, "seconds": _seconds(finite(row.get("seconds"))), "options": plain(row.get("options") or {}), "values": values}
+    fields = {name: row.get(name) for name in ("nfe_asked", "steps", "seeds", "command")}
+    return {**fields, "seconds": _seconds(finite(row.get("seconds"))), "options": plain(row.get("options") or {}), "values": values}

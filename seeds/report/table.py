@@ -51,12 +51,12 @@ def csv_text(record: StudyRecord) -> str:
     writer = csv.DictWriter(out, columns())
     writer.writeheader()
     for row in record["rows"]:
-        held = {name: row.get(name) for name in (*ROW, *ABOUT)}
+        cells = {name: row.get(name) for name in (*ROW, *ABOUT)}
         for metric in METRICS:
-            found = row.get(metric.key) or {}
-            held |= {f"{metric.key}.{part}": found.get(part) for part in ESTIMATE[1:]} | {metric.key: found.get("value")}
+            numbers = row.get(metric.key) or {}
+            cells |= {f"{metric.key}.{part}": numbers.get(part) for part in ESTIMATE[1:]} | {metric.key: numbers.get("value")}
         own = {f"study.{name}": row[name] for name in ("model", "model_sha256") if name in row}  # of several models
-        writer.writerow({name: _cell(value) for name, value in (held | shared | own).items()})
+        writer.writerow({name: _cell(value) for name, value in (cells | shared | own).items()})
     return out.getvalue()
 
 

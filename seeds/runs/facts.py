@@ -20,34 +20,34 @@ def different(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
     A network is compared as `Identity` does, by its weights and answers.
     """
-    found = []
+    words = []
     known = old.get(NETWORK) is not None and now.get(NETWORK) is not None
     for key, value in json.loads(json.dumps(now)).items():
-        held = old.get(key, EARLIER.get(key))
+        before = old.get(key, EARLIER.get(key))
         if key == NETWORK:
-            found += _networks(held, value) if known else []
+            words += _networks(before, value) if known else []
         elif key in NAMES and known:
             continue
-        elif isinstance(value, dict) and isinstance(held, dict):
-            found += [f"{key}.{words}" for words in different(held, dict.fromkeys(held) | value)]
-        elif held != value:
-            found.append(f"{key} {held!r}, now {value!r}")
-    return found
+        elif isinstance(value, dict) and isinstance(before, dict):
+            words += [f"{key}.{text}" for text in different(before, dict.fromkeys(before) | value)]
+        elif before != value:
+            words.append(f"{key} {before!r}, now {value!r}")
+    return words
 
 
 def _networks(old: Any, now: Any) -> list[str]:
     """In what networks, or lists of them, differ."""
-    olds, news = ([found] if isinstance(found, dict) else found for found in (old, now))
+    olds, news = ([facts] if isinstance(facts, dict) else facts for facts in (old, now))
     if len(olds) != len(news):
         return [f"{len(olds)} networks, now {len(news)}"]
     words = (Identity.from_facts(a).apart(Identity.from_facts(b)) for a, b in zip(olds, news, strict=True))
-    return [said for said in words if said]
+    return [word for word in words if word]
 
 
 def check_agreed(network: Identity, group: Group) -> None:
     """Raises: ValueError if this process has another network than the first."""
     first = group.once(network.facts)
-    if said := Identity.from_facts(first).apart(network):
+    if words := Identity.from_facts(first).apart(network):
         raise InputError(
-            f"The processes draw with different networks; process {group.rank} has {said}. Let the factory load its weights from a file, or seed them."
+            f"The processes draw with different networks; process {group.rank} has {words}. Let the factory load its weights from a file, or seed them."
         )

@@ -86,11 +86,11 @@ def run(
     todo = begun.folder.missing(group.share(job.units[part - 1 :: parts]), checked=begun.resume)
     with limited(record["job"]["threads"]):
         drawn = _draw(begun.folder, todo, group, progress, tally)
-    said = tally.total(group).warning(job.pixels.data_range)
-    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": said} if said else {})
+    warning = tally.total(group).warning(job.pixels.data_range)
+    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": warning} if warning else {})
     record = group.once(partial(begun.close, record))
-    if said and group.first:
-        warnings.warn(said, stacklevel=2)
+    if warning and group.first:
+        warnings.warn(warning, stacklevel=2)
     return record
 
 
@@ -193,7 +193,7 @@ class Folder:
             before = self.read()
             foreign = self.foreign() if before is None else None
             resume = resume or (joining and before is not None and before["status"] != DONE)
-        found = claim(
+        result = claim(
             packed or self.root,
             RECORD,
             "run",
@@ -202,17 +202,17 @@ class Folder:
             resume=resume,
             differences=lambda old: different(old["job"], facts(old)),
         )
-        if found.state != "done" or packed or self.holds(found.record.get("files")):
-            return found
+        if result.state != "done" or packed or self.holds(result.record.get("files")):
+            return result
         if self.missing(self.job.units, checked=True):
             return Claim("resumed", before)
-        return Claim("foreign", before, self.changed(found.record.get("files")))
+        return Claim("foreign", before, self.changed(result.record.get("files")))
 
     def foreign(self) -> Path | None:
         """A file of no run, if there is one."""
         others = self.root.glob("[!.]*" if self.archive else "[!.]*.png")
-        found = next(chain(others, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
-        return None if (self.root / RECORD).exists() else found  # there is one: another process has just begun the run
+        file = next(chain(others, (path for path in map(self.path, self.job.seeds) if path.exists())), None)
+        return None if (self.root / RECORD).exists() else file  # there is one: another process has just begun the run
 
     def sweep(self) -> None:
         """Removes what killed writers have left."""
@@ -315,13 +315,13 @@ class Folder:
 
     def remove(self) -> None:
         """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away stays."""
-        own = [*map(self.path, self.job.seeds), self.root / RECORD]
+        paths = [*map(self.path, self.job.seeds), self.root / RECORD]
         with suppress(OSError):
             sweep(self.root)
-        for path in own:
+        for path in paths:
             with suppress(OSError):
                 path.unlink()
-        for folder in sorted({path.parent for path in own}, reverse=True):  # the root last
+        for folder in sorted({path.parent for path in paths}, reverse=True):  # the root last
             with suppress(OSError):
                 folder.rmdir()
 

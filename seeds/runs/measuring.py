@@ -82,9 +82,9 @@ def run_study(
     group.once(close)
     record["status"] = DONE
     for name, job in study.models.items():
-        said = tallies[name].total(group).warning(job.pixels.data_range)
-        if said and group.first:
-            warnings.warn(f"{name}: {said}" if len(study.models) > 1 else said, stacklevel=2)
+        warning = tallies[name].total(group).warning(job.pixels.data_range)
+        if warning and group.first:
+            warnings.warn(f"{name}: {warning}" if len(study.models) > 1 else warning, stacklevel=2)
     return record
 
 
@@ -175,12 +175,12 @@ def measure(
     """
     owned = [number for number in range(len(row.job.units)) if group.owns(number)]
     units = [(number * row.job.batch, _unit(study, row.job, number, asked, files, tally)) for number in owned]
-    found = _measured(study, [(first, unit.features, unit.probabilities) for first, unit in units], group)
+    numbers = _measured(study, [(first, unit.features, unit.probabilities) for first, unit in units], group)
     if files:
         shown = collected(((first, unit.images) for first, unit in units if unit.images is not None), group)
         if group.first:  # whose the first unit is
             files.write_picture(shown)
-    return {**found, "seconds": sum(group.gathered(sum(unit.ms for _, unit in units))) / 1000}
+    return {**numbers, "seconds": sum(group.gathered(sum(unit.ms for _, unit in units))) / 1000}
 
 
 def _unit(study: Study, job: Job, number: int, asked: Callable[[int], Any], files: RowFiles | None, tally: Tally | None) -> Judged:
@@ -225,10 +225,10 @@ def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], ro
     if len(before["rows"]) != len(rows):
         words = words or [f"{len(before['rows'])} rows, now {len(rows)}"]
     for baseline in before["baselines"] if not words else ():
-        kept = study.baselines[baseline["name"]]
-        if baseline.get("sha256", sha256 := fingerprint(kept)) != sha256:
+        images = study.baselines[baseline["name"]]
+        if baseline.get("sha256", sha256 := fingerprint(images)) != sha256:
             raise InputError(
-                f"{out} holds another study: {kept.path} had other files when it was measured as the baseline {baseline['name']!r}. "
+                f"{out} holds another study: {images.path} had other files when it was measured as the baseline {baseline['name']!r}. "
                 "Bring them back, or choose another folder."
             )
     return words

@@ -24,12 +24,12 @@ def json_bytes(record: dict[str, Any]) -> bytes:
 def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
     """The record of a run (`kind` "job") or a study that `data`, read from `path`, holds. Raises: ValueError if it is none."""
     try:
-        found = json.loads(data)
+        record = json.loads(data)
     except ValueError:
-        found = None
+        record = None
     wanted = {kind: dict, "status": str} | ({"rows": list} if kind == "study" else {})
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), of) for key, of in wanted.items()):
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in wanted.items()):
         raise InputError(
             f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."
         )
-    return found
+    return record

@@ -16,10 +16,10 @@ def parse_seeds(text: str) -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
-        if not found:
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
+        if not match:
             raise InputError(f"`seeds` = {text!r} is no list of seeds. Give whole numbers from 0 on and ranges, such as 0-63 or 1,2,5-10.")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InputError(f"`seeds` = {text!r}: the range {part.strip()} runs backwards and would be empty. Write {last}-{first}.")
         if last >= 1 << 64:

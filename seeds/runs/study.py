@@ -92,10 +92,10 @@ class Study:
     @cached_property
     def models(self) -> dict[str, Job]:
         """The first job of each model, by the model's name."""
-        found: dict[str, Job] = {}
+        jobs: dict[str, Job] = {}
         for row in self.rows:
-            found.setdefault(row.job.model, row.job)
-        return found
+            jobs.setdefault(row.job.model, row.job)
+        return jobs
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:

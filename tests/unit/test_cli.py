@@ -164,7 +164,7 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
         ("sample --model toy:plain --schedule linear", 2, "There is no schedule 'linear'"),
         ("sample --model toy:plain --noise white", 2, "There is no noise 'white'"),
         ("sample --model toy:plain --class 3", 2, "has no classes"),
-        ("sample --model toy:plain --device cuda:99", 2, "is not to be had here. There is: "),
+        ("sample --model toy:plain --device cuda:99", 2, "is not available here. Available: "),
         ("sample --model toy:plain --batch 0", 2, "Invalid value for '--batch'"),
         ("sample --model toy:plain --dtype int8", 2, "Invalid value for '--dtype'"),
         ("sample --model toy:plain --stepps 3", 2, "No such option"),
@@ -345,7 +345,7 @@ def test_a_guidance_that_is_no_number_is_refused_at_once(call, value):
 @pytest.mark.parametrize("device", ["meta", "", "cpux"])
 def test_a_device_that_computes_nothing_is_refused(call, device):
     code, _, err = call(*PLAIN, "--device", device)
-    assert code == 2 and f"`device` = {device!r} is not to be had here. There is: cpu" in err and not Path("out").exists()
+    assert code == 2 and f"`device` = {device!r} is not available here. Available: cpu" in err and not Path("out").exists()
 
 
 def test_info_is_json_that_strict_readers_take(call):

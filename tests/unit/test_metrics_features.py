@@ -540,7 +540,7 @@ def test_what_is_wrong_is_found_before_an_image_is_drawn_or_looked_at(refused, t
 @pytest.mark.parametrize("device", ["cuda:99", "xyz"])
 @pytest.mark.parametrize("line", ["fid images.npz --ref fashion-mnist", "is images.npz", "ref --images images.npz --out ref.npz"])
 def test_a_device_that_is_not_there(refused, line, device):
-    assert f"`device` = '{device}' is not to be had here. There is: cpu" in refused(line, *OURS, "--device", device)
+    assert f"`device` = '{device}' is not available here. Available: cpu" in refused(line, *OURS, "--device", device)
 
 
 def test_json_says_what_the_numbers_came_from(tmp_path):

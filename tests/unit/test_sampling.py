@@ -483,7 +483,7 @@ WRONG = [
     ({"strength": 0.5}, r"`strength` is no argument here. .* start=\('nsr', 2.0\)"),
     ({"mask": 1, "plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`mask` is no argument here"),
     ({"device": "meta"}, "`device` is 'meta', which holds shapes without numbers"),
-    ({"device": "cuda:99"}, "`device` = 'cuda:99' is not to be had here. There is: cpu"),
+    ({"device": "cuda:99"}, "`device` = 'cuda:99' is not available here. Available: cpu"),
     ({"device": "gpu"}, "`device` = 'gpu' is no device of torch's, as 'cpu', 'cuda' or 'mps'"),
     ({"labels": {"text": torch.zeros(2, 3)}}, r"`labels`\['text'\] has 2 rows for 1 seeds: give one for each"),
     ({"labels": (torch.zeros(1, 3), {"a": [1, 2, 3]})}, r"`labels`\[1\]\['a'\] has 3 rows for 1 seeds"),
