@@ -1,15 +1,17 @@
 """Time of a scheduler's step beside diffusers' own, with a model that costs nothing, on a 4 x 4 x 128 x 128 latent (SDXL's, four images).
 
-    python benchmarks/hosts_overhead.py [--rounds 7] [--json overhead.json]
+    python -m benchmarks.hosts_overhead [--rounds 7] [--json overhead.json]
 
-All in one run, in turns, best of the rounds: ms for each model call, and the ratio to the fastest of diffusers' of the same kind. Stochastic ones draw from
-one generator of the host's; "keyed" is our noise, each image's own. The draw alone, which none can do without, is timed too, and "own" is the ratio of
-what is left of the stochastic ones without it. Waits: values that a step takes from the device to Python, in the first and after it.
+On one thread of a CPU, all in one run, in turns: the median of what a step takes of the processor, so that what else runs on the machine counts little; the
+first step, which lays the run, and the last, which draws nothing, are left out. Ratios are to the fastest of diffusers' of the same kind. Stochastic ones
+draw from one generator of the host's; "keyed" is our noise, each image's own. The draw alone, which none can do without, is timed too: "own" is the ratio of
+what the stochastic ones do beside it. Waits: values that a step takes from the device to Python, in the first and after it.
 Needs diffusers; DPMSolverSDE needs torchsde and is left out without.
 """
 
 import argparse
 import json
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,24 +71,25 @@ def step_of(scheduler: Any, kind: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def one(make: Callable[[], Any], kind: str) -> float:
-    """Seconds for each call of a run, its layout left out."""
-    scheduler = make()
+def one(make: Callable[[], Any], kind: str) -> list[float]:
+    """Seconds of the processor that each step of a run takes but the first and the last."""
+    scheduler, seconds = make(), []
     scheduler.set_timesteps(CALLS)
     x, answer = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)), 0.1 * torch.ones(SHAPE)
     extra = step_of(scheduler, kind)
-    begun = time.perf_counter()
     for t in scheduler.timesteps:
+        begun = time.thread_time()
         scheduler.scale_model_input(x, t)
         x = scheduler.step(answer, t, x, **extra, return_dict=False)[0]
-    return (time.perf_counter() - begun) / len(scheduler.timesteps)
+        seconds.append(time.thread_time() - begun)
+    return seconds[1:-1]
 
 
 def drawn() -> float:
     """Seconds of one draw of a generator of the host's."""
-    generator, begun = torch.Generator().manual_seed(0), time.perf_counter()
+    generator, begun = torch.Generator().manual_seed(0), time.thread_time()
     torch.randn(SHAPE, generator=generator)
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 @torch.no_grad()
@@ -107,30 +110,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     runs = theirs() | ours()
-    times: dict[tuple[str, str], float] = {}
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    draws: list[float] = []
     for _ in range(arguments.rounds):
         for (kind, name), make in runs.items():
-            times[kind, name] = min(times.get((kind, name), 1e9), one(make, kind))
-    draw = min(drawn() for _ in range(20 * arguments.rounds))
+            taken[kind, name] += one(make, kind)
+            draws.append(drawn())
+    times, draw = {key: statistics.median(seconds) for key, seconds in taken.items()}, statistics.median(draws)
     print(f"one draw of the generator: {1e3 * draw:.2f} ms")
     rows = []
     for (kind, name), seconds in sorted(times.items(), key=lambda it: (it[0][0], it[1])):
         best = min(times[key] for key in theirs() if key[0] == kind.replace("keyed", "stochastic"))
         first, later = waits(runs[kind, name], kind)
         own = (seconds - draw) / (best - draw) if kind == "stochastic" else seconds / best
-        rows.append(
-            {
-                "kind": kind,
-                "name": name,
-                "ms": 1e3 * seconds,
-                "ratio": seconds / best,
-                "own": own,
-                "waits first": first,
-                "waits later": later,
-            }
+        said = {"kind": kind, "name": name, "ms": 1e3 * seconds, "ratio": seconds / best, "own": own}
+        rows.append({**said, "waits first": first, "waits later": later})
+        print(
+            f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}"
         )
-        print(f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}")
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump({"diffusers": diffusers.__version__, "torch": torch.__version__, "rows": rows}, file, indent=1)

@@ -1,14 +1,19 @@
 """A small UNet2DModel of diffusers, trained on Fashion-MNIST, drawn from in the host's own loop: distances of our scheduler and of diffusers' own.
 
-    python benchmarks/hosts_quality.py --train 600 --num 2000 [--weights out/fashion-host] [--json quality.json]
+    python -m benchmarks.hosts_quality --weights out/fashion-host --train 128000    (once; some 10 minutes of one core)
+    python -m benchmarks.hosts_quality --weights out/fashion-host --num 2000 [--rows UniPC DDIM] [--json quality.json] [--show out/images]
 
-The recipe is this file: --train seconds on the training images (32 x 32, padded), epsilon prediction on the table of DDPM, Adam, an average of the weights.
-Distances are squared Frechet distances in fashion-features between --num images and the test images; the generator's seed is the same for every row.
-The data set is Debian's dataset-fashion-mnist, or --data, a folder with its IDX files.
+The recipe is this file: --train training images, 2 x 2 pixels as 4 channels of 14 x 14, epsilon prediction on the table of DDPM, Adam with a cosine, an average
+of the weights. Distances are squared Frechet distances in fashion-features between --num images and the test images; "floor" is that of as many training
+images. The generator's seed is the same for every row, but the noise is not. The data set is Debian's dataset-fashion-mnist, or --data, a folder with
+its IDX files. Rows that --json holds already are kept.
 """
 
 import argparse
+import copy
+import inspect
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,12 @@ import torch
 
 from recipes.fashion import ROOT, load
 from seeds import checkpoints
+from seeds.images.pixels import grid, png
 from seeds.integrations.diffusers import SEEDSScheduler
 from seeds.metrics.features import from_module
 from seeds.metrics.frechet import frechet_distance
 
-BATCH, SHAPE = 128, (1, 32, 32)
+BATCH, DRAWN, RATE, SHAPE = 64, 250, 1.5e-3, (4, 14, 14)
 MULTISTEP = diffusers.DPMSolverMultistepScheduler
 ROWS: dict[str, Any] = {
     "ours: seeds-3, own grid": lambda: SEEDSScheduler(solver="seeds-3", timestep_spacing="auto"),
@@ -40,54 +46,57 @@ ROWS: dict[str, Any] = {
 }
 
 
-def padded(pixels: np.ndarray) -> torch.Tensor:
-    """(N, 1, 32, 32) in [-1, 1], from (N, 1, 28, 28) bytes."""
-    return torch.nn.functional.pad(torch.from_numpy(pixels.copy()).float() / 127.5 - 1, (2, 2, 2, 2), value=-1.0)
+def patched(pixels: np.ndarray) -> torch.Tensor:
+    """(N, 4, 14, 14) in [-1, 1], from (N, 1, 28, 28) bytes: the 2 x 2 pixels of a patch are its channels."""
+    return torch.nn.functional.pixel_unshuffle(torch.from_numpy(pixels.copy()).float() / 127.5 - 1, 2)
+
+
+def pixels(made: torch.Tensor) -> np.ndarray:
+    """(N, 28, 28, 1) bytes of what was drawn."""
+    images = torch.nn.functional.pixel_shuffle(made, 2)
+    return ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def network() -> diffusers.UNet2DModel:
-    blocks = {
-        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    }
-    return diffusers.UNet2DModel(
-        sample_size=32, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 64), norm_num_groups=8, **blocks
-    )
+    """0.7 million weights."""
+    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
+    sizes = {"layers_per_block": 1, "block_out_channels": (32, 64), "norm_num_groups": 8, "attention_head_dim": 32}
+    return diffusers.UNet2DModel(sample_size=14, in_channels=4, out_channels=4, **sizes, **blocks)
 
 
-def train(data: torch.Tensor, seconds: float, device: str) -> diffusers.UNet2DModel:
-    """Epsilon prediction, uniform steps; the weights are averaged over about the last tenth."""
+def train(data: torch.Tensor, images: int, device: str, weights: Path) -> None:
+    """Epsilon prediction, uniform steps; the rate rises over 500 updates and falls to zero; written every 500 updates."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    net, table = network().to(device), diffusers.DDPMScheduler()
-    optimizer, average, begun, k = torch.optim.Adam(net.parameters(), 5e-4), None, time.monotonic(), 0
-    while time.monotonic() - begun < seconds:
+    net, table, updates = network().to(device), diffusers.DDPMScheduler(), images // BATCH
+    optimizer, average, seen = torch.optim.Adam(net.parameters(), RATE), copy.deepcopy(net), 0.0
+    for k in range(updates):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, (k + 1) / 500) * 0.5 * (1 + math.cos(math.pi * k / updates))
         clean = data[torch.randint(len(data), (BATCH,), generator=generator)].to(device)
         noise, t = torch.randn(clean.shape, generator=generator).to(device), torch.randint(1000, (BATCH,), generator=generator).to(device)
         loss = (net(table.add_noise(clean, noise, t), t).sample - noise).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        k += 1
-        kept = min(0.999, k / (k + 10))
         with torch.no_grad():
-            average = average or [weight.clone() for weight in net.parameters()]
-            torch._foreach_lerp_(average, list(net.parameters()), 1 - kept)
-    with torch.no_grad():
-        for weight, mean in zip(net.parameters(), average or [], strict=True):
-            weight.copy_(mean)
-    print(f"trained {k} steps of {BATCH} in {seconds:g} s; the last loss is {loss.item():.4f}")
-    return net.eval()
+            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - min(0.999, k / (k + 10)))
+        seen += loss.item() / 500
+        if (k + 1) % 500 == 0 or k + 1 == updates:
+            average.save_pretrained(weights)
+            print(f"{(k + 1) * BATCH} images: loss {seen:.4f}, {time.process_time():.0f} s of the processor", flush=True)
+            seen = 0.0
 
 
 @torch.no_grad()
 def drawn(net: Any, make: Any, calls: int, num: int, device: str) -> torch.Tensor:
     """Images in the host's own loop."""
     scheduler, generator, made = make(), torch.Generator().manual_seed(1), []
-    for first in range(0, num, BATCH):
+    for first in range(0, num, DRAWN):
         scheduler.set_timesteps(calls, device=device)
-        x = torch.randn(min(BATCH, num - first), *SHAPE, generator=generator).to(device) * scheduler.init_noise_sigma
-        extra = {"generator": generator} if "generator" in scheduler.step.__code__.co_varnames else {}
+        x = torch.randn(min(DRAWN, num - first), *SHAPE, generator=generator).to(device) * scheduler.init_noise_sigma
+        extra = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         for t in scheduler.timesteps:
             answer = net(scheduler.scale_model_input(x, t), t).sample
             x = scheduler.step(answer, t, x, **extra, return_dict=False)[0]
@@ -95,37 +104,58 @@ def drawn(net: Any, make: Any, calls: int, num: int, device: str) -> torch.Tenso
     return torch.cat(made)
 
 
-def main() -> None:
+class Distance:
+    """Squared Frechet distance in fashion-features to the test images."""
+
+    def __init__(self, data: Path):
+        self.extract = from_module(checkpoints.load("fashion-features"), "fashion-features", channels="grey")
+        self.truth = self.moments(load("t10k", data)[0].transpose(0, 2, 3, 1))
+
+    def moments(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = self.extract(images)
+        return found.mean(0), np.cov(found, rowvar=False)
+
+    def __call__(self, images: np.ndarray) -> float:
+        return float(frechet_distance(*self.moments(images), *self.truth))
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=ROOT)
-    parser.add_argument("--train", type=float, default=600.0, help="seconds")
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--train", type=int, help="training images; then nothing is drawn")
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 20, 40])
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    parser.add_argument("--show", type=Path, help="a folder for the first 64 images of each row")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
     torch.backends.cudnn.deterministic = True
-    if arguments.weights and (arguments.weights / "config.json").exists():
-        net = diffusers.UNet2DModel.from_pretrained(arguments.weights).to(arguments.device).eval()
-    else:
-        net = train(padded(load("train", arguments.data)[0]), arguments.train, arguments.device)
-        if arguments.weights:
-            net.save_pretrained(arguments.weights)
-    extract = from_module(checkpoints.load("fashion-features"), "fashion-features", channels="grey")
-    truth = extract(load("t10k", arguments.data)[0].transpose(0, 2, 3, 1))
-    mean, covariance = truth.mean(0), np.cov(truth, rowvar=False)
-    rows = []
-    for name, make in ROWS.items():
-        for calls in arguments.calls:
-            made = drawn(net, make, calls, arguments.num, arguments.device)[:, :, 2:-2, 2:-2]
-            pixels = ((made + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-            found = extract(pixels)
-            distance = frechet_distance(found.mean(0), np.cov(found, rowvar=False), mean, covariance)
-            rows.append({"name": name, "calls": calls, "distance": float(distance)})
-        print(f"{name:24}" + "".join(f"{row['distance']:10.4f}" for row in rows[-len(arguments.calls) :]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"diffusers": diffusers.__version__, "num": arguments.num, "rows": rows}, indent=1))
+    if asked.train:
+        return train(patched(load("train", asked.data)[0]), asked.train, asked.device, asked.weights)
+    net = diffusers.UNet2DModel.from_pretrained(asked.weights).to(asked.device).eval()
+    distance = Distance(asked.data)
+    floor = distance(load("train", asked.data)[0][: asked.num].transpose(0, 2, 3, 1))
+    print(f"{'floor':28}{floor:10.4f}", flush=True)
+    found = json.loads(asked.json.read_text())["distances"] if asked.json and asked.json.exists() else {}
+    for name in asked.rows:
+        row = found.setdefault(name, {})
+        for calls in asked.calls:
+            if str(calls) not in row:
+                images = pixels(drawn(net, ROWS[name], calls, asked.num, asked.device))
+                row[str(calls)] = distance(images)
+                if asked.show:
+                    asked.show.mkdir(parents=True, exist_ok=True)
+                    (asked.show / f"{name} {calls}.png").write_bytes(png(grid(images[:64])))
+        print(f"{name:28}" + "".join(f"{row[str(calls)]:10.4f}" for calls in asked.calls), flush=True)
+        if asked.json:
+            told = {"diffusers": diffusers.__version__, "num": asked.num, "floor": floor, "distances": found}
+            asked.json.write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

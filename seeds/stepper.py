@@ -24,13 +24,15 @@ from seeds.plans import Plan, Point, Terms
 from seeds.storage import replacing
 
 Noise = Callable[[int], Tensor]
+Scaled = Callable[[int, float], Tensor]
 
 
 def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Writes sum_i weights[i] * tensors[i] into `out` and returns it: one pass per term, no temporary. `out` may be none of the tensors."""
+    """Writes sum_i weights[i] * tensors[i] into `out` and returns it: one pass per term, no temporary. `out` may be the first of the tensors."""
     if not tensors:
         return out.zero_()
-    torch.mul(tensors[0], weights[0], out=out)
+    if out is not tensors[0] or weights[0] != 1:
+        torch.mul(tensors[0], weights[0], out=out)
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         out.add_(tensor, alpha=weight)
     return out
@@ -77,6 +79,8 @@ class Stepper:
         x: (B, *shape) the state at `plan.start`; never written to.
         noise: draw index -> standard normal tensor like x; a pure function, asked once for each draw.
         reuse: make new states in freed buffers.
+        scaled: (draw index, s) -> a new tensor of s times normal values, in the place of `noise` for a draw that one row alone reads, whose state is then
+            made in it: two passes less over the state where noise comes scaled from its generator.
         grad: let gradients flow from the result to the answers, the draws and x: every state is a new tensor, and nothing is reused.
     Attributes:
         i: model calls made so far.
@@ -85,8 +89,9 @@ class Stepper:
             for a gradient, but `grad` is not set.
     """
 
-    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True, grad: bool = False):
+    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True, scaled: Scaled | None = None, grad: bool = False):
         self._begin(plan, x, noise, reuse and not grad, grad)
+        self._scaled = None if grad else scaled
         self._check_gradient(x, "The state given")
         scale, z = plan.opening
         self._set_state(0, self._combine([x], [scale], (("z", z),)))
@@ -95,7 +100,10 @@ class Stepper:
     def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False) -> None:
         """What a new run and a resumed one have in common: nothing is held yet."""
         self.plan, self.i, self._noise, self._reuse, self._grad = plan, 0, noise, reuse, grad
-        self._last_reader = {key: rows[-1] for key, rows in plan.readers().items()}
+        readers = plan.readers()
+        self._last_reader = {key: rows[-1] for key, rows in readers.items()}
+        self._read_once = {j for (part, j), rows in readers.items() if part == "z" and len(rows) == 1}
+        self._scaled: Scaled | None = None
         self._held: dict[tuple[str, int], Tensor] = {}
         self._pool: list[Tensor] = []
         self._like = (like.shape, like.dtype, like.device)
@@ -144,14 +152,18 @@ class Stepper:
 
     def _combine(self, tensors: list[Tensor], weights: list[float], parts: Sequence[tuple[str, Terms]]) -> tuple[Tensor, bool]:
         """The linear combination, and whether its tensor is ours to write to."""
+        out = None
         for part, pairs in parts:
             for j, weight in pairs:
+                if part == "z" and out is None and self._scaled is not None and j in self._read_once:
+                    out = self._checked(j, self._scaled(j, weight))
+                    continue
                 if part == "z" and ("z", j) not in self._held:
-                    drawn = self._noise(j)
-                    self._check(drawn, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
-                    self._held["z", j] = drawn
+                    self._held["z", j] = self._checked(j, self._noise(j))
                 tensors.append(self._held[part, j])
                 weights.append(weight)
+        if out is not None:
+            return combine_in_tiles(out, [out, *tensors], [1.0, *weights]), True
         if weights == [1.0]:  # the state given, or the final denoise: x = D
             return tensors[0], False
         shape, dtype, device = self._like
@@ -159,6 +171,10 @@ class Stepper:
             return combined(tensors, weights), False
         out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
         return combine_in_tiles(out, tensors, weights), True
+
+    def _checked(self, j: int, drawn: Tensor) -> Tensor:
+        self._check(drawn, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
+        return drawn
 
     def _set_state(self, i: int, made: tuple[Tensor, bool]) -> None:
         self._held["x", i], ours = made

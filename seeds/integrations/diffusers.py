@@ -370,12 +370,10 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         plan, state = self._planned(self._index), hosts.state_of(sample)
         keyed = self._keyed(plan, state) if self._generator is None and plan.draws else None
 
-        def draw(j: int) -> Tensor:
-            if self._generator is not None or keyed is None:
-                return randn_tensor(state.shape, generator=self._generator, device=state.device, dtype=state.dtype)
-            return keyed(j)
+        def scaled(j: int, s: float) -> Tensor:
+            return hosts.drawn(state, self._generator, s) if self._generator is not None or keyed is None else keyed(j).mul_(s)
 
-        self._stepper = Stepper(plan, state, draw, reuse=False)
+        self._stepper = Stepper(plan, state, lambda j: scaled(j, 1.0), reuse=False, scaled=scaled)
 
     def _keyed(self, plan: Plan, state: Tensor) -> Any:
         """Noise as a function of the seeds, else of the first states; read once, the only wait for the device."""

@@ -72,6 +72,17 @@ def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[i
     return draw
 
 
+def drawn(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None, s: float = 1.0) -> Tensor:
+    """s times a standard normal tensor like the state, new, from a host's generator, or one for each image; made where the generator is."""
+    if isinstance(generator, Sequence):
+        if len(generator) not in (1, len(like)):
+            raise InputError(f"`generator` is a list of {len(generator)}, but the state holds {len(like)} images: give one for each.")
+        parts = [like] if len(generator) == 1 else like.split(1)
+        return torch.cat([drawn(part, one, s) for part, one in zip(parts, generator, strict=True)])
+    device = like.device if generator is None else generator.device
+    return torch.empty(like.shape, dtype=like.dtype, device=device).normal_(0.0, s, generator=generator).to(like.device)
+
+
 def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5) -> Tensor:
     """The denoised value that a host's network says about `state`, in the state's dtype.
 
@@ -82,7 +93,10 @@ def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5
     _, skip, out = affine(output.lstrip("-"), at, sd)
     out = -out if output.startswith("-") else out
     raw = raw.to(state.dtype)
-    return (state * skip).add_(raw, alpha=out) if skip else raw * out
+    if not skip:
+        return raw * out
+    made = torch.add(state, raw, alpha=out / skip)
+    return made if skip == 1 else made.mul_(skip)
 
 
 class Given:

@@ -147,6 +147,18 @@ def wan(scheduler, rows, generators, **call):
     return pipe(**embeds, height=16, width=16, num_frames=5, generator=generators, output_type="latent", **call).frames
 
 
+def qwen(scheduler, rows, generators, **call):
+    sizes = {"attention_head_dim": 16, "num_attention_heads": 2, "joint_attention_dim": 8, "axes_dims_rope": (4, 4, 8)}
+    net = seeded(lambda: diffusers.QwenImageTransformer2DModel(in_channels=16, out_channels=4, num_layers=1, **sizes))
+    sizes = {"dim_mult": [1, 1], "temperal_downsample": [False], "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    decoder = seeded(lambda: diffusers.AutoencoderKLQwenImage(base_dim=8, z_dim=4, num_res_blocks=1, **sizes))
+    pipe = diffusers.QwenImagePipeline(transformer=net, scheduler=scheduler, vae=decoder, **NO_TEXT)
+    pipe.set_progress_bar_config(disable=True)
+    embeds = {"prompt_embeds": text(2)[rows], "negative_prompt_embeds": 0 * text(2)[rows]}
+    masks = {f"{name}_mask": torch.ones(value.shape[:2], dtype=torch.int64) for name, value in embeds.items()}
+    return pipe(**embeds, **masks, height=16, width=16, generator=generators, **QUIET, **call).images
+
+
 IMG2IMG = {"image": IMAGES, "strength": 0.6}
 PIPELINES = {
     "SD": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionPipeline), SD),
@@ -164,6 +176,7 @@ PIPELINES = {
         {"shift": 1.0, "use_dynamic_shifting": True},
     ),
     "Wan": (wan, {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}),
+    "Qwen-Image": (qwen, {"shift": 1.0, "use_dynamic_shifting": True, "shift_terminal": 0.02}),
     "DDPM": (ddpm, {}),
 }
 
