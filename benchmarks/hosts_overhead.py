@@ -1,11 +1,13 @@
-"""Time of a scheduler's step beside diffusers' own, with a model that costs nothing, on a 4 x 4 x 128 x 128 latent (SDXL's, four images).
+"""Time of a scheduler's step beside diffusers' own, with a model that costs nothing, on a 4 x 4 x 128 x 128 latent
+(SDXL's, four images).
 
     python -m benchmarks.hosts_overhead [--rounds 7] [--json overhead.json]
 
-On one thread of a CPU, all in one run, in turns: the median of what a step takes of the processor, so that what else runs on the machine counts little; the
-first step, which lays the run, and the last, which draws nothing, are left out. Ratios are to the fastest of diffusers' of the same kind. Stochastic ones
-draw from one generator of the host's; "keyed" is our noise, each image's own. The draw alone, which none can do without, is timed too: "own" is the ratio of
-what the stochastic ones do beside it. Waits: values that a step takes from the device to Python, in the first and after it.
+On one thread of a CPU, all in one run, in turns: the median of what a step takes of the processor, so that what else
+runs on the machine counts little; the first step, which lays the run, and the last, which draws nothing, are left out.
+Ratios are to the fastest of diffusers' of the same kind. Stochastic ones draw from one generator of the host's; "keyed"
+is our noise, each image's own. The draw alone, which none can do without, is timed too: "own" is the ratio of what the
+stochastic ones do beside it. Waits: values that a step takes from the device to Python, in the first and after it.
 Needs diffusers; DPMSolverSDE needs torchsde and is left out without.
 """
 
@@ -127,9 +129,7 @@ def main() -> None:
         own = (seconds - draw) / (best - draw) if kind == "stochastic" else seconds / best
         said = {"kind": kind, "name": name, "ms": 1e3 * seconds, "ratio": seconds / best, "own": own}
         rows.append({**said, "waits first": first, "waits later": later})
-        print(
-            f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}"
-        )
+        print(f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}")
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump({"diffusers": diffusers.__version__, "torch": torch.__version__, "rows": rows}, file, indent=1)

@@ -1,12 +1,14 @@
-"""A small UNet2DModel of diffusers, trained on Fashion-MNIST, drawn from in the host's own loop: distances of our scheduler and of diffusers' own.
+"""A small UNet2DModel of diffusers, trained on Fashion-MNIST, drawn from in the host's own loop: distances of our
+scheduler and of diffusers' own.
 
     python -m benchmarks.hosts_quality --weights out/fashion-host --train 128000    (once; some 10 minutes of one core)
     python -m benchmarks.hosts_quality --weights out/fashion-host --num 2000 [--rows UniPC DDIM] [--json quality.json] [--show out/images]
 
-The recipe is this file: --train training images, 2 x 2 pixels as 4 channels of 14 x 14, epsilon prediction on the table of DDPM, Adam with a cosine, an average
-of the weights. Distances are squared Frechet distances in fashion-features between --num images and the test images; "floor" is that of as many training
-images. The generator's seed is the same for every row, but the noise is not. The data set is Debian's dataset-fashion-mnist, or --data, a folder with
-its IDX files. Rows that --json holds already are kept.
+The recipe is this file: --train training images, 2 x 2 pixels as 4 channels of 14 x 14, epsilon prediction on the table
+of DDPM, Adam with a cosine, an average of the weights. Distances are squared Frechet distances in fashion-features
+between --num images and the test images; "floor" is that of as many training images. The generator's seed is the same
+for every row, but the noise is not. The data set is Debian's dataset-fashion-mnist, or --data, a folder with its IDX
+files. Rows that --json holds already are kept.
 """
 
 import argparse

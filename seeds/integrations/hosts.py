@@ -4,6 +4,7 @@ A host owns the network, the levels and the generator; the arithmetic is the Ste
 
     levels -> plan                 `plan_at`: a host's sigmas are nsr = sigma / alpha, or with `flow` t of straight paths, where sigma(t) = t
     stretch of path -> noise       `sampled`: a host's noise_sampler(sigma, sigma_next); `keyed`: functions of seeds alone, as everywhere in seeds
+    data -> state, output -> data  `noised`, `scaled_input`, `denoised`
     state -> the host's dtype      `steps`: the model is asked in its own dtype, the state keeps float32
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +22,8 @@ from seeds.errors import InputError
 from seeds.planning import plan
 from seeds.plans import Plan, Point
 from seeds.predictions import output as affine
+from seeds.schedules import Schedule
+from seeds.solvers.levels import points_at
 from seeds.stepper import Noise, Stepper
 
 NoiseSampler = Callable[[Any, Any], Tensor]
@@ -81,6 +85,18 @@ def drawn(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] |
         return torch.cat([drawn(part, one, s) for part, one in zip(parts, generator, strict=True)])
     device = like.device if generator is None else generator.device
     return torch.empty(like.shape, dtype=like.dtype, device=device).normal_(0.0, s, generator=generator).to(like.device)
+
+
+def noised(schedule: Schedule, t: Sequence[float], data: Tensor, noise: Tensor) -> Tensor:
+    """alpha data + sigma noise: each image at its time of the schedule, or all at one."""
+    levels = [[point.alpha, point.sigma] for point in points_at(schedule, np.asarray(t, np.float64))]
+    alpha, sigma = torch.tensor(levels, dtype=torch.float64).to(data).T.reshape(2, -1, *[1] * (data.ndim - 1))
+    return alpha * data + sigma * noise
+
+
+def scaled_input(x: Tensor, told: Tensor, sd: float) -> Tensor:
+    """c_in x = x / sqrt(sigma^2 + sd^2), what an EDM network is given where it is told log(sigma) / 4; nothing waits for the device."""
+    return (x / (torch.exp(4 * told).square() + sd**2).sqrt()).to(x.dtype)
 
 
 def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5) -> Tensor:

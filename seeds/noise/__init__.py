@@ -15,6 +15,7 @@ from seeds.noise.draws import (
     part_of,
     rademacher,
     seed_list,
+    seed_of,
     uniform_labels,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "part_of",
     "rademacher",
     "seed_list",
+    "seed_of",
     "uniform_labels",
 ]

@@ -117,9 +117,13 @@ def part_of(state: torch.Tensor) -> list[int]:
     last bit of one value is another part; the dtype and the device that the state is moved to afterwards are not asked. Two states of one
     seed share a part with odds of 2^-32.
     """
+    return [1 + word % (PARTS - 1) for word in seed_of(state)]
+
+
+def seed_of(state: torch.Tensor) -> list[int]:
+    """The seed of a run begun with `state` (B, *shape) by somebody who tells none: for each image 64 bits, the hash of its values that `part_of` has."""
     rows = state.detach().to("cpu", torch.float32).reshape(len(state), -1).numpy().astype("<f4", copy=False)
-    hashes = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
-    return [1 + int.from_bytes(found, "little") % (PARTS - 1) for found in hashes]
+    return [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows]
 
 
 def part_list(part: Seeds, count: int) -> list[int]:

@@ -1,14 +1,11 @@
-"""Every solver as a scheduler of diffusers, and a pipeline's network as a denoiser. Needs the extra `diffusers`.
-
-    pipe.scheduler = SEEDSScheduler.from_config(pipe.scheduler.config, solver="seeds-3")
+"""Every solver as a scheduler of diffusers.
 
 The pipeline owns the loop and the network; the scheduler says at which times to ask, and makes the next state of each answer.
 """
 
 import copy
-import functools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +13,18 @@ import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin, SchedulerOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from seeds import noise as noises
-from seeds.denoisers import Wrapped, bounded, wrap
+from seeds.denoisers import bounded
 from seeds.errors import InputError
 from seeds.integrations import hosts
-from seeds.integrations.calls import HostRun, calls_a_step, check_steps, run_at, run_of
-from seeds.integrations.configs import HostSchedule, betas, kind_of, shift, spaced
-from seeds.plans import Plan, Point
+from seeds.integrations.calls import HostRun, calls_a_step, check_steps
+from seeds.integrations.configs import HostSchedule, betas, kind_of
+from seeds.integrations.layouts import Layout
+from seeds.plans import Plan
 from seeds.solvers import find_solver
 from seeds.solvers.churn import Churn
-from seeds.solvers.levels import points_at
 from seeds.solvers.registry import options_of
 from seeds.stepper import Stepper
 
@@ -141,10 +137,11 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.alphas = 1 - self.betas
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
         said = {"eta": config.eta, "fraction": config.fraction, "s_noise": config.s_noise, "prediction": config.interpolation}
-        self._options = {**said, **(config.solver_options or {})}
-        check_steps(self.solver, self._options)
+        options = {**said, **(config.solver_options or {})}
+        check_steps(self.solver, options)
         if config.calls_per_step == STAGES:
-            self.order = calls_a_step(self.solver, self._options)
+            self.order = calls_a_step(self.solver, options)
+        self._layout = Layout(self.host, config, self.solver, options, self.order)
         self._seeds: list[int] | None = None
         self._copy, self._copies_made = 0, 0
         self.num_inference_steps: int | None = None
@@ -230,68 +227,15 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
         if len(given) == 2 or (not given and num_inference_steps is None):
             raise InputError(f"Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: {' and '.join(given) or 'nothing'}.")
-        t = self._given_times(timesteps, sigmas, mu)
+        t = self._layout.times_of(_row("timesteps", timesteps), _row("sigmas", sigmas), mu)
         if t is not None and num_inference_steps not in (None, len(t)):
             raise InputError(
                 f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of them out."
             )
         count = _positive(num_inference_steps) if t is None else len(t)
-        self._lay(self._run(count, t, mu), device)
+        self._lay(self._layout.run(count, t, mu), device)
         self._planned(0)  # what is wrong is said now
         self.num_inference_steps = count
-
-    def _given_times(self, timesteps: Any, sigmas: Any, mu: float | None) -> np.ndarray | None:
-        if timesteps is not None:
-            return self.host.t_of_told(_row("timesteps", timesteps))
-        if sigmas is None:
-            return None
-        row = _row("sigmas", sigmas)
-        row = row[:-1] if len(row) > 1 and row[-1] == 0 else row
-        if self.host.kind == "flow" and not self.config.sigmas_are_final:
-            row = shift(row, self._shifting(), mu)
-        return self.host.t_of_sigma(row)
-
-    def _run(self, count: int, t: np.ndarray | None, mu: float | None) -> HostRun:
-        """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers."""
-        calls = self.order * count - (self.order - 1)
-        if self.host.whole and calls > self.host.steps:
-            raise InputError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
-        path, name = self.host.schedule, self._spacing()
-
-        def levels(n: int) -> np.ndarray:
-            return t if t is not None and n == len(t) else spaced(self.host, n, name, self._shifting(), mu, self.solver.grid)
-
-        def split(n: int) -> np.ndarray:
-            """One call leaves SNR 0, so the first of the multi-stage steps is two."""
-            row = levels(n - 1) if n > 2 else levels(n)
-            return row if n <= 2 else np.concatenate([row[:1], self.host.known(row[:2].mean(keepdims=True)), row[1:]])
-
-        end = self._end(levels(count)[-1]) if self.config.final_sigmas_type == "sigma_min" else None
-        staged = self.order > 1
-        if t is not None and not staged:
-            return run_at(self.solver, path, t, self._options, end=end)
-        first = levels(2)[0] if t is None else t[0]
-        snr_0 = staged and count > 1 and bool(path.alpha(first) == 0)
-        return run_of(self.solver, path, calls, split if snr_0 else levels, self.host.known, self._options, end=end, rest_first=snr_0)
-
-    def _end(self, last: float) -> float | None:
-        """The cleanest level, where a run that returns its last state ends; None if its last call is there."""
-        clean = float(self.host.schedule.t_min)
-        return clean if clean < last and float(self.host.schedule.sigma(clean)) > 0 else None
-
-    def _spacing(self) -> str:
-        said = {
-            "use_karras_sigmas": "karras",
-            "use_exponential_sigmas": "exponential",
-            "use_beta_sigmas": "beta",
-            "use_lu_lambdas": "uniform_lam",
-        }
-        named = next((name for key, name in said.items() if self.config[key]), self.config.timestep_spacing)
-        return (self.config.sigma_schedule or "karras") if self.host.kind == "edm" and named == "linspace" else named
-
-    def _shifting(self) -> dict[str, Any]:
-        config = dict(self.config)
-        return config | {"shift": config["flow_shift"] if config["shift"] is None else config["shift"]}
 
     def _lay(self, calls: HostRun, device: str | torch.device | None) -> None:
         """Takes the model calls; nothing of an earlier run is left."""
@@ -327,8 +271,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """What the network is given: the state itself, or c_in times it for an EDM network."""
         if self.host.kind != "edm":
             return sample
-        sigma = torch.exp(4 * torch.as_tensor(timestep, device=sample.device, dtype=torch.float32))
-        return (sample / (sigma.square() + self.host.sd**2).sqrt()).to(sample.dtype)
+        return hosts.scaled_input(sample, torch.as_tensor(timestep, device=sample.device, dtype=torch.float32), self.host.sd)
 
     # The loop.
 
@@ -377,11 +320,11 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def _keyed(self, plan: Plan, state: Tensor) -> Any:
         """Noise as a function of the seeds, else of the first states; read once, the only wait for the device."""
-        own = noises.part_of(state)
-        seeds = own if self._seeds is None else self._seeds
-        if len(seeds) != len(state):
-            raise InputError(f"set_seeds was given {len(seeds)} seeds, but the state holds {len(state)} images: give one for each.")
-        return hosts.keyed(plan, seeds, state, [part ^ self._copy for part in own])
+        if self._seeds is None:
+            return hosts.keyed(plan, noises.seed_of(state), state, self._copy)
+        if len(self._seeds) != len(state):
+            raise InputError(f"set_seeds was given {len(self._seeds)} seeds, but the state holds {len(state)} images: give one for each.")
+        return hosts.keyed(plan, self._seeds, state, [part ^ self._copy for part in noises.part_of(state)])
 
     def _output(self, model_output: Tensor, sample: Tensor) -> Tensor:
         learned = self.config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]
@@ -397,11 +340,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """alpha data + sigma noise, each image at its timestep."""
-        told = torch.as_tensor(timesteps)
-        points = points_at(self.host.schedule, self.host.t_of_told(told.detach().cpu().double().numpy().reshape(-1)))
-        scales = torch.tensor([[point.alpha, point.sigma] for point in points], dtype=torch.float64).to(original_samples)
-        alpha, sigma = scales.T.reshape(2, -1, *[1] * (original_samples.ndim - 1))
-        return alpha * original_samples + sigma * noise
+        row = _row("timesteps", timesteps)
+        return hosts.noised(self.host.schedule, self.host.t_of_told(row), original_samples, noise)
 
     def scale_noise(self, sample: Tensor, timestep: Any, noise: Tensor) -> Tensor:
         """`add_noise` as flow pipelines call it."""
@@ -427,104 +367,10 @@ def _positive(count: Any) -> int:
     return int(count)
 
 
-def _row(name: str, values: Any) -> np.ndarray:
+def _row(name: str, values: Any) -> np.ndarray | None:
+    if values is None:
+        return None
     row = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64).reshape(-1)
     if not len(row):
         raise InputError(f"`{name}` is empty: a run needs at least one model call.")
     return row
-
-
-class Network(torch.nn.Module):
-    """A network of diffusers, called as network(x, time, labels): see `denoiser`."""
-
-    def __init__(self, module: torch.nn.Module, sign: float = 1.0, call: Callable[..., Tensor] | None = None):
-        super().__init__()
-        self.module, self.sign, self.call = module, sign, call
-        self.training = module.training
-
-    def forward(self, x: Tensor, time: Tensor, labels: Any = None) -> Tensor:
-        if self.call is not None:
-            return self.call(self.module, x, time, labels)
-        named = {} if labels is None else labels if isinstance(labels, Mapping) else {_named(labels): labels}
-        told = {name: value.to(x.dtype) if _embeds(value) else value for name, value in named.items()}
-        out = self.module(x, time, **told, return_dict=False)[0]
-        out = out[:, : x.shape[1]]  # what follows is a variance, of networks that have learned one
-        return out if self.sign == 1 else -out
-
-
-def _embeds(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _named(labels: Tensor) -> str:
-    return "encoder_hidden_states" if labels.is_floating_point() else "class_labels"
-
-
-def denoiser(
-    model: Any,
-    scheduler: Any = None,
-    *,
-    call: Callable[..., Tensor] | None = None,
-    dtype: torch.dtype | None = None,
-    shape: Sequence[int] | None = None,
-    null: Any = None,
-    **facts: Any,
-) -> Wrapped:
-    """The network of a pipeline as a denoiser, for `seeds.sample`, `seeds curves` and `seeds fid`.
-
-        known = denoiser(pipe, null=negative_prompt_embeds)
-        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1, 1), steps=13)
-        images = known.decode(latents)
-
-    Args:
-        model: a pipeline, of which the unet or the transformer is taken, with its scheduler's configuration and its VAE; or a network.
-        scheduler: a scheduler, or its configuration, of what the network was trained on. None: the pipeline's.
-        call: (module, x, time, labels) -> output, for a network that is called otherwise than module(x, time, ...), as Flux' with packed latents. None:
-            labels are class_labels if they are whole numbers, encoder_hidden_states if not, and a dict of them goes by its own names.
-        dtype: what the network computes in; None: its own.
-        shape: of one state; None: channels and size of the network's configuration.
-        null: what means no prompt, for `seeds.guide`: the embeddings of the negative one.
-        facts: what else `seeds.wrap` takes: nsr_range, name, decode_batch, ...
-    Returns: a denoiser with `decode` and `encode`, images in [-1, 1], where the model has a VAE.
-    Raises: ValueError if there is no network or no scheduler to be found.
-    """
-    module = next(
-        (part for part in (getattr(model, "unet", None), getattr(model, "transformer", None), model) if isinstance(part, torch.nn.Module)),
-        None,
-    )
-    scheduler = getattr(model, "scheduler", None) if scheduler is None else scheduler
-    if module is None or scheduler is None:
-        missing = (
-            "network: pass a pipeline with a unet or a transformer, or a module" if module is None else "scheduler: pass one as `scheduler`"
-        )
-        raise InputError(f"`model` is a {type(model).__name__} that has no {missing}.")
-    host = SEEDSScheduler.from_config(getattr(scheduler, "config", scheduler)).host
-    config, vae = getattr(module, "config", {}), getattr(model, "vae", None)
-    if shape is None and isinstance(config.get("sample_size"), int):
-        shape = (config["in_channels"], config["sample_size"], config["sample_size"])
-    known = {"decode": functools.partial(_decoded, vae), "encode": functools.partial(_encoded, vae)} if vae is not None else {}
-    return wrap(
-        Network(module, -1.0 if host.output.startswith("-") else 1.0, call),
-        host.output.lstrip("-"),
-        schedule=host.schedule,
-        time=functools.partial(_told, host),
-        sd=host.sd,
-        dtype=dtype or getattr(module, "dtype", None),
-        shape=None if shape is None else tuple(shape),
-        null=null,
-        **{**known, **facts},
-    )
-
-
-def _told(host: HostSchedule, at: Point) -> float:
-    return float(host.told(np.asarray(at.t)))
-
-
-def _decoded(vae: Any, latents: Tensor) -> Tensor:
-    latents = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
-    return vae.decode(latents.to(vae.dtype), return_dict=False)[0].to(latents.dtype)
-
-
-def _encoded(vae: Any, images: Tensor) -> Tensor:
-    latents = vae.encode(images.to(vae.dtype)).latent_dist.mode().to(images.dtype)
-    return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor

@@ -1,0 +1,9 @@
+"""Every solver as a scheduler of diffusers, and a pipeline's network as a denoiser. Needs the extra `diffusers`.
+
+pipe.scheduler = SEEDSScheduler.from_config(pipe.scheduler.config, solver="seeds-3")
+"""
+
+from seeds.integrations.diffusers.networks import Network, denoiser
+from seeds.integrations.diffusers.scheduler import SEEDSScheduler, SEEDSSchedulerOutput
+
+__all__ = ["Network", "SEEDSScheduler", "SEEDSSchedulerOutput", "denoiser"]

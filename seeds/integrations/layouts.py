@@ -1,0 +1,90 @@
+r"""What a host's configuration asks of a run: how many model calls, at which levels, where it ends. NumPy, float64."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seeds.errors import InputError
+from seeds.grids import Times
+from seeds.integrations.calls import HostRun, run_at, run_of
+from seeds.integrations.configs import HostSchedule, shift, spaced
+from seeds.solvers import Solver
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Lays out runs of one configuration.
+
+    Attributes:
+        host, config: the schedule, and the host's configuration, of which the spacing, the shift and the end are read.
+        method, options: the solver, and what `seeds.plan` takes for it.
+        order: entries of the host's list of times for each step: 1, whose count is the number of model calls, or the stages of a step.
+    """
+
+    host: HostSchedule
+    config: Mapping[str, Any]
+    method: Solver
+    options: Mapping[str, Any]
+    order: int = 1
+
+    @property
+    def spacing(self) -> str:
+        """The name of the spacing; a configuration may say it in several words."""
+        said = {
+            "use_karras_sigmas": "karras",
+            "use_exponential_sigmas": "exponential",
+            "use_beta_sigmas": "beta",
+            "use_lu_lambdas": "uniform_lam",
+        }
+        named = next((name for key, name in said.items() if self.config[key]), self.config["timestep_spacing"])
+        return (self.config["sigma_schedule"] or "karras") if self.host.kind == "edm" and named == "linspace" else named
+
+    @property
+    def shifting(self) -> dict[str, Any]:
+        """The configuration with one name for the static shift."""
+        config = dict(self.config)
+        return config | {"shift": config["flow_shift"] if config["shift"] is None else config["shift"]}
+
+    def times_of(self, told: Times | None, sigmas: Times | None, mu: float | None) -> Times | None:
+        """The times of a host's own timesteps, or of its sigmas, which it means before the shift; None if neither is given."""
+        if told is not None:
+            return self.host.t_of_told(told)
+        if sigmas is None:
+            return None
+        row = sigmas[:-1] if len(sigmas) > 1 and sigmas[-1] == 0 else sigmas
+        if self.host.kind == "flow" and not self.config["sigmas_are_final"]:
+            row = shift(row, self.shifting, mu)
+        return self.host.t_of_sigma(row)
+
+    def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:
+        """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers; at the times t, if they are given.
+
+        Raises: ValueError if the network does not know as many steps.
+        """
+        calls = self.order * count - (self.order - 1)
+        if self.host.whole and calls > self.host.steps:
+            raise InputError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
+        path, name, method = self.host.schedule, self.spacing, self.method
+
+        def levels(n: int) -> Times:
+            return t if t is not None and n == len(t) else spaced(self.host, n, name, self.shifting, mu, method.grid)
+
+        def split(n: int) -> Times:
+            """One call leaves SNR 0, so the first of the multi-stage steps is two."""
+            row = levels(n - 1) if n > 2 else levels(n)
+            return row if n <= 2 else np.concatenate([row[:1], self.host.known(row[:2].mean(keepdims=True)), row[1:]])
+
+        end = self._end(levels(count)[-1]) if self.config["final_sigmas_type"] == "sigma_min" else None
+        staged = self.order > 1
+        if t is not None and not staged:
+            return run_at(method, path, t, self.options, end=end)
+        first = levels(2)[0] if t is None else t[0]
+        snr_0 = staged and count > 1 and bool(path.alpha(first) == 0)
+        return run_of(method, path, calls, split if snr_0 else levels, self.host.known, self.options, end=end, rest_first=snr_0)
+
+    def _end(self, last: float) -> float | None:
+        """The cleanest level, where a run that returns its last state ends; None if its last call is there."""
+        clean = float(self.host.schedule.t_min)
+        return clean if clean < last and float(self.host.schedule.sigma(clean)) > 0 else None
