@@ -1,5 +1,4 @@
-"""A small UNet2DModel of diffusers, trained on Fashion-MNIST, drawn from in the host's own loop: distances of our
-scheduler and of diffusers' own.
+"""A small UNet2DModel trained on Fashion-MNIST, drawn from in diffusers' loop: our scheduler beside its own.
 
     python -m benchmarks.hosts_quality --weights out/fashion-host --train 128000    (once; some 10 minutes of one core)
     python -m benchmarks.hosts_quality --weights out/fashion-host --num 2000 [--rows UniPC DDIM] [--json quality.json] [--show out/images]

@@ -90,20 +90,19 @@ class Stepper:
     """
 
     def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True, scaled: Scaled | None = None, grad: bool = False):
-        self._begin(plan, x, noise, reuse and not grad, grad)
-        self._scaled = None if grad else scaled
+        self._begin(plan, x, noise, reuse and not grad, grad, None if grad else scaled)
         self._check_gradient(x, "The state given")
         scale, z = plan.opening
         self._set_state(0, self._combine([x], [scale], (("z", z),)))
         self._drop(-1)
 
-    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False) -> None:
+    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False, scaled: Scaled | None = None) -> None:
         """What a new run and a resumed one have in common: nothing is held yet."""
         self.plan, self.i, self._noise, self._reuse, self._grad = plan, 0, noise, reuse, grad
         readers = plan.readers()
         self._last_reader = {key: rows[-1] for key, rows in readers.items()}
         self._read_once = {j for (part, j), rows in readers.items() if part == "z" and len(rows) == 1}
-        self._scaled: Scaled | None = None
+        self._scaled = scaled
         self._held: dict[tuple[str, int], Tensor] = {}
         self._pool: list[Tensor] = []
         self._like = (like.shape, like.dtype, like.device)

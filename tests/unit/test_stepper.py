@@ -100,6 +100,22 @@ def test_reused_buffers_change_nothing(solver):
     assert torch.equal(start, kept), "the caller's state was written to"
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_draws_that_come_scaled_are_the_same_run_and_only_those_of_one_reader_do(solver):
+    plan, start, asked = plan_of(solver), noise(-1), []
+
+    def scaled(j, s):
+        asked.append(j)
+        return s * noise(j)
+
+    stepper = Stepper(plan, start, noise, scaled=scaled)
+    while not stepper.done:
+        stepper.advance(model(stepper.x, stepper.at))
+    torch.testing.assert_close(stepper.x, whole(plan, start), rtol=1e-5, atol=1e-5)
+    assert all(len(plan.readers()["z", j]) == 1 for j in asked)
+    assert len(asked) == len(plan.draws) or solver != "seeds-1"
+
+
 def test_eight_threads_share_a_plan():
     plan = plan_of("seeds-3", steps=8)
     alone = whole(plan, noise(-1))
