@@ -26,7 +26,6 @@ from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
 from seeds.distributed import Group
 from seeds.images import ImageSet
-from seeds.metrics.references import load_statistics
 from seeds.runs import Identity, Job
 from seeds.runs.measuring import measure
 from seeds.runs.repeating import apart
@@ -513,8 +512,8 @@ def test_mistakes_are_named(measuring, tmp_path, capsys):
 
 def test_the_bundled_reference_is_that_of_the_bundled_features():
     from seeds.checkpoints import load
-    from seeds.cli.metrics import named
+    from seeds.cli.metrics import statistics_of
     from seeds.metrics.features import from_module
 
-    statistics = load_statistics(named("fashion-mnist"))
+    statistics, _ = statistics_of("fashion-mnist")
     assert statistics.n == 60_000 and statistics.recipe == from_module(load("fashion-features"), "fashion-features").recipe
