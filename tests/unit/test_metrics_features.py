@@ -578,7 +578,7 @@ def test_without_features_it_is_said_which_there_are(refused, tmp_path, monkeypa
     monkeypatch.setattr(Extractor, "_run", lambda *_: pytest.fail("an image was looked at"))
     np.savez(tmp_path / "other.npz", arr_0=np.zeros((30, *shape), np.uint8))
     told = refused(line)
-    ours = "fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of any images), or the path of a TorchScript"
+    ours = "fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of any images), or the path"
     assert found in told and f"`--features` may be {ours}" in told
     for given in ("", "inception"):
         assert "`--features` may be fashion-features" in refused(line, "--features", given)

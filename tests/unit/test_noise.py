@@ -59,7 +59,9 @@ def test_the_part_of_a_state_is_its_own_bits():
     assert part_of(states.double()) == part_of(states) and part_of(states[1:2]) == part_of(states)[1:2]
     assert part_of(states.T.contiguous().T) == part_of(states), "its values, not how they lie in memory"
     assert part_of(torch.nextafter(states, torch.tensor(9.0)))[0] != part_of(states)[0]
-    assert seed_of(states) == [3033867633894797105, 15036681101164092841, 1786884285633530058] and part_of(states) == [1 + k % (2**32 - 1) for k in seed_of(states)]
+    assert seed_of(states) == [3033867633894797105, 15036681101164092841, 1786884285633530058] and part_of(states) == [
+        1 + k % (2**32 - 1) for k in seed_of(states)
+    ]
     assert part_of(torch.tensor([1.0, 2.0])) == part_of(torch.tensor([[1.0], [2.0]]))
     many = part_of(torch.arange(20_000.0))
     assert len(set(many)) > 19_998 and min(many) > 0 and max(many) < 2**32 and stats.kstest(np.array(many) / 2**32, "uniform").pvalue > 0.01
