@@ -82,13 +82,13 @@ class Sizes:
         finite: (B,) whether the result is.
         x: (calls + 1, B) rms of each state, the result last.
         d: (calls, B) of each answer.
-        hidden: (B,) of the data that the first state leaves out, as far as the answers tell: the first one, or, of a run that starts at the mean,
-            the last one less that.
+        hidden: (B,) of the data that the first state leaves out, as far as the answers tell: the larger of the first one, which may be a grey mean,
+            and the last one, within the data's range; of a run that starts at the mean, the last one less that.
     """
 
     def __init__(self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray, beside: np.ndarray | None = None):
         self.watch, self.finite, self.x, self.d = watch, finite, x, d
-        self.hidden = d[0] if beside is None else beside
+        self.hidden = np.fmax(d[0], np.minimum(d[-1], watch.reach)) if beside is None else beside
         points = watch.plan.points()[: len(x)]
         told = np.isfinite(d[0]) & (watch.given != "x")  # an answer about a state of the wrong scale says nothing of the data's
         reach = np.maximum(watch.reach, np.where(told, d[0], 0.0))
@@ -185,9 +185,9 @@ def _warn_of_blind_start(batches: Sequence[Sizes]) -> None:
     for sizes in batches:
         if not sizes.watch.given and sizes.shown > SEEN:
             plan = sizes.watch.plan
-            told, alone = ("first", "noise alone") if plan.start_at == "zero" else ("last", "noise about the mean alone")
+            alone = "noise alone" if plan.start_at == "zero" else "noise about the mean alone"
             warnings.warn(
-                f"The run begins at nsr = {plan.start.nsr:.4g}, where the data (rms {sizes.data:.3g}, by the {told} answer) should be "
+                f"The run begins at nsr = {plan.start.nsr:.4g}, where the data (rms {sizes.data:.3g}, by the answers) should be "
                 f"{sizes.shown:.2g} times the noise, but from {alone}: it cannot have the right law. Begin higher (`nsr_max`, or "
                 "`grid=` where the levels are times t of the schedule and not sigma / alpha), or give what belongs there: `data=` "
                 "(image-to-image) or `x=`.",

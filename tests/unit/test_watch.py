@@ -29,12 +29,18 @@ def draw(denoiser=UNIT, shape=(2,), seed=range(4), **options):
 def test_a_start_from_noise_where_the_data_should_be_seen_is_warned_of(how, schedule):
     with pytest.warns(
         UserWarning,
-        match=r"begins at nsr = 1, where the data \(rms [23]\.\d*, by the first answer\) should be [23].* from noise alone.*`data=`",
+        match=r"begins at nsr = 1, where the data \(rms [23]\.\d*, by the answers\) should be [23].* from noise alone.*`data=`",
     ) as found:
         draw(MODES, (1,), schedule=schedule, **how)
     assert len(found) == 1 and found[0].filename == __file__
     draw(MODES, (1,), schedule=schedule, data=torch.full((1,), 3.0), **how)
     draw(MODES, (1,), schedule=schedule, x=torch.full((4, 1), 3.0), **how)
+
+
+def test_data_that_are_mostly_black_are_seen_by_the_last_answer():
+    """One bright pixel of 16, in [0, 1]: the first answer is their grey mean, of rms 0.09."""
+    with pytest.warns(UserWarning, match=r"the data \(rms 0\.25\d*, by the answers\) should be 0\.25 times the noise"):
+        draw(GaussianMixture(torch.eye(16), 0.02), (16,), nsr_max=1.0)
 
 
 @pytest.mark.parametrize("how", [{}, {"nsr_max": 14.6}, {"nsr_max": 6.0}, {"schedule": "flow"}, {"schedule": "cosine"}])
@@ -46,7 +52,7 @@ def test_usual_starts_are_not_warned_of(how):
 def test_a_start_at_the_mean_is_held_against_what_is_left_of_the_data_there():
     """Modes at 2 and 4: rms 3.2, but 1 about the mean, which is 0.1 times the noise at nsr 10, and as large at nsr 1."""
     draw(MODES, (1,), seed=range(50), start_at="mean", nsr_max=10.0)
-    with pytest.warns(UserWarning, match=r"the data \(rms [01]\.\d*, by the last answer\) should be .* from noise about the mean alone"):
+    with pytest.warns(UserWarning, match=r"the data \(rms [01]\.\d*, by the answers\) should be .* from noise about the mean alone"):
         draw(MODES, (1,), seed=range(50), start_at="mean", nsr_max=1.0)
 
 
