@@ -57,6 +57,7 @@ def _seen(command: Callable) -> Callable:
     metavar='"SOLVER KEY=VALUE ..."',
     help="Instead of --solvers: as for `seeds curves`. Give it many times.",
 )
+@click.option("--peers", is_flag=True, help="And the code of diffusers, k-diffusion and azula, where it is installed.")
 @_seen
 @study_options(NFE, 250)
 @pass_session
@@ -116,6 +117,7 @@ def run(
     out: Path,
     solvers: str,
     lines: Sequence[str],
+    peers: bool,
     convention: str,
     floor: str | None,
     against: str | None,
@@ -137,7 +139,7 @@ def run(
     reference, features, sets = _yardstick(session, found, out, reference, features, **given)
     yardstick: dict[str, Any] = {"reference": reference, "features": features, "baselines": [*sets, *baselines]}
     refused = None if lines else lambda said: session.say(f"Left out: {said}", err=True)
-    study, record = measured(session, out, [found], lines=lines or _chosen(solvers), refused=refused, **yardstick, **given)
+    study, record = measured(session, out, [found], lines=_chosen(session, solvers, lines, peers), refused=refused, **yardstick, **given)
     if not session.group.first:
         return
     jobs_of = {row.line: row.job for row in study.rows}  # of the most calls
@@ -160,9 +162,15 @@ def _record(place: Path) -> dict[str, Any]:
     return read_record(path, path.read_bytes(), "study")
 
 
-def _chosen(solvers: str) -> list[str]:
-    """The lines to draw where none are given."""
-    return list(SOLVERS if solvers == "all" else LINES)
+def _chosen(session: Session, solvers: str, lines: Sequence[str], peers: bool) -> list[str]:
+    """The lines to draw: those given, else so many of ours; and those of others, if they are asked for."""
+    from seeds.runs.peers import LINES as THEIRS
+    from seeds.runs.peers import absent
+
+    chosen, missing = list(lines or (SOLVERS if solvers == "all" else LINES)), absent()
+    if peers and missing:
+        session.say(f"Left out, for they are not installed: {', '.join(missing)}.", err=True)
+    return chosen + [line for name, own in THEIRS.items() if peers and name not in missing for line in own]
 
 
 def _yardstick(

@@ -22,6 +22,7 @@ from seeds.errors import InputError
 if TYPE_CHECKING:
     from seeds.plans import Plan
     from seeds.runs import study as studies
+    from seeds.runs.peers import Sampler
 
 SAID = ("solver", "steps", "nfe", "sigmas")
 """Options of a plan that `curves` says itself: --line the solver, and --nfe, of which there may be several, the steps."""
@@ -185,11 +186,12 @@ def repeat(session: Session, out: Path, number: int) -> None:
     click.get_current_context().exit(0 if repeating.furthest(new, row) < repeating.ROUNDING else 1)
 
 
-def _one_row(session: Session, sources: dict[str, Any], row: dict[str, Any], plan: Plan) -> studies.Study:
+def _one_row(session: Session, sources: dict[str, Any], row: dict[str, Any], plan: Plan | Sampler) -> studies.Study:
     """The study of the one row that was recorded so."""
     from seeds import runs
     from seeds.runs.study import Study, StudyRow
 
+    models.look_here()  # for a sampler of the user's own
     model = jobs.loaded(session, row["model"], sources["device"])
     denoiser = model.tuned(row["dtype"], row["compiled"])
     job = runs.Job.from_facts(row, denoiser, plan, model=model.name, model_hash=model.sha256, device=model.device)
@@ -270,6 +272,9 @@ def _rows(
     """The rows of a line: for each number of model calls one for each part of the seeds."""
     from seeds.runs.study import StudyRow
 
+    if ":" in line.partition(" ")[0]:
+        yield from _rows_of_peer(model, line, named, nfe, parts, batch, shared)
+        return
     given = shared | line_options(line)
     for calls, steps in steps_for(model, given, nfe, line).items():
         asked = {**given, "steps": steps}
@@ -277,6 +282,29 @@ def _rows(
         for part in parts:
             jobs.seeds_of(part, asked.get("label"), model)
             yield StudyRow(f"{model.name}: {line}" if named else line, plan, steps, calls, jobs.job(model, part, batch, **asked))
+
+
+def _rows_of_peer(
+    model: models.Model, line: str, named: bool, nfe: Sequence[int], parts: Sequence[list[int]], batch: int, shared: dict[str, Any]
+) -> Iterator[studies.StudyRow]:
+    """The same for a sampler of others; of the options of plans it is told those of the grid, where it is told levels at all."""
+    from dataclasses import replace
+
+    from seeds.runs.peers import Sampler
+    from seeds.runs.study import StudyRow
+
+    models.look_here()
+    grid = {name: shared[name] for name in ("grid", "rho", "nsr_min", "nsr_max") if shared.get(name) is not None}
+    own = {name: value for name, value in shared.items() if name not in {*options.PLAN, *options.NOISE}}
+
+    def sampler(steps: int) -> Sampler:
+        return Sampler.of(line, steps, model.denoiser, **grid)
+
+    for calls, steps in _most_steps(lambda steps: sampler(steps).nfe, nfe, line).items():
+        peer = sampler(steps)
+        for part in parts:
+            job = jobs.job(model, jobs.seeds_of(part, own.get("label"), model) or [], batch, solver="erk-1", steps=1, **own)
+            yield StudyRow(f"{model.name}: {line}" if named else line, peer.options, steps, calls, replace(job, plan=peer))
 
 
 def line_options(line: str) -> dict[str, Any]:
@@ -297,12 +325,17 @@ def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], li
     """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
     if not isinstance(given.get("grid") or "", str):
         raise InputError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
-    first, second = (jobs.job(found, [0], 1, **given | {"steps": steps}).plan.nfe for steps in (2, 3))
+    least = 2 if given["solver"] in authors.SOLVERS else 1
+    return _most_steps(lambda steps: jobs.job(found, [0], 1, **given | {"steps": steps}).plan.nfe, nfe, line, least)
+
+
+def _most_steps(made: Callable[[int], int], nfe: Sequence[int], line: str, least: int = 1) -> dict[int, int]:
+    """The steps that use most of each number of calls, where so many steps `made` so many calls, of which each takes the same."""
+    first, second = made(2), made(3)
     chosen: dict[int, int] = {}
     each = max(1, second - first)
     for calls in nfe:
         steps = 2 + (calls - first) // each
-        least = 2 if given["solver"] in authors.SOLVERS else 1
         if steps >= least and steps not in chosen.values():
             chosen[calls] = steps
     if not chosen:

@@ -64,11 +64,16 @@ def load_model(source: str, device: str | None = None) -> Model:
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
 
 
+def look_here() -> None:
+    """Modules are found from the current folder too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def _made(source: str, device: str | None) -> tuple[Any, Path]:
     """What module:factory returns, and the module's file."""
     module, _, factory = source.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    look_here()
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:

@@ -16,10 +16,10 @@ from seeds.noise import seed_list, uniform_labels
 from seeds.plans import Plan, Point
 from seeds.runs.decoding import Pixels
 from seeds.runs.identity import Identity
+from seeds.runs.peers import Sampler
 from seeds.runs.seed_text import check_distinct, parse_seeds, show_seeds
 from seeds.runs.tally import Tally
 from seeds.sampling import sample
-from seeds.source import NoiseLike
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32, "fp16": torch.float32}
 """Of the state, by the name of what is asked for: a network may compute in 16 bits, a state does not."""
@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         denoiser: D(x, at) of images, `shape` (1 | 3, H, W), or of latents, with a `decode`.
-        plan: what to run.
+        plan: what to run; or a sampler of others.
         seeds: distinct; each is one image.
         model, model_hash: what to write down about the denoiser.
         batch: the list of seeds is cut, in order, into units of this many, and each unit is sampled as a whole. Matrix products depend on their
@@ -49,7 +49,7 @@ class Job:
     """
 
     denoiser: Any
-    plan: Plan
+    plan: Plan | Sampler
     seeds: Sequence[int]
     model: str = ""
     model_hash: str = ""
@@ -95,7 +95,7 @@ class Job:
             )
 
     @classmethod
-    def from_facts(cls, recorded: Mapping[str, Any], denoiser: Any, plan: Plan, **own: Any) -> "Job":
+    def from_facts(cls, recorded: Mapping[str, Any], denoiser: Any, plan: Plan | Sampler, **own: Any) -> "Job":
         """The job of which `facts` were recorded, to be drawn by this denoiser.
 
         Args:
@@ -170,8 +170,12 @@ class Job:
         denoiser = self.denoiser if self.guidance == 1 else guide(self.denoiser, self.guidance)
         return self.pixels.images(self.samples(unit, denoiser if asked is None else Changed(denoiser, partial(_counted, asked))), tally)
 
-    def samples(self, unit: Sequence[int], denoiser: Any, noise: NoiseLike | None = None) -> Tensor:
+    def samples(self, unit: Sequence[int], denoiser: Any, noise: Callable[..., Tensor] | None = None) -> Tensor:
         """(B, *shape), the samples of a unit, drawn by a denoiser of the same facts as the job's; from its noise, or another."""
+        if isinstance(self.plan, Sampler):
+            like = {"dtype": DTYPES[self.dtype], "device": self.device}
+            labels = self.labels(unit)
+            return self.plan.run(denoiser, unit, None if labels is None else labels.to(self.device), noise, **like)
         return sample(
             denoiser,
             self.denoiser.shape,

@@ -31,7 +31,7 @@ def overhead(job: Job) -> dict[str, float]:
         for _ in range(PASSES):
             state.add_(1)
 
-    run, one = (_least(call, job.device) for call in (lambda: job.samples(unit, free, lambda *_: given), passes))
+    run, one = (_least(call, job.device) for call in (lambda: job.samples(unit, free, lambda *_, **__: given), passes))
     return {"ms": 1000 * run / job.plan.nfe, "passes": run / job.plan.nfe / (one / PASSES)}
 
 

@@ -11,6 +11,7 @@ from seeds.plans import Plan
 from seeds.runs.cache import RowFiles
 from seeds.runs.facts import NETWORK, different
 from seeds.runs.measuring import RECORD
+from seeds.runs.peers import Sampler
 from seeds.runs.records import read_record
 from seeds.runs.study import Study
 
@@ -20,7 +21,7 @@ ELSEWHERE = ("version", "torch", "device")
 """Settings that may differ: `elsewhere` has them."""
 
 
-def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Plan]:
+def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Plan | Sampler]:
     """The record of the study in `out`, all that it says of a row, and the row's plan.
 
     Raises: ValueError if there is no such study or row, or the study was made by a version that kept no plans.
@@ -42,7 +43,11 @@ def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Pl
     if "model" in rows[number]:
         place = study["model"].index(model)
         several = {key: study[key][place] for key in ("model_sha256", "data_range", "decode_batch")}
-    return record, study | rows[number] | several | {"model": model, NETWORK: record["networks"][model]}, Plan.load(file)
+    return (
+        record,
+        study | rows[number] | several | {"model": model, NETWORK: record["networks"][model]},
+        Sampler.from_json(file.read_text()) or Plan.load(file),
+    )
 
 
 def changed(study: Study, row: dict[str, Any], version: str) -> list[str]:

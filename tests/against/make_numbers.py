@@ -7,10 +7,8 @@ samplers do not need. Their code is run, not read.
 """
 
 import importlib.metadata
-import importlib.util
 import json
 import sys
-import types
 from pathlib import Path
 from unittest import mock
 
@@ -43,6 +41,8 @@ from diffusers import (
     TCDScheduler,
     UniPCMultistepScheduler,
 )
+
+from seeds.runs.peers import sampling_of_k_diffusion
 
 SIGMAS = [80.0, 30.0, 10.0, 4.0, 1.5, 0.6, 0.2, 0.05, 0.0]
 NORMALS = torch.from_numpy(np.random.default_rng(0).standard_normal((30, 1, 5)))
@@ -80,18 +80,8 @@ class OverSigma:
         return share.sqrt() * self.stage[2] + (1 - share).sqrt() * self.noise()
 
 
-def k_diffusion():
-    """sampling.py of k-diffusion, without the package around it."""
-    place = Path(importlib.util.find_spec("k_diffusion").origin).parent
-    package, utils = types.ModuleType("k_diffusion"), types.ModuleType("k_diffusion.utils")
-    package.__path__, package.utils = [str(place)], utils
-    utils.append_dims = lambda x, count: x[(..., *[None] * (count - x.ndim))]
-    sys.modules |= {"k_diffusion": package, "k_diffusion.utils": utils}
-    return importlib.import_module("k_diffusion.sampling")
-
-
 def of_k_diffusion():
-    peer, sigmas, x0 = k_diffusion(), torch.tensor(SIGMAS, dtype=torch.float64), 80 * NORMALS[0]
+    peer, sigmas, x0 = sampling_of_k_diffusion(), torch.tensor(SIGMAS, dtype=torch.float64), 80 * NORMALS[0]
     levels = [(1.0, sigma) for sigma in SIGMAS]
 
     def model(x, sigma):

@@ -10,12 +10,14 @@ import study
 import torch
 from safetensors.torch import save_file
 
+import seeds
 from seeds.cli import main
 from seeds.cli.bench import CONVENTIONS as NAMED
-from seeds.exact import GaussianMixture
+from seeds.exact import Gaussian, GaussianMixture
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import difference, jackknife, over_parts, units_of
 from seeds.report.comparison import CONVENTIONS, bench, changes, compared, needed, table
+from seeds.runs.peers import Sampler
 
 RNG = np.random.default_rng(0)
 
@@ -119,7 +121,7 @@ SMALL = ("--seeds", "0-59", "--units", "5", "--nfe", "3,7", "--batch", "30")
 @pytest.fixture(scope="module")
 def measured(mixture, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured") / "bench"
-    lines = ("--line", "seeds-1", "--line", "dpmpp-2m grid=karras")
+    lines = ("--line", "seeds-1", "--line", "dpmpp-2m grid=karras", "--line", "diffusers:DDIM timestep_spacing=trailing")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeds.cli.bench.EXACT", 300)
         assert main(["bench", "--model", str(mixture), "--out", str(out), *lines, *SMALL]) == 0
@@ -137,7 +139,9 @@ def test_a_mixture_in_a_file_is_compared_with_its_own_samples(measured, capsys):
     assert record["baselines"][0]["name"] == record["bench"]["floor"]["name"] == "60 exact samples"
     assert all(held["ms"] > 0 and held["passes"] > 0 for held in record["bench"]["overhead"].values())
     assert {"bench.csv", "bench.png", "index.html", "exact"} <= {path.name for path in out.iterdir()}
-    assert main(["curves", "--out", str(out), "--row", "0"]) == 0
+    assert [row["nfe"] for row in record["rows"]] == [3, 7] * 3 and record["rows"][5]["solver"] == "diffusers:DDIM"
+    for row in ("0", "5"):
+        assert main(["curves", "--out", str(out), "--row", row]) == 0
     capsys.readouterr()
     assert main(["bench", "show", str(out), "--convention", "steps", "--against", "seeds-1"]) == 0
     assert "calls of seeds-1 for" in capsys.readouterr().out
@@ -145,6 +149,35 @@ def test_a_mixture_in_a_file_is_compared_with_its_own_samples(measured, capsys):
     assert json.loads(capsys.readouterr().out)["entries"] == record["bench"]["entries"]
     assert main(["bench", "compare", str(out), str(out)]) == 0
     assert "better" not in (said := capsys.readouterr().out) and "paired" in said and "Other settings" not in said
+
+
+def test_samplers_of_others_ask_the_same_model_from_the_same_noise_in_any_batch():
+    """In k-diffusion's protocol, by our own sampler, whose plan draws the same."""
+    law = GaussianMixture(0.4 * RNG.standard_normal((4, 1, 4, 4)), 0.2)
+    like = {"dtype": torch.float32, "device": "cpu"}
+    peer = Sampler.of("seeds.integrations.k_diffusion:sample_seeds_2 eta=0.5 grid=uniform_lam", 4, law)
+    made = peer.run(law, range(6), None, **like)
+    ours = seeds.sample(law, law.shape, seed=range(6), solver="seeds-2", steps=4, eta=0.5, grid="uniform_lam")
+    assert peer.nfe == 9 and torch.allclose(made, ours, atol=1e-4)
+    assert torch.equal(peer.run(law, [4, 5], None, **like), made[4:]) or torch.allclose(
+        peer.run(law, [4, 5], None, **like), made[4:], atol=1e-5
+    )
+    assert Sampler.from_json(peer.to_json()) == peer and Sampler.from_json(seeds.plan("erk-1", steps=2, schedule="vp").to_json()) is None
+
+
+def test_a_scheduler_of_diffusers_draws_from_the_law():
+    law = Gaussian(0.3, 0.5, shape=(1, 8, 8))
+    for line, calls in (("diffusers:UniPCMultistep", 21), ("diffusers:HeunDiscreteScheduler", 41), ("diffusers:DDIM eta=0.0", None)):
+        if calls is None:
+            with pytest.raises(ValueError, match=r"`--line` diffusers:DDIM with .*eta"):
+                Sampler.of(line, 20, law)
+            continue
+        peer = Sampler.of(line, 20, law)
+        x = peer.run(law, range(64), None, dtype=torch.float32, device="cpu")
+        assert peer.nfe == calls and peer.version and (x.mean().item(), x.std().item()) == pytest.approx((0.3, 0.5), abs=0.03)
+    for line in ("diffusers:Nothing", "nowhere:sample", "math:nothing"):
+        with pytest.raises(ValueError, match=r"Give PACKAGE:SAMPLER of diffusers, k-diffusion, azula"):
+            Sampler.of(line, 3, law)
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(mixture, tmp_path, capsys):
@@ -161,6 +194,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(mixture, 
 def test_of_all_solvers_those_that_the_calls_are_too_few_for_are_named(mixture, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("seeds.cli.bench.EXACT", 300)
     monkeypatch.setattr("seeds.cli.bench.SOLVERS", ["erk-1", "erk-4"])
-    assert main(["bench", "--model", str(mixture), "--out", str(tmp_path / "out"), "--solvers", "all", *SMALL, "--nfe", "3"]) == 0
+    monkeypatch.setattr("seeds.runs.peers.LINES", {"no-such-package": ("no-such-package:DDIM",)})
+    assert (
+        main(["bench", "--model", str(mixture), "--out", str(tmp_path / "out"), "--solvers", "all", "--peers", *SMALL, "--nfe", "3"]) == 0
+    )
     out, err = capsys.readouterr()
-    assert "Left out: erk-4: " in err and "erk-1" in out and "erk-4" not in out
+    assert "Left out: erk-4: " in err and "not installed: no-such-package." in err and "erk-1" in out and "erk-4" not in out
