@@ -2,6 +2,9 @@
 
     python -m benchmarks.curves mixture --out docs/curves/mixture      # 10,000 images, 5 to 300 calls; an hour of one core
     python -m benchmarks.curves unet --out docs/curves/unet            # 2,000 images, 5 to 80 calls; an hour of two cores
+    python -m benchmarks.curves family-mixture --out docs/curves/family-mixture        # every rival, 10,000 images, 5 to 50 calls
+    python -m benchmarks.curves family-mixture-100 --out docs/curves/family-mixture-100       # some of them at 100 calls
+    python -m benchmarks.curves family-unet --out docs/curves/family-unet --dtype bf16 --compile      # the best of them
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and torchrun shares it among processes
 (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -18,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fashion_by_class import ByClass
+from benchmarks.fashion_by_class import exact
 from seeds.cli import main as seeds_command
 from seeds.noise import uniform_labels
 from seeds.storage import replacing
@@ -27,25 +30,43 @@ CHURN = "rk-2 S_churn=40 S_min=0.05 S_max=50 s_noise=1.003"  # EDM's for ImageNe
 LINES = {
     "mixture": ("seeds-1", "seeds-2", "seeds-2 variant=2b", "seeds-3", "erk-1", "erk-2", "erk-3", "erk-4", "rk-2", CHURN, "euler-maruyama"),
     "unet": ("seeds-1", "seeds-3", "erk-3", "rk-2", CHURN, "euler-maruyama"),
+    "family-mixture": (
+        *("seeds-1", "seeds-2 variant=2b", "seeds-3", "erk-3", "rk-2", "euler-maruyama"),
+        *("er-sde-1", "er-sde-2", "er-sde-3", "sa-solver", "sa-solver k=2 corrector=2", "edm-stochastic", "restart"),
+        *("dpmpp-2m", "dpmpp-2m grid=karras", "dpmpp-2m lower_order_final=true", "dpmpp-3m", "dpmpp-2s", "dpmpp-2s-ancestral"),
+        *("dpmpp-sde", "dpmpp-2m-sde", "dpmpp-2m-sde measure=exact", "dpmpp-3m-sde", "dpm-solver-2", "dpm-solver-3"),
+        *("deis-tab1", "deis-tab2", "deis-tab3", "ipndm k=2", "ipndm k=3", "ipndm", "ipndm-v", "gradient-estimation", "pfdiff", "ddim"),
+        *("res-2m", "res-3m", "unipc", "unipc k=2", "unipc lower_order_final=true", "tcd"),
+    ),
+    "family-mixture-100": ("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "unipc", "ipndm", "edm-stochastic", "euler-maruyama"),
+    "family-unet": (
+        *("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "ipndm", "dpmpp-2m", "deis-tab3", "edm-stochastic"),
+        *("seeds-3 grid=uniform_lam", "euler-maruyama"),
+    ),
 }
-NFE = {"mixture": "5,10,20,40,80,160,300", "unet": "5,10,20,40,80"}
+NFE = {
+    "mixture": "5,10,20,40,80,160,300",
+    "unet": "5,10,20,40,80",
+    "family-mixture": "5,6,8,10,15,20,30,50",
+    "family-mixture-100": "100",
+    "family-unet": "5,6,8,10,20,40,80",
+}
 KEPT = Path("docs/curves/mixture/ref.npz")
-IMAGES = {"mixture": 10_000, "unet": 2_000}
+IMAGES = dict.fromkeys(NFE, 10_000) | {"unet": 2_000, "family-unet": 2_000}
 
 
 def mixture(work: Path) -> list[str]:
     """Arguments of the study of the mixture, whose reference and floor are made first."""
-    model = ByClass()
-    labels = uniform_labels(range(IMAGES["mixture"]), model.classes).numpy()  # a row's own: other shares of the classes are a distance too
+    labels = uniform_labels(range(IMAGES["mixture"]), 10).numpy()  # a row's own: other shares of the classes are a distance too
     for name, first, times in (("truth", 10**6, 6), ("exact", 2 * 10**6, 1)):
         if not (work / f"{name}.npz").exists():
             with replacing(work / f"{name}.npz", shared=True) as part, part.open("wb") as file:
-                np.savez(file, arr_0=model.exact(first, np.tile(labels, times)))
+                np.savez(file, arr_0=exact(first, np.tile(labels, times)))
     if KEPT.exists():  # of the committed study, which goes on with no other
         shutil.copyfile(KEPT, work / "ref.npz")
     elif not (work / "ref.npz").exists():
         seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
-    own = ["--model", "benchmarks.fashion_by_class:ByClass", "--ref", str(work / "ref.npz"), "--batch", "500"]
+    own = ["--model", "fashion-mixture", "--ref", str(work / "ref.npz"), "--batch", "500"]
     return [*own, "--title", "fashion-mixture", "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 
 
@@ -68,7 +89,7 @@ def main() -> int:
     parser.add_argument("--nfe")
     given, more = parser.parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    own = {"mixture": mixture, "unet": unet}[given.study](given.work)
+    own = (mixture if "mixture" in given.study else unet)(given.work)
     lines = [word for line in LINES[given.study] for word in ("--line", line)]
     size = ["--seeds", f"0-{(given.images or IMAGES[given.study]) - 1}", "--nfe", given.nfe or NFE[given.study]]
     return seeds_command(["curves", "--out", str(given.out), *own, *lines, *size, "--resume", *more])

@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,8 @@ from tqdm import tqdm
 
 import seeds
 from seeds import checkpoints
-from seeds.exact import GaussianMixture
 from seeds.metrics.frechet import frechet_distance
+from seeds.report.comparison import needed
 
 SOLVERS = {
     "euler-maruyama": ("euler-maruyama", {}, 1),
@@ -56,12 +55,12 @@ def moments(model) -> tuple[np.ndarray, np.ndarray]:
 class Yardstick:
     """Distances of a set of images from the mixture."""
 
-    def __init__(self, model, models):
+    def __init__(self, model):
         self.mean, self.covariance = moments(model)
         rng = np.random.default_rng(0)
         self.directions = rng.standard_normal((len(self.mean), DIRECTIONS))
         self.directions /= np.linalg.norm(self.directions, axis=0)
-        self.truth = np.sort(self._project(exact(models, range(10**6, 10**6 + MANY))), axis=0)
+        self.truth = np.sort(self._project(exact(model, range(10**6, 10**6 + MANY))), axis=0)
 
     def _project(self, images: torch.Tensor) -> np.ndarray:
         return images.flatten(1).double().numpy() @ self.directions
@@ -75,32 +74,26 @@ class Yardstick:
         return {"frechet": float(frechet), "sliced_w2": sliced}
 
 
-def by_class(model) -> list[GaussianMixture]:
-    """The mixture of each class on its own: what it answers when asked for that class, ten times cheaper."""
-    law = model.to_tensors(torch.float64)
-    parts = [law["component_class"] == k for k in range(model.classes)]
-    return [GaussianMixture(law["mean"][k], law["std"][k], factors=law["factors"][k], weights=law["weights"][k]) for k in parts]
+def labels(model, count: int) -> torch.Tensor:
+    """The classes in turns."""
+    return torch.arange(count) % model.classes
 
 
-def exact(models, seed: range) -> torch.Tensor:
-    return torch.cat([model.sample(seed[k :: len(models)]) for k, model in enumerate(models)])
+def exact(model, seed: range) -> torch.Tensor:
+    return torch.cat([model.sample(part, labels(model, len(part))) for part in (seed[at : at + 1000] for at in range(0, len(seed), 1000))])
 
 
-def draw(models, name: str, grid: str, calls: int, count: int, batch: int) -> tuple[int, torch.Tensor]:
+def draw(model, name: str, grid: str, calls: int, count: int, batch: int) -> tuple[int, torch.Tensor]:
     """The NFE really made, and the images: seed i is of class i mod 10."""
     solver, options, per_step = SOLVERS[name]
     plan = seeds.plan(solver, steps=max(1, (calls - 1) // per_step), schedule="edm", grid=grid, **options)
-    parts = [seeds.sample(model, model.shape, seed=range(k, count, len(models)), plan=plan, batch=batch) for k, model in enumerate(models)]
-    return plan.nfe, torch.cat(parts)
+    return plan.nfe, seeds.sample(model, model.shape, seed=range(count), plan=plan, labels=labels(model, count), batch=batch)
 
 
-def needed(curve: list[dict], key: str, level: float) -> float | None:
-    """Model calls at which a falling curve meets a level, by log-log interpolation; None if it never does."""
-    points = sorted((row["nfe"], row[key]) for row in curve)
-    for (n0, d0), (n1, d1) in pairwise(points):
-        if d0 > level >= d1:
-            return math.exp(math.log(n0) + (math.log(n1) - math.log(n0)) * math.log(d0 / level) / math.log(d0 / d1))
-    return float(points[0][0]) if points and points[0][1] <= level else None
+def calls_for(curve: list[dict], key: str, level: float) -> float | None:
+    """Model calls at which a curve meets a level; its first point's if it begins below, None if it never does."""
+    calls = needed([(row["nfe"], row[key]) for row in curve], level)
+    return min(row["nfe"] for row in curve) if calls == -math.inf else None if math.isnan(calls) else calls
 
 
 def speed_up(rows: list[dict], floor: dict) -> list[dict]:
@@ -110,7 +103,7 @@ def speed_up(rows: list[dict], floor: dict) -> list[dict]:
         for grid in GRIDS:
             for excess in (1.0, 0.5, 0.2, 0.1):
                 level = floor[key] * (1 + excess)
-                calls = {name: needed([r for r in rows if r["solver"] == name and r["grid"] == grid], key, level) for name in SOLVERS}
+                calls = {name: calls_for([r for r in rows if r["solver"] == name and r["grid"] == grid], key, level) for name in SOLVERS}
                 table.append({"distance": key, "grid": grid, "level": level, "over_floor": excess, "calls": calls})
     return table
 
@@ -148,24 +141,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.png are written")
     parser.add_argument("--images", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--nfe", type=int, nargs="+", default=CALLS)
     parser.add_argument("--grids", nargs="+", default=GRIDS, choices=GRIDS)
     given = parser.parse_args()
     model = checkpoints.load("fashion-mixture")
-    models = by_class(model)
-    measure = Yardstick(model, models)
+    measure = Yardstick(model)
     store = given.out.with_suffix(".json")
     setting = {"images": given.images, "batch": given.batch, "directions": DIRECTIONS, "truth": MANY, "version": seeds.__version__}
     held = json.loads(store.read_text()) if store.exists() else {}
     rows = held.get("rows", []) if held.get("setting") == setting else []
     floor = held.get("floor") if rows else None
-    floor = floor or measure(exact(models, range(2 * 10**6, 2 * 10**6 + given.images)))
+    floor = floor or measure(exact(model, range(2 * 10**6, 2 * 10**6 + given.images)))
     todo = [(name, grid, calls) for calls in given.nfe for grid in given.grids for name in SOLVERS]
     for name, grid, calls in tqdm(todo, unit="run"):
         if any((r["solver"], r["grid"], r["asked"]) == (name, grid, calls) for r in rows):
             continue
-        nfe, images = draw(models, name, grid, calls, given.images, given.batch)
+        nfe, images = draw(model, name, grid, calls, given.images, given.batch)
         rows.append({"solver": name, "grid": grid, "asked": calls, "nfe": nfe, **measure(images)})
         part = store.with_suffix(".part")
         part.write_text(json.dumps({"setting": setting, "floor": floor, "rows": rows, "needed": speed_up(rows, floor)}, indent=1) + "\n")
