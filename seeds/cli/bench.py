@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from seeds.cli.sentences import Command
 from seeds.cli.session import Session, pass_session
 from seeds.errors import InputError
 from seeds.solvers import SOLVERS
+
+if TYPE_CHECKING:
+    from seeds.report import Bench
 
 MODEL = "fashion-mixture"
 NFE = "5,10,20"
@@ -81,13 +84,17 @@ def bench(session: Session, **given: Any) -> None:
 @bench.command(cls=Command)
 @click.argument("study", type=options.FilePath())
 @_seen
+@click.option("--out", type=options.FilePath(), help="A folder for bench.csv and bench.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
-def show(session: Session, study: Path, as_json: bool, **seen: Any) -> None:
+def show(session: Session, study: Path, out: Path | None, as_json: bool, **seen: Any) -> None:
     """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`."""
     from seeds.report.comparison import bench, table
 
-    found = bench(_record(study), **seen)
+    record = _record(study)
+    found = bench(record, **seen)
+    if out is not None:
+        _write(record, found, out)
     session.say(json.dumps(found.facts(), indent=2, allow_nan=False) if as_json else table(found))
 
 
@@ -106,7 +113,8 @@ def compare(session: Session, before: Path, now: Path, as_json: bool) -> None:
     if as_json:
         return session.say(json.dumps(rows, indent=2, allow_nan=False))
     session.say(changes(rows))
-    if apart := different(one["study"], two["study"]):
+    told = ({**held["study"], "reference": (held["study"].get("reference") or {}).get("sha256"), "baselines": None} for held in (one, two))
+    if apart := different(*told):
         session.say(f"Other settings: {'; '.join(apart)}.")
 
 
@@ -147,9 +155,17 @@ def run(
     record["bench"] = {"overhead": {line: known.get(line) or overhead(job) for line, job in jobs_of.items()}}
     compared = report.bench(record, convention=convention, floor=floor, against=against)
     atomic(out / RECORD, json_bytes(record | {"bench": compared.facts()}))
-    atomic(out / "bench.csv", compared.csv_text().encode())
-    atomic(out / "bench.png", report.pareto(record, compared))
+    _write(record, compared, out)
     session.say(f"{table(compared)}\n\n{len(record['rows'])} rows: {out / 'index.html'}")
+
+
+def _write(record: dict[str, Any], found: Bench, out: Path) -> None:
+    """The table and the plot, as files."""
+    from seeds.report import pareto
+    from seeds.storage import atomic
+
+    atomic(out / "bench.csv", found.csv_text().encode())
+    atomic(out / "bench.png", pareto(record, found))
 
 
 def _record(place: Path) -> dict[str, Any]:

@@ -38,12 +38,12 @@ def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
 def pareto(record: StudyRecord, found: Bench) -> bytes:
     """A PNG file: distance against calls as the convention counts them, and the front, what no line has with fewer calls.
 
-    Lines that are on it, or are not told from the best at some number of calls, have their colours and names; the others are grey.
+    Lines that are on it, or the best at some number of calls, have their colours and names; the others are grey.
     """
-    lines: dict[str, list[CurvePoint]] = {entry.line: [] for entry in found.entries if entry.front or entry.ties}
+    named = {entry.line for entry in found.entries if entry.front or entry.best or entry.line == found.against}
+    lines: dict[str, list[CurvePoint]] = {entry.line: [] for entry in found.entries if entry.line in named}
     for entry in found.entries:
         lines.setdefault(entry.line, []).append(CurvePoint(entry.calls, entry.value, ()))
-    named = {entry.line for entry in found.entries if entry.front or entry.ties}
     front = sorted({(entry.calls, entry.value.value) for entry in found.entries if entry.front})
     return _plot(record, METRICS[0], lines, named, front)
 
