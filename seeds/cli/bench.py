@@ -136,23 +136,26 @@ def run(
 ) -> None:
     """Measures what is missing, and shows all of it."""
     from seeds import report
-    from seeds.report.comparison import table
+    from seeds.report.comparison import known, table
     from seeds.runs.measuring import RECORD, check_free
     from seeds.runs.overhead import overhead
     from seeds.runs.records import json_bytes
     from seeds.storage import atomic
 
     check_free(out, given["resume"], session.group)
+    chosen = _chosen(session, solvers, lines, peers)
+    known("against", against, chosen)
     found = jobs.loaded(session, model, given["device"])
     reference, features, sets = _yardstick(session, found, out, reference, features, **given)
+    known("floor", floor, [name for name, _, _ in (text.partition("=") for text in (*sets, *baselines))])
     yardstick: dict[str, Any] = {"reference": reference, "features": features, "baselines": [*sets, *baselines]}
     refused = None if lines else lambda said: session.say(f"Left out: {said}", err=True)
-    study, record = measured(session, out, [found], lines=_chosen(session, solvers, lines, peers), refused=refused, **yardstick, **given)
+    study, record = measured(session, out, [found], lines=chosen, refused=refused, **yardstick, **given)
     if not session.group.first:
         return
     jobs_of = {row.line: row.job for row in study.rows}  # of the most calls
-    known = (record.get("bench") or {}).get("overhead") or {}
-    record["bench"] = {"overhead": {line: known.get(line) or overhead(job) for line, job in jobs_of.items()}}
+    earlier = (record.get("bench") or {}).get("overhead") or {}
+    record["bench"] = {"overhead": {line: earlier.get(line) or overhead(job) for line, job in jobs_of.items()}}
     compared = report.bench(record, convention=convention, floor=floor, against=against)
     atomic(out / RECORD, json_bytes(record | {"bench": compared.facts()}))
     _write(record, compared, out)

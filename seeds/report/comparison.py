@@ -130,8 +130,8 @@ def bench(record: StudyRecord, *, convention: str = "calls", floor: str | None =
     if convention not in CONVENTIONS:
         raise InputError(f"`convention` must be one of {', '.join(CONVENTIONS)}, but is {convention!r}.")
     levels, lines = dict(baselines(record, METRICS[0].key)), list(dict.fromkeys(row["line"] for row in record["rows"]))
-    level = _known("floor", floor, list(levels), next(iter(levels), None))
-    line = _known("against", against, lines, next((line for line in lines if line.rpartition(": ")[2].split()[0] == "auto"), None))
+    level = known("floor", floor, list(levels), next(iter(levels), None))
+    line = known("against", against, lines, next((line for line in lines if line.rpartition(": ")[2].split()[0] == "auto"), None))
     guidance = record.get("study", {}).get("guidance") or 1.0
     entries = [_entry(rows, convention, guidance, levels.get(level or "")) for rows in _together(record)]
     entries = [replace(entry, **_rank(entry, entries, record)) for entry in entries]
@@ -156,7 +156,8 @@ def needed(curve: Sequence[tuple[float, float]], level: float) -> float:
     return math.nan
 
 
-def _known(name: str, asked: str | None, there: Sequence[str], usual: str | None) -> str | None:
+def known(name: str, asked: str | None, there: Sequence[str], usual: str | None = None) -> str | None:
+    """What is asked for by that argument, or the usual. Raises: ValueError if it is not there."""
     if asked is not None and asked not in there:
         raise InputError(f"`{name}` = {asked!r} is not in the study, which has {', '.join(there) or 'none'}.")
     return usual if asked is None else asked

@@ -184,6 +184,10 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(mixture, 
     for words, said in (
         (("--model", "toy:colour"), "toy:colour is no exact model"),
         (("--model", str(mixture), "--guidance", "2"), "Give a reference with --ref"),
+        (
+            ("--model", str(mixture), "--line", "seeds-1", "--against", "erk-1"),
+            "`against` = 'erk-1' is not in the study, which has seeds-1",
+        ),
         (("--nfe", "5", "show", "here"), "--nfe stands before it"),
         (("show", "nowhere"), "nowhere does not exist"),
     ):
