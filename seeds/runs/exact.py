@@ -1,6 +1,7 @@
 """What the images of an exact model are compared with: samples of the model itself, kept beside the study."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ BLOCK = 500
 
 
 def is_exact(denoiser: Any) -> bool:
-    """Whether a denoiser draws from its own law: it has `sample(seed, labels)`, as the laws of `seeds.exact`."""
-    return callable(getattr(denoiser, "sample", None))
+    """Whether a denoiser draws from its own law: it has `sample(seed, labels)`, as the laws of `seeds.exact`, by these names."""
+    draw = getattr(denoiser, "sample", None)
+    return callable(draw) and {"seed", "labels"} <= set(inspect.signature(draw).parameters)
 
 
 def exact_sets(job: Job, extractor: Extractor, folder: Path, count: int, group: Group) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import study
 import torch
+import toy
 from safetensors.torch import save_file
 
 import seeds
@@ -17,6 +18,7 @@ from seeds.exact import Gaussian, GaussianMixture
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import difference, jackknife, over_parts, units_of
 from seeds.report.comparison import CONVENTIONS, bench, changes, compared, needed, table
+from seeds.runs.exact import is_exact
 from seeds.runs.peers import Sampler
 
 RNG = np.random.default_rng(0)
@@ -149,6 +151,11 @@ def test_a_mixture_in_a_file_is_compared_with_its_own_samples(measured, capsys):
     assert json.loads(capsys.readouterr().out)["entries"] == record["bench"]["entries"]
     assert main(["bench", "compare", str(out), str(out)]) == 0
     assert "better" not in (said := capsys.readouterr().out) and "paired" in said and "Other settings" not in said
+
+
+def test_a_model_is_exact_that_draws_by_seed_and_labels():
+    assert is_exact(Gaussian(0.3, 0.5, shape=(1, 4, 4)))
+    assert not is_exact(toy.colour()) and not is_exact(toy.Toy(sample=lambda batch_size: torch.zeros(batch_size, 1, 6, 5)))
 
 
 def test_samplers_of_others_ask_the_same_model_from_the_same_noise_in_any_batch():
