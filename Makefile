@@ -1,4 +1,4 @@
-# make sample   64 images drawn from fashion-unet, the bundled network, with 40 model calls each, in out/
+# make sample   64 images drawn from fashion-unet, the bundled network, with 20 model calls each, in out/
 # make test     everything that is tested
 # make test-oldest   the same, with the oldest versions that pyproject.toml allows
 # make lint     formatting, lint and types
@@ -40,7 +40,7 @@ MINUTES ?= 4
 	touch .venv/base $@
 
 sample: .venv/base
-	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --steps 13 --resume
+	$(BIN)/seeds sample --outdir $(OUT) --seeds 0-63 --nfe 20 --resume
 
 test: .venv/dev
 	$(BIN)/pytest -n 2

@@ -295,6 +295,9 @@ GRIDS: dict[str, Callable[..., Times]] = {
     "kl_optimal": kl_optimal,
 }
 
+OWN_ENDS = ("vp", "ve", "iddpm", "ays")
+"""Grids that begin and end where they say, not where the schedule does."""
+
 
 def grid(which: "str | npt.ArrayLike", schedule: Schedule, steps: int | None = None, **options: Any) -> Times:
     """The grid of that name, or, given an array, `custom`; `steps` may then be left out, and must agree with the array if given.

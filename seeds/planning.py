@@ -1,7 +1,8 @@
 """Planning: from what is asked for to a `Plan`. Every argument becomes a number here; nothing is drawn."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from seeds import grids, schedules
+from seeds import auto, grids, schedules
+from seeds.auto import AUTO, is_auto
 from seeds.denoisers import Denoiser, Facts, facts
 from seeds.errors import InputError
 from seeds.integrals import Eta, EtaLike
 from seeds.names import lookup, near_names, resolve
-from seeds.plans import Before, Plan, described
+from seeds.plans import SAME, Before, Plan, Point, described
 from seeds.predictions import PREDICTIONS, Prediction
 from seeds.schedules import Flow, Schedule
 from seeds.solvers import SOLVERS, Solver, Writer, find_solver
-from seeds.solvers.levels import Levels, Place, Round, lay_out
+from seeds.solvers.levels import Levels, Place, Round, lay_out, level_nsr
 
 OWN = "own"
 """The rounding that a denoiser says of itself."""
@@ -26,7 +28,7 @@ SLIPS = {
     "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has it in two lines.",
     "generator": "Noise comes from `seed=` alone, one number for each image; noise of your own is `noise=`.",
     "guidance": "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...).",
-    "steps": "Say nfe=, so many calls of the model, or steps=, so many intervals, each of as many calls as the solver has stages.",
+    "steps": "Say nfe=, so many calls of the model; or, of a named solver, steps=, so many intervals, each of as many calls as it has stages.",
     "strength": "Say where to begin: data=..., start=('nsr', 2.0); higher keeps less of the data.",
 }
 SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
@@ -41,10 +43,11 @@ SLIPS |= {
 
 
 def plan(
-    solver: str | Solver,
+    solver: str | Solver = AUTO,
     *,
-    steps: int | None = None,
     nfe: int | None = None,
+    aim: str | None = None,
+    steps: int | None = None,
     schedule: str | Schedule,
     grid: Any = None,
     sigmas: Any = None,
@@ -54,7 +57,7 @@ def plan(
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
-    start_at: str = "zero",
+    start_at: str | None = None,
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | None = None,
@@ -66,12 +69,16 @@ def plan(
     """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
 
     Args:
-        solver: a name of `seeds.SOLVERS`, or a `Solver`.
-        steps: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves SNR 0 takes one call.
-        nfe: instead of steps: as many of them as make this many model calls, all counted, or the largest number below that the solver can make.
+        solver: "auto", a rule that chooses method, noise and grid by the number of calls (docs/choose-a-solver.md), a name of `seeds.SOLVERS`, or a
+            `Solver`. What is said beside "auto" goes before the rule, word by word; the options of `adams` and of the grids are its own.
+        nfe: model calls, all counted, after `start` too; 20 for "auto" where it is not said. Met exactly by "auto", or, where that cannot be, with a
+            warning; of a named solver the most steps that they allow.
+        aim: of "auto": "law" (None) for samples of a learned network, "accuracy" for the least error of the solver: an exact denoiser, one image.
+        steps: of a named solver, instead of nfe: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves
+            SNR 0 takes one call.
         schedule: an instance or a name.
         grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
-            None is the solver's own, karras but for some rivals.
+            None is the rule's, or the solver's own, karras but for some rivals.
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
         prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw".
             None is the solver's own, data but for some rivals.
@@ -79,9 +86,11 @@ def plan(
         fraction: instead of eta: in every step this fraction, from 0 to below 1, of the noise that belongs to its end is fresh, whatever the step's
             length: 1 - exp(-2 eta h) = fraction^2. Source: Flow-CPS, Wang and Yu 2025 (arXiv:2509.05952).
         final: "denoise" returns D at the last level; "none" returns the state there.
-        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none".
+        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none". The rule lays its grid between the two,
+            so two parts of a run of "auto" are two runs, not the whole.
         start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise alone (`Plan.at_mean`);
-            with `start` it does nothing, as the state there holds data. "zero" begins as if the mean were 0, as methods are published.
+            with `start` it does nothing, as the state there holds data. "zero" begins as if the mean were 0, as methods are published. None is the
+            rule's, and "zero" for named solvers.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
         sd: of prediction="edm_raw": standard deviation of the data; None is 0.5.
         round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
@@ -97,10 +106,11 @@ def plan(
 
 def plan_for(
     denoiser: Denoiser | None,
-    solver: str | Solver = "seeds-3",
+    solver: str | Solver = AUTO,
     *,
-    steps: int | None = None,
     nfe: int | None = None,
+    aim: str | None = None,
+    steps: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = None,
     sigmas: Any = None,
@@ -110,7 +120,7 @@ def plan_for(
     final: str = "denoise",
     start: Place = None,
     stop: Place = None,
-    start_at: str = "zero",
+    start_at: str | None = None,
     s_noise: float = 1.0,
     sd: float | None = None,
     round_nsr: Round | str | None = OWN,
@@ -121,7 +131,7 @@ def plan_for(
 ) -> Plan:
     """The `plan` that `sample` makes for this denoiser: on its own schedule, inside its range of levels, at levels it knows.
 
-        plan = seeds.plan_for(model, "seeds-3", steps=10, grid="uniform_lam")
+        plan = seeds.plan_for(model, nfe=10)
         images = seeds.sample(model, model.shape, seed=range(8), plan=plan)
 
     Args:
@@ -129,31 +139,38 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, steps, nfe, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd, stages: as for
+        solver, nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd, stages: as for
             `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
     """
-    arguments = locals()
-    known = Facts() if denoiser is None else facts(denoiser)
-    path = known.schedule if schedule is None else schedules.schedule(schedule)
-    if path is None:
-        raise InputError(
-            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
-        )
-    rounding = known.round_nsr if isinstance(round_nsr, str) and round_nsr == OWN else round_nsr
-    del arguments["denoiser"]
-    return Request(**arguments | {"schedule": path, "round_nsr": rounding}).within(known.nsr_range).plan()
+    return Request.of(**locals()).plan()
+
+
+def request_for(denoiser: Denoiser | None, *said: Any, **named: Any) -> "Request":
+    """What `plan_for` is asked for with these arguments, before it is planned."""
+    given = inspect.signature(plan_for).bind(denoiser, *said, **named)
+    given.apply_defaults()
+    return Request.of(**given.arguments)
+
+
+def method_of(solver: str | Solver | None) -> Solver:
+    """The solver of that name, the Solver given, or, of "auto" or None, the one that the rule sets. Raises: ValueError if there is none."""
+    return find_solver(auto.METHOD if is_auto(solver) else solver)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked of a plan: the arguments of `plan`, as they are said. `plan` makes the plan."""
+    """What is asked of a plan: the arguments of `plan`, as they are said. `plan` makes the plan.
+
+    Two more: nsr_range, the levels that the network was trained on, which a named grid does not leave; laid, the levels of the run where they are there.
+    """
 
     solver: str | Solver
-    steps: int | None
     nfe: int | None
+    aim: str | None
+    steps: int | None
     schedule: str | Schedule
     grid: Any
     sigmas: Any
@@ -163,7 +180,7 @@ class Request:
     final: str
     start: Place
     stop: Place
-    start_at: str
+    start_at: str | None
     s_noise: float
     sd: float | None
     round_nsr: Round | None
@@ -171,16 +188,42 @@ class Request:
     nsr_min: grids.End | None
     nsr_max: grids.End | None
     options: Mapping[str, Any]
+    nsr_range: tuple[float, float] | None = None
+    laid: Levels | None = None
+
+    @classmethod
+    def of(cls, denoiser: Denoiser | None, **said: Any) -> "Request":
+        """What `plan_for` is asked for, with what is known of the denoiser.
+
+        Raises: ValueError where neither the caller nor the denoiser has a schedule.
+        """
+        known, given = Facts() if denoiser is None else facts(denoiser), said["schedule"]
+        path = known.schedule if given is None else schedules.schedule(given)
+        if path is None:
+            raise InputError(
+                "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+            )
+        rounding = known.round_nsr if isinstance(said["round_nsr"], str) and said["round_nsr"] == OWN else said["round_nsr"]
+        asked = cls(**said | {"schedule": path, "round_nsr": rounding}, nsr_range=known.nsr_range)
+        return asked if asked.automatic else asked.within()
 
     def __post_init__(self) -> None:
         if self.grid is None:
-            object.__setattr__(self, "grid", "karras" if self.sigmas is not None else self.method.grid)
+            grid = "karras" if self.sigmas is not None else auto.GRID if self.automatic else self.method.grid
+            object.__setattr__(self, "grid", grid)
         if self.prediction is None:
             object.__setattr__(self, "prediction", self.method.prediction)
+        if self.start_at is None and not self.automatic:
+            object.__setattr__(self, "start_at", "zero")
+
+    @cached_property
+    def automatic(self) -> bool:
+        """The rule chooses, of what is not said."""
+        return is_auto(self.solver)
 
     @cached_property
     def method(self) -> Solver:
-        return find_solver(self.solver)
+        return method_of(self.solver)
 
     @cached_property
     def path(self) -> Schedule:
@@ -214,17 +257,27 @@ class Request:
     @cached_property
     def times(self) -> tuple[np.ndarray, bool]:
         """The grid's times without a clean end, and whether it had one."""
+        if self.laid is not None:
+            return np.array([point.t for point in self.laid.points]), False
         return _times(self.path, self.grid, self.sigmas, self.steps, self.shaping)
 
     @cached_property
     def levels(self) -> Levels:
         """The levels of the run."""
+        if self.laid is not None:
+            return self.laid
         laid = lay_out(self.path, self.times[0], start=self.start, stop=self.stop, round_nsr=self.round_nsr)
         return replace(laid, free_stages=self.stages == "free")
 
-    def within(self, known: tuple[float, float] | None) -> "Request":
+    @property
+    def lists_levels(self) -> bool:
+        """The caller says each level."""
+        return self.sigmas is not None or not isinstance(self.grid, str)
+
+    def within(self) -> "Request":
         """The request with the ends of the levels that a network was trained on, where a named grid would begin or end outside them."""
-        if known is None or not isinstance(self.grid, str) or self.sigmas is not None:
+        known = self.nsr_range
+        if known is None or self.lists_levels:
             return self
         fixed = {name: value for name, value in self.shaping.items() if not callable(value)}
         first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **fixed)))
@@ -234,11 +287,17 @@ class Request:
 
     def plan(self) -> Plan:
         """The plan. Raises: ValueError naming the argument, its value and the rule it broke."""
+        if self.automatic:
+            return _Choice(self).plan()
+        if self.aim is not None:
+            raise InputError(
+                f"`aim` = {self.aim!r} is of the default, solver='auto', but `solver` is {self.method.name!r}. Leave one of them out."
+            )
         if self.nfe is not None:
             return self._of_calls(self.nfe)
         self._check()
         levels = self.levels
-        write = Writer(self.method.name, levels, prediction=self.form, s_noise=self.s_noise, final=self._denoises)
+        write = Writer(self.method.name, levels, prediction=self.form, s_noise=self.s_noise, final=self.denoises)
         if levels.points[0].alpha == 0 and len(levels.points) > 1:
             write.leave_snr_zero(levels.points[1], self.stochastic)
             levels = levels.after_first()
@@ -248,14 +307,24 @@ class Request:
         made = replace(write.plan(), before=self._before(), about=self.about)
         return made.at_mean() if self.start_at == "mean" and self.start is None else made
 
-    def _of_calls(self, nfe: int) -> Plan:
-        """The plan of the most steps that make at most `nfe` calls."""
+    @property
+    def chosen(self) -> "Request":
+        """The request with all that the rule chooses said, of "auto"; else itself."""
+        return _Choice(self).request if self.automatic else self
+
+    def check_calls(self) -> None:
+        """Raises: ValueError unless `nfe` may say how long the run is."""
+        nfe = self.nfe
         if isinstance(nfe, bool) or not isinstance(nfe, (int, np.integer)) or nfe < 1:
             raise InputError(f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise included.")
         if self.steps is not None:
             raise InputError(f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them.")
-        if self.sigmas is not None or not isinstance(self.grid, str):
+        if self.lists_levels:
             raise InputError(f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` out.")
+
+    def _of_calls(self, nfe: int) -> Plan:
+        """The plan of the most steps that make at most `nfe` calls."""
+        self.check_calls()
 
         def made(steps: int) -> Plan:
             return replace(self, nfe=None, steps=steps).plan()
@@ -292,14 +361,14 @@ class Request:
             "start": self.start,
             "stop": self.stop,
             "start_at": "mean" if self.start_at == "mean" and self.start is None else None,
-            "final": "denoise" if self._denoises else "none",
+            "final": "denoise" if self.denoises else "none",
             "s_noise": self.s_noise,
             "known levels only": self.round_nsr is not None,
         }
         return _given(about)
 
     @property
-    def _denoises(self) -> bool:
+    def denoises(self) -> bool:
         return self.final == "denoise" and self.stop is None
 
     def _before(self) -> Before:
@@ -314,7 +383,7 @@ class Request:
     def _check(self) -> None:
         if self.fraction is not None and self.eta is not None:
             raise InputError(f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of them.")
-        self.method.check_eta(self.stochastic)
+        self.method.check_eta(self.stochastic, None if self.fraction is None else f"`fraction` = {self.fraction}")
         prediction = resolve("prediction", self.prediction, PREDICTIONS)
         if prediction != "data" and not self.method.interpolates:
             raise InputError(
@@ -335,6 +404,119 @@ class Request:
             )
 
 
+class _Choice:
+    """What "auto" makes of a request: one of the solver that the rule sets, on levels laid for the number of calls.
+
+    Attributes:
+        asked: the request.
+        nfe: the model calls that are asked for, or that the levels given make.
+        rule: what the rule chooses for so many.
+    Raises: ValueError naming the argument, its value and the rule it broke.
+    """
+
+    def __init__(self, asked: Request):
+        self.asked = asked
+        auto.refuse_steps(asked.steps)
+        if asked.lists_levels and asked.nfe is None:
+            self.nfe = len(asked.times[0]) - (asked.final != "denoise")
+        else:
+            asked = replace(asked, nfe=auto.CALLS if asked.nfe is None else asked.nfe)
+            asked.check_calls()
+            self.nfe = int(asked.nfe)  # type: ignore[arg-type]
+        self.rule = auto.setting(self.nfe, "law" if asked.aim is None else asked.aim)
+
+    def plan(self) -> Plan:
+        """The plan; warns where it makes fewer calls than are asked for."""
+        made, asked = self._made[1], self.asked
+        if made.nfe < self.nfe and not asked.lists_levels:
+            warnings.warn(
+                f"`nfe` = {self.nfe}, but {made.nfe} calls are made: there are no more levels here that the network knows, or a step takes several.",
+                stacklevel=6,
+            )
+        grid = {} if asked.lists_levels else {"grid": {"name": asked.grid, **self._ends(), **self._shape}}
+        said = {"solver": AUTO, "aim": asked.aim or auto.AIMS[0], "nfe": self.nfe, "method": auto.METHOD}
+        about = {**said, **{name: value for name, value in made.about.items() if name != "solver"}, **grid}
+        return replace(made, solver=AUTO, about=about | _given({"start": asked.start, "stop": asked.stop}))
+
+    @property
+    def request(self) -> Request:
+        """As the solver is asked."""
+        return self._made[0]
+
+    @cached_property
+    def _made(self) -> tuple[Request, Plan]:
+        asked, rule = self.asked, self.rule
+        shaping = asked.shaping
+        own = {name: value for name, value in asked.options.items() if name not in shaping}
+        named = replace(
+            asked,
+            solver=auto.METHOD,
+            aim=None,
+            eta=rule.eta if asked.eta is None and asked.fraction is None else asked.eta,
+            start_at=rule.start_at if asked.start_at is None else asked.start_at,
+            options=rule.options(_given(own)),
+        )
+        if asked.lists_levels:
+            return named, named.plan()
+        named = replace(named, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if asked.denoises else "none")
+        named = named if asked.start is None else replace(named, start=None, start_at="zero")
+        least = 1 if asked.denoises else 2
+        count = self.nfe + least - 1
+        while True:
+            found = tuple(self._levels(count))
+            laid = replace(named, laid=Levels(asked.path, found, asked.round_nsr, len(found), asked.stages == "free"))
+            made = laid.plan()
+            if made.nfe <= self.nfe or count == least:
+                break
+            count = max(least, count - max(1, (made.nfe - self.nfe) // 2))  # a step makes two calls at most, and a start-up some more
+        if made.nfe > self.nfe:
+            raise InputError(f"`nfe` = {self.nfe} is too few: one step takes {made.nfe} calls here.")
+        return laid, made
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        """Options of the grid: those said, and the rule's, of its own grid."""
+        said = {name: value for name, value in self.asked.shaping.items() if name not in ("nsr_min", "nsr_max")}
+        return (self.rule.shaping if self.asked.grid == auto.GRID else {}) | said
+
+    def _levels(self, count: int) -> Sequence[Point]:
+        """So many levels, all different, from the start to the stop."""
+        asked = self.asked
+        ends = self._ends()
+        if ends and not ends["nsr_min"] < ends["nsr_max"] * (1 - SAME):
+            t = np.atleast_1d(np.asarray(asked.path.t_of_nsr(ends["nsr_max"]), np.float64))
+            return lay_out(asked.path, t, round_nsr=asked.round_nsr).points
+
+        def levels(n: int) -> Sequence[Point]:
+            t = grids.grid(asked.grid, asked.path, n - 1, **ends, **self._shape)
+            return lay_out(asked.path, t, start=asked.start, stop=asked.stop, round_nsr=asked.round_nsr).points
+
+        return auto.lay(levels, count)
+
+    def _ends(self) -> dict[str, float]:
+        """Where the grid begins and ends; of a grid that has ends of its own, those that are said."""
+        asked = self.asked
+        if asked.grid in grids.OWN_ENDS:
+            within = asked.within()
+            return _given({"nsr_max": within.nsr_max, "nsr_min": within.nsr_min})
+        start, stop = (self._level(name) for name in ("start", "stop"))
+        high, low = auto.span(self.rule, asked.path, asked.nsr_range, start=start, stop=stop, nsr_min=asked.nsr_min, nsr_max=asked.nsr_max)
+        if stop is not None and not stop < high:
+            raise InputError(f"`stop` = {asked.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left.")
+        return {"nsr_max": high, "nsr_min": low}
+
+    def _level(self, name: str) -> float | None:
+        """nsr of a start or stop."""
+        place = getattr(self.asked, name)
+        if place is None:
+            return None
+        if not isinstance(place, tuple):
+            raise InputError(
+                f"`{name}` = {place!r} is the index of a level, but solver='auto' lays its levels from the start on: say ('nsr', value) or ('lam', value)."
+            )
+        return level_nsr(name, place)
+
+
 def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, arguments: Iterable[str]) -> None:
     """Whether keywords that are no argument are options of a solver or of a grid.
 
@@ -344,15 +526,21 @@ def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, 
         arguments: those of the function that was called, one of which may have been meant.
     Raises: ValueError that says what others' keywords are called here, or which names are near.
     """
-    shaping = grid_options(grid) if solver else {name for known in grids.GRIDS for name in grid_options(known)}
+    every = {name for known in grids.GRIDS for name in grid_options(known)}
+    shaping = grid_options(grid) if solver else every
     takes = solver.options if solver else {name for known in SOLVERS.values() for name in known.options}
     for name, value in options.items():
         if name in SLIPS:
             raise InputError(f"`{name}` is no argument here. {SLIPS[name]}")
         if name in shaping or name in takes:
             continue
+        if name in every and isinstance(grid, str):
+            of = [key for key in grids.GRIDS if name in grid_options(key)]
+            raise InputError(
+                f"`{name}` = {repr(value)[:60]} shapes the grid {', '.join(of)}, but `grid` is {grid!r}. Say grid={of[0]!r} too."
+            )
         if solver:
-            solver.check_options({name: value}, also=[*arguments, *shaping])
+            solver.check_options({name: value}, also=[*arguments, *every])
         near = near_names(name, [*arguments, *takes, *shaping])
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise InputError(f"`{name}` is no argument here, nor an option of any solver or grid.{hint}")

@@ -11,15 +11,16 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from seeds import conditions, watch
+from seeds.auto import GRID, is_auto
 from seeds.denoisers import Denoiser, Rows, answer, rows_of
 from seeds.errors import InputError
 from seeds.grids import End
 from seeds.inputs import Inputs, starts
 from seeds.integrals import EtaLike
-from seeds.planning import OWN, arguments_of, check_options, plan_for
+from seeds.planning import OWN, arguments_of, check_options, method_of, plan_for
 from seeds.plans import Plan, Point
 from seeds.schedules import Schedule
-from seeds.solvers import Solver, find_solver
+from seeds.solvers import Solver
 from seeds.solvers.levels import Place, Round
 from seeds.source import NoiseLike, Source, Unit
 from seeds.stepper import Stepper
@@ -91,8 +92,9 @@ def iterate(
     *,
     seed: int | Sequence[int],
     solver: str | Solver | None = None,
-    steps: int | None = None,
     nfe: int | None = None,
+    aim: str | None = None,
+    steps: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = None,
     sigmas: Any = None,
@@ -124,14 +126,14 @@ def iterate(
 ) -> Calls:
     """The run of `sample`, one item per model call; leaving the loop makes no further call.
 
-        calls = seeds.iterate(denoiser, (3, 32, 32), seed=range(4), solver="seeds-3", steps=20)
+        calls = seeds.iterate(denoiser, (3, 32, 32), seed=range(4), nfe=20)
         for call in calls:
             show(call.denoised)
         images = calls.result
 
     Args:
         denoiser, shape, seed: as for `sample`; all samples are one batch, and of one plan.
-        solver, steps, nfe, schedule, grid, sigmas, prediction, eta, fraction, final: as for `sample`.
+        solver, nfe, aim, steps, schedule, grid, sigmas, prediction, eta, fraction, final: as for `sample`.
         start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for `sample`.
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
@@ -153,8 +155,9 @@ def sample(
     *,
     seed: int | Sequence[int],
     solver: str | Solver | None = None,
-    steps: int | None = None,
     nfe: int | None = None,
+    aim: str | None = None,
+    steps: int | None = None,
     schedule: str | Schedule | None = None,
     grid: Any = None,
     sigmas: Any = None,
@@ -189,7 +192,7 @@ def sample(
 ) -> Tensor:
     """Draws samples from a diffusion model.
 
-        images = seeds.sample(denoiser, (3, 32, 32), seed=range(64), solver="seeds-3", steps=20)
+        images = seeds.sample(denoiser, (3, 32, 32), seed=range(64), nfe=20)
 
     Args:
         denoiser: D(x, at), see `seeds.wrap` for networks.
@@ -198,14 +201,15 @@ def sample(
         batch: the most samples asked about at once; None is all.
         progress: a bar on stderr.
         callback: called with a `Call` after each model call.
-        solver: a name of `seeds.SOLVERS`, or a `Solver`; None is "seeds-3".
+        solver: "auto" (None), the rule that chooses by `nfe`, a name of `seeds.SOLVERS`, or a `Solver`; as for `plan`.
         schedule, nsr_min, nsr_max, round_nsr: as for `plan_for`: by default the denoiser's own.
-        steps, nfe, grid, sigmas, prediction, eta, fraction, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
+        nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
         start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then holds data.
         start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run together.
         plan: a plan made before, instead of them.
         x: (B, *shape) the state at the start level, instead of noise. With `start` it is the state of a run that was stopped there, and the noise goes
-            on where that run's ended (but a solver that remembers earlier steps begins anew); without, it draws from a part of its own, see `part`.
+            on where that run's ended (but a solver that remembers earlier steps begins anew); without, and with the rule's own levels, which are laid
+            for this part alone, it draws from a part of its own, see `part`.
         data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`), from a part of its own.
         part: which of a seed's independent parts to draw from: an int from 0 to 2^32 - 1, or one for each sample. None: 0 where a run begins with
             noise, or goes on; else a hash of the state given, `noise.part_of`, so that a run never meets the noise that made what it is given.
@@ -289,12 +293,13 @@ class Run:
 
         Raises: ValueError as `sample` does.
         """
-        method = None if said["plan"] is not None else find_solver(said["solver"] or "seeds-3")
-        check_options(said["options"], method, "karras" if said["grid"] is None else said["grid"], arguments_of(function))
+        method = None if said["plan"] is not None else method_of(said["solver"])
+        own = GRID if is_auto(said["solver"]) and said["sigmas"] is None else "karras"
+        check_options(said["options"], method, own if said["grid"] is None else said["grid"], arguments_of(function))
         inputs = Inputs(**{name: said[name] for name in arguments_of(Inputs)})
         planned = {name: said[name] for name in PLANNED if said[name] is not UNSAID.get(name)} | said["options"]
-        if inputs.given:
-            planned.pop("start_at", None)
+        if inputs.given and said["plan"] is None:
+            planned["start_at"] = "zero"
         groups = _groups(said["denoiser"], said["plan"], len(inputs.seeds), planned, said["start"])
         first = groups[0][0]
         if inputs.given and first.start_at == "mean":
@@ -305,6 +310,8 @@ class Run:
         if inputs.data is not None and said["start"] is None:
             _check_seen(inputs.data, first.start, said["plan"] is not None or _own_levels(planned))
         goes_on = inputs.x is not None and (said["start"] is not None or first.before.calls > 0)
+        if goes_on and said["plan"] is None and _laid_anew(said):
+            goes_on = _warn_of_rule(said["part"])
         parts = inputs.parts(said["part"], goes_on)
         if goes_on:
             _warn_of_parts(groups, sure=said["part"] is not None or said["stop"] is None)
@@ -393,6 +400,31 @@ def _groups(denoiser: Any, plan: Plan | None, count: int, planned: dict[str, Any
     if planned:
         raise InputError(f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another plan.")
     return [(plan, slice(None))]
+
+
+def _laid_anew(said: Mapping[str, Any]) -> bool:
+    """The rule lays levels for this part alone, not those that a whole run would have there."""
+    return is_auto(said["solver"]) and said["sigmas"] is None and (said["grid"] is None or isinstance(said["grid"], str))
+
+
+def _warn_of_rule(part: Any) -> bool:
+    """A state and a start are given to the rule: whatever part of a run it is, it does not go on where another ended.
+
+    Raises: ValueError if it is asked for the noise of the whole run.
+    """
+    if part is not None and 0 in np.ravel(part):
+        raise InputError(
+            f"`part` = {part} goes on with the noise of a whole run, but solver='auto' lays levels of its own from `start` on, so there is none. Leave "
+            "it out, give another number, or name the solver, its grid and steps for both parts."
+        )
+    if part is None:
+        warnings.warn(
+            "solver='auto' makes `nfe` calls of its own from `start` on: two such parts are two runs, not the whole one, and this one draws fresh noise. "
+            "For parts of one run stop and go on with Stepper.save and Stepper.load, or name the solver, its grid and steps for both; say part=1, or "
+            "another number, where this is a run of its own.",
+            stacklevel=4,
+        )
+    return False
 
 
 def _own_levels(options: Mapping[str, Any]) -> bool:

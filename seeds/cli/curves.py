@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import seeds
+from seeds.auto import is_auto
 from seeds.cli import authors, jobs, models, options
 from seeds.cli.metrics import FEATURES, REFERENCE, check_shape, extractor_of, statistics_of
 from seeds.cli.sentences import Command
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SAID = ("solver", "steps", "nfe", "sigmas")
 """Options of a plan that `curves` says itself: --line the solver, and --nfe, of which there may be several, the steps."""
-LINES = ("seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
+LINES = ("auto", "seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
 NFE = "5,10,20,40,80"
 PAGE_EVERY = 60
 """Seconds between two pages of a running study."""
@@ -101,7 +102,7 @@ def study_options(calls: str, batch: int, reference: str | None = None, features
     metavar='"SOLVER KEY=VALUE ..."',
     default=LINES,
     show_default=True,
-    help='One curve: a solver and the options that are its own, as "seeds-2 variant=2b" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
+    help='One curve: a solver and the options that are its own, as "auto", "auto aim=accuracy" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
 )
 @study_options(NFE, 64, REFERENCE, FEATURES)
 @click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
@@ -277,7 +278,7 @@ def _rows(
         return
     given = shared | line_options(line)
     for calls, steps in steps_for(model, given, nfe, line).items():
-        asked = {**given, "steps": steps}
+        asked = given | length_of(given, calls, steps)
         plan = {name: asked[name] for name in (*options.PLAN, *options.NOISE) if name not in SAID and asked.get(name) is not None}
         for part in parts:
             jobs.seeds_of(part, asked.get("label"), model)
@@ -321,8 +322,18 @@ def line_options(line: str) -> dict[str, Any]:
         raise click.UsageError(f"`--line` {line!r}: {error.format_message()}") from None
 
 
+def length_of(given: dict[str, Any], calls: int, steps: int) -> dict[str, int]:
+    """The argument that asks for a run of so many calls, which are so many steps."""
+    return {"nfe": calls} if is_auto(given["solver"]) else {"steps": steps}
+
+
 def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
-    """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out."""
+    """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out.
+
+    The rule of "auto" makes as many calls as it is asked for, so there it is the steps of that run.
+    """
+    if is_auto(given["solver"]):
+        return {calls: jobs.job(found, [0], 1, **given | {"nfe": calls}).plan.steps - (given.get("final") != "none") for calls in nfe}
     if not isinstance(given.get("grid") or "", str):
         raise InputError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
     least = 2 if given["solver"] in authors.SOLVERS else 1

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
+from seeds.auto import AIMS, CALLS, is_auto, refuse_steps
 from seeds.cli import authors
 from seeds.errors import InputError
 from seeds.grids import GRIDS
@@ -186,23 +187,35 @@ def _text(default: Any) -> str:
 
 
 _PLAN = (
-    flag("--solver", help=f"One of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: seeds-3]"),
-    flag("--steps", type=int, help=f"Intervals of the grid.  [default: {STEPS}]"),
-    flag("--nfe", type=int, help="Instead of --steps: model calls, all counted; the most steps that they allow."),
+    flag(
+        "--solver",
+        help=f"auto, which chooses method and grid by --nfe; one of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: auto]",
+    ),
+    flag(
+        "--nfe", type=int, help=f"Model calls, all counted; of a named solver the most steps that they allow.  [default: {CALLS}, of auto]"
+    ),
+    flag("--aim", type=click.Choice(AIMS), help="Of auto: a learned network's law, or the least error of the solver.  [default: law]"),
+    flag("--steps", type=int, help=f"Of a named solver, instead of --nfe: intervals of the grid.  [default: {STEPS}]"),
     flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
     flag(
-        "--grid", type=GRID, help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: karras, or the solver's own]"
+        "--grid",
+        type=GRID,
+        help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: auto's, or karras, or the solver's own]",
     ),
     flag("--sigmas", type=NUMBERS, help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
     flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
     flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
     flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
     flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data, or the solver's own]"),
-    flag("--eta", type=TABLE, help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: the solver's own]"),
+    flag("--eta", type=TABLE, help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: auto's, or the solver's own]"),
     flag("--fraction", type=float, help="Instead of --eta: the fresh part of the noise after each step, from 0 to below 1."),
     flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
     flag("--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"),
-    flag("--start-at", type=click.Choice(["zero", "mean"]), help="mean: begin at the data's mean, as the first answer tells it."),
+    flag(
+        "--start-at",
+        type=click.Choice(["zero", "mean"]),
+        help="mean: begin at the data's mean, as the first answer tells it.  [default: mean of auto, else zero]",
+    ),
     flag("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
     *_solver_options(),
     flag("--order", type=int, hidden=True),
@@ -242,8 +255,10 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
     if mixed:
         raise InputError(
             f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
-            f"{values.get('solver', 'seeds-3')} give {authors.ONLY[mixed[0]]} instead."
+            f"{values.get('solver', 'auto')} give {authors.ONLY[mixed[0]]} instead."
         )
-    if isinstance(values.get("grid", ""), str) and "sigmas" not in values and "nfe" not in values:
+    if is_auto(values.get("solver")):
+        refuse_steps(values.get("steps"))
+    elif isinstance(values.get("grid", ""), str) and "sigmas" not in values and "nfe" not in values:
         values.setdefault("steps", STEPS)
     return values

@@ -108,15 +108,27 @@ def _index(name: str, place: Place, count: int) -> int | None:
 def _insert(
     schedule: Schedule, points: list[Point], name: str, place: tuple[str, float], keeps: Callable[[Point, Point], bool], at_front: bool
 ) -> list[Point]:
-    kind, value = place[0], _number(name, place)
-    lam = -math.log(value) if kind == "nsr" and value > 0 else float(value)
-    if (kind == "nsr" and not value > 0) or not math.isfinite(lam):
-        raise InputError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
+    lam = _lam(name, place)
     (level,) = points_at(schedule, np.atleast_1d(schedule.t_of_lam(np.array([lam]))))
     same = [point for point in points if math.isclose(point.nsr, level.nsr, rel_tol=SAME)]
     level = same[0] if same else level
     rest = [point for point in points if point not in same and keeps(point, level)]
     return [level, *rest] if at_front else [*rest, level]
+
+
+def level_nsr(name: str, place: tuple[str, float]) -> float:
+    """nsr of a level ("nsr", v) or ("lam", v), the argument `name`. Raises: ValueError if it is none."""
+    _index(name, place, 0)
+    lam = _lam(name, place)
+    return float(place[1]) if place[0] == "nsr" else math.exp(-lam)
+
+
+def _lam(name: str, place: tuple[str, float]) -> float:
+    kind, value = place[0], _number(name, place)
+    lam = -math.log(value) if kind == "nsr" and value > 0 else float(value)
+    if (kind == "nsr" and not value > 0) or not math.isfinite(lam):
+        raise InputError(f"`{name}` = {place!r} is not a noise level: nsr must be positive and finite, lam finite.")
+    return lam
 
 
 def _number(name: str, place: tuple[str, float]) -> float:

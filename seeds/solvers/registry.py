@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seeds.errors import InputError
 from seeds.integrals import Eta, EtaLike
-from seeds.names import lookup, near_names
+from seeds.names import near_names, resolve, some
 from seeds.predictions import Prediction
 from seeds.solvers.churn import Churn
 from seeds.solvers.levels import Levels
@@ -109,20 +109,20 @@ class Solver:
         """Raises: ValueError that names an option the solver does not take, those it does, and which of these or of `also` is near."""
         for name, value in options.items():
             if name not in self.options:
-                near = near_names(name, [*self.options, *also])
-                hint = f" Did you mean `{near[0]}`?" if near else ""
+                near, of = near_names(name, [*self.options, *also]), [key for key, it in SOLVERS.items() if name in it.options]
+                hint = f" It is of {some(of)}." if of else f" Did you mean `{near[0]}`?" if near else ""
                 takes = ", ".join(self.options) or "none"
                 raise InputError(f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
 
-    def check_eta(self, eta: Eta) -> None:
-        """Raises: ValueError if eta makes noise and the solver solves the ODE."""
+    def check_eta(self, eta: Eta, said: str | None = None) -> None:
+        """Raises: ValueError if eta makes noise and the solver solves the ODE; `said` is by what words it was asked for."""
         if self.noise != "eta" and not eta.is_zero:
             way = "Use seeds-2, or another solver with noise"
             if self.noise == "churn":
                 way = "Ask for churn with S_churn=40, as EDM does, or use seeds-2" if "S_churn" in self.options else way
             elif self.twin:
                 way = f"Use {self.twin}"
-            raise InputError(f"`eta` = {eta.value} makes noise, but {self.name} solves the ODE, eta = 0. {way}.")
+            raise InputError(f"{said or f'`eta` = {eta.value}'} makes noise, but {self.name} solves the ODE, eta = 0. {way}.")
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
@@ -163,7 +163,15 @@ def find_solver(which: str | Solver) -> Solver:
 
     Raises: ValueError that lists the near names.
     """
-    return which if isinstance(which, Solver) else lookup("solver", which, SOLVERS)
+    if isinstance(which, Solver):
+        return which
+    name = resolve("solver", which, {"auto": None, **SOLVERS})
+    if name == "auto":
+        raise InputError(
+            "`solver` = 'auto' is a rule that chooses a solver and its grid by the number of model calls: seeds.sample and seeds.plan take it. Here a "
+            "solver is needed, as 'seeds-3', or 'adams', which the rule sets."
+        )
+    return SOLVERS[name]
 
 
 def tableau_solver(

@@ -175,7 +175,7 @@ def test_latents_are_decoded_on_the_device(device):
         model = seeds.wrap(lambda x, t: law(x, Point(float(t[0]), 1.0, float(t[0]))), schedule="edm", decode=Latents(), decode_batch=2).to(
             where
         )
-        latents = seeds.sample(model, SHAPE, seed=range(5), steps=3, nsr_max=3.0, nsr_min=0.1, device=where)
+        latents = seeds.sample(model, SHAPE, seed=range(5), solver="seeds-3", steps=3, nsr_max=3.0, nsr_min=0.1, device=where)
         pixels.append(torch.from_numpy(Pixels.of(model).images(latents)).int())
     assert latents.device.type == device and pixels[0].shape == (5, 16, 16, 1) and pixels[0].float().std() > 1
     assert (pixels[0] - pixels[1]).abs().max() <= 1

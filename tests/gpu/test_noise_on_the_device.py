@@ -126,7 +126,7 @@ def test_samples_do_not_know_where_their_noise_was_made(device, noise, monkeypat
 def test_an_able_device_draws_its_own_in_the_callers_thread(monkeypatch):
     monkeypatch.setattr(drawing, "ABLE", ("cpu",))
     monkeypatch.setattr(draws, "_words", None)  # the CPU's way
-    assert seeds.sample(half, (4,), seed=1, steps=2, schedule="vp").shape == (1, 4)
+    assert seeds.sample(half, (4,), seed=1, solver="seeds-3", steps=2, schedule="vp").shape == (1, 4)
 
 
 def test_where_noise_is_made():
@@ -136,7 +136,7 @@ def test_where_noise_is_made():
     with pytest.raises(
         ValueError, match=r"`noise_device` = 'cuda', but the state is on 'cpu': there it is drawn ahead on the 'cpu'. 'auto' takes"
     ):
-        seeds.sample(half, (4,), seed=1, steps=2, schedule="vp", noise_device="cuda")
+        seeds.sample(half, (4,), seed=1, solver="seeds-3", steps=2, schedule="vp", noise_device="cuda")
     with pytest.raises(ValueError, match=r"`noise_device` = 'mps', but the state is on 'mps'"):
         maker("mps", mps)
     with pytest.raises(ValueError, match=r"`noise_device` = 'cuda:1', but the state is on 'cuda:0': there it is drawn on 'cuda:0' or"):

@@ -14,13 +14,13 @@ FLOOR = {
     "modules": 0,
     "grids": 1, "predictions": 1, "stepper": 1, "conditions": 1, "watch": 1, "densities": 1, "joint": 4, "images": 1,
     "solvers": 2, "preconditioners": 2, "metrics": 2,
-    "denoisers": 3, "exact": 3,
+    "denoisers": 3, "exact": 3, "auto": 3,
     "planning": 4, "inputs": 4, "source": 4, "checking": 4, "checkpoints": 4, "tuning": 4,
     "sampling": 5, "laws": 5,
     "runs": 6, "integrations": 6, "report": 6, "public": 6,
     "__init__": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
-HOST = {"integrals", "variables", "schedules", "names", "errors", "tableaus", "plans", "grids", "predictions", "solvers"}
+HOST = {"integrals", "variables", "schedules", "names", "errors", "tableaus", "plans", "grids", "predictions", "solvers", "auto"}
 RANDOM = {"randn_like", "rand_like", "randn", "rand", "randint"}
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -16,11 +16,10 @@ import torch
 import toy
 
 import seeds
-from seeds.checkpoints import bundled, load
+from seeds.checkpoints import bundled
 from seeds.cli import COMMANDS, commands, main
 from seeds.cli.info import strict
 from seeds.cli.options import arguments
-from seeds.planning import plan_for
 from seeds.plans import Plan
 from seeds.runs import DTYPES, Job, parse_seeds, run
 from seeds.runs.folder import limited
@@ -106,11 +105,15 @@ def test_options_reach_the_plan_and_the_run(call):
     assert made["job"] | {"noise": "two-point", "class": 3, "guidance": 1.5} == made["job"]
 
 
-def test_defaults_are_seeds_3_with_20_steps_on_the_model_s_own_levels(call):
+def test_the_default_is_auto_with_20_calls_on_the_model_s_own_levels(call):
     assert call("sample", "--model", "toy:trained_from_1_to_10", "--seeds", "1")[0] == 0
     plan = Plan.from_json(json.loads(Path("out/run.json").read_text())["plan"])
-    assert plan == seeds.plan("seeds-3", steps=20, schedule="edm", nsr_min=1.0, nsr_max=10.0)
+    assert plan == seeds.plan_for(None, nfe=20, schedule="edm", nsr_min=1.0, nsr_max=10.0) and (plan.solver, plan.nfe) == ("auto", 20)
     assert arguments({"grid": (3.0, 2.0, 1.0)}) == {"grid": (3.0, 2.0, 1.0)}
+    assert arguments({"solver": "seeds-3"})["steps"] == 20, "a named solver has steps"
+    assert call("sample", "--model", "toy:plain", "--seeds", "1", "--nfe", "5", "--aim", "accuracy", "--out", "b")[0] == 0
+    about = json.loads(json.loads(Path("b/run.json").read_text())["plan"])["about"]
+    assert (about["solver"], about["aim"], about["nfe"]) == ("auto", "accuracy", 5)
 
 
 def test_the_default_model_is_the_bundled_network(call):
@@ -120,12 +123,11 @@ def test_the_default_model_is_the_bundled_network(call):
     assert made["job"]["model_sha256"] == hashlib.sha256(bundled()["fashion-unet"].read_bytes()).hexdigest()
 
 
-def test_make_sample_asks_for_64_images_of_40_calls():
+def test_make_sample_asks_for_64_images_of_the_default_of_20_calls():
     (line,) = re.findall(r"^\t\$\(BIN\)/seeds sample (.*)$", (Path(__file__).parents[2] / "Makefile").read_text(), re.MULTILINE)
     asked = commands.get_command(None, "sample").make_context("sample", shlex.split(line)).params
-    assert asked["model"] == "fashion-unet" and len(parse_seeds(asked["seed_text"])) == 64
-    assert plan_for(load("fashion-unet"), steps=asked["steps"]).nfe == 40
-    assert not any(asked[name] for name in ("solver", "grid", "schedule", "final")), "all else is the default"
+    assert asked["model"] == "fashion-unet" and len(parse_seeds(asked["seed_text"])) == 64 and asked["nfe"] == 20
+    assert not any(asked[name] for name in ("solver", "aim", "steps", "grid", "schedule", "final")), "all else is the default"
 
 
 def test_sigmas_and_times_may_stand_for_a_grid(call):
@@ -145,7 +147,7 @@ def test_resume_completes_and_a_second_run_is_refused(call):
 
 def test_models_are_found_in_the_current_folder(call, tmp_path):
     (tmp_path / "my_model.py").write_text("import toy\n\nclass house:\n    make = toy.colour\n")
-    assert call("sample", "--model", "my_model:house.make", "--seeds", "0", "--steps", "1")[0] == 0
+    assert call("sample", "--model", "my_model:house.make", "--seeds", "0", "--nfe", "1")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,15 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
         ("sample --model toy:plain --seeds 5-1", 2, "the range 5-1 runs backwards"),
         ("sample --model toy:plain --seeds=-4", 2, "no list of seeds"),
         ("sample --model toy:plain --solver seed-3", 2, "There is no solver 'seed-3'. Did you mean 'seeds-3'"),
-        ("sample --model toy:plain --steps 0", 2, "`steps` = 0 must be a whole number, at least 1"),
+        ("sample --model toy:plain --solver seeds-3 --steps 0", 2, "`steps` = 0 must be a whole number, at least 1"),
+        (
+            "sample --model toy:plain --steps 9",
+            2,
+            "`steps` = 9 means nothing without a solver, as the default counts model calls: give `nfe` = 9 instead",
+        ),
+        ("plan --solver auto --steps 9", 2, "`steps` = 9 means nothing without a solver"),
+        ("plan --solver seeds-3 --aim law", 2, "`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-3'"),
+        ("plan --solver erk-3 --fraction 0.5", 2, "`fraction` = 0.5 makes noise, but erk-3 solves the ODE"),
         ("sample --model toy:plain --grid 0.1,0.5,1", 2, "must fall strictly"),
         ("sample --model toy:plain --grid karas", 2, "Did you mean 'karras'"),
         ("sample --model toy:plain --grid 1,0.5,x", 2, "no number, nor numbers with commas"),
@@ -172,7 +182,7 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
         ("sample --model nowhere:make", 2, "there is no module nowhere"),
         ("sample --model no.where:make", 2, "there is no module no.where"),
         ("sample --model nothing", 1, "There is no file nothing and no bundled model"),
-        ("sample --model toy:plain --disc vp", 2, "With seeds-3 give --grid instead"),
+        ("sample --model toy:plain --disc vp", 2, "With auto give --grid instead"),
         ("sample --model toy:plain --solver etd-serk --grid vp", 2, "`--grid` is of another spelling than `--solver etd-serk`"),
         ("sample --model toy:plain --out run.txt/out", 1, "run.txt/out/run.json cannot be written: Not a directory"),
         ("sample --model toy:nan --seeds 0-3", 1, "NaN or inf"),
@@ -218,8 +228,8 @@ def test_slips_of_a_factory_are_named(call, model, words):
 def test_a_factory_may_take_the_device(call, monkeypatch):
     given = []
     monkeypatch.setattr("own.on_device", lambda device: given.append(device) or own.wrapped())
-    assert call("sample", "--model", "own:on_device", "--device", "cpu", "--seeds", "0", "--steps", "1")[0] == 0
-    assert call("sample", "--model", "own:on_device", "--seeds", "0", "--steps", "1", "--out", "b")[0] == 0
+    assert call("sample", "--model", "own:on_device", "--device", "cpu", "--seeds", "0", "--nfe", "1")[0] == 0
+    assert call("sample", "--model", "own:on_device", "--seeds", "0", "--nfe", "1", "--out", "b")[0] == 0
     assert given[0] == "cpu" and given[1] in ("cpu", "cuda")
 
 
@@ -266,7 +276,7 @@ def test_a_pickle_is_refused_with_the_command_to_paste(call):
 
 
 def test_null_is_the_class_that_guidance_takes_for_none_and_is_recorded(call, tmp_path):
-    words = ["sample", "--model", "toy:colour", "--seeds", "0,1", "--steps", "2", "--class", "3"]
+    words = ["sample", "--model", "toy:colour", "--seeds", "0,1", "--nfe", "2", "--class", "3"]
     drawn = {}
     for name, more in {"none": [], "five": ["--null", "5"], "three": ["--null", "3"], "plain": ["--guidance", "1"]}.items():
         assert call(*words, "--guidance", "2", *more, "--out", name)[0] == 0
@@ -294,7 +304,7 @@ def test_plan_without_laws_says_the_orders(call):
 
 
 def test_plan_as_json_is_the_plan(call):
-    out = call("plan", "--json", "--model", "toy:trained_from_1_to_10", "--steps", "2")[1]
+    out = call("plan", "--json", "--model", "toy:trained_from_1_to_10", "--solver", "seeds-3", "--steps", "2")[1]
     assert Plan.from_json(out) == seeds.plan("seeds-3", steps=2, schedule="edm", nsr_min=1.0, nsr_max=10.0)
 
 

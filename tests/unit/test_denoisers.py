@@ -241,11 +241,13 @@ def test_a_scale_for_each_image_travels_with_it_in_any_batch():
     torch.testing.assert_close(guided(torch.zeros(3, 1), HERE, labels=labels), by_hand)
     for outer in (guided, seeds.threshold(guided, 100.0), state(guided, classes=10)):
         for batch in (None, 1, 2):
-            found = seeds.sample(outer, (1,), seed=range(3), labels=labels, steps=2, schedule="edm", batch=batch)
+            found = seeds.sample(outer, (1,), seed=range(3), labels=labels, solver="seeds-3", steps=2, schedule="edm", batch=batch)
             torch.testing.assert_close(found, by_hand)
     for wrong in (2, 4):  # a longer one too: no image takes another's
         with pytest.raises(ValueError, match=f"`scale` has {wrong} entries for 3 images: give guide one for each"):
-            seeds.sample(seeds.guide(by_label, [1.0] * wrong), (1,), seed=range(3), labels=labels, steps=2, schedule="edm", batch=1)
+            seeds.sample(
+                seeds.guide(by_label, [1.0] * wrong), (1,), seed=range(3), labels=labels, solver="seeds-3", steps=2, schedule="edm", batch=1
+            )
     with pytest.raises(ValueError, match="`scale` has 3 entries for 2 images"):
         guided(torch.zeros(2, 1), HERE, labels=labels[:2])
     for bad in ([1.0, math.nan], torch.ones(2, 2), "much"):
@@ -351,13 +353,13 @@ class Own(torch.nn.Module):
 ])  # fmt: skip
 def test_what_is_no_denoiser_is_refused_with_the_way_to_make_one(given, words):
     for ask_about in (
-        lambda given: seeds.sample(given, (3, 4, 4), seed=0, steps=2, schedule="edm"),
+        lambda given: seeds.sample(given, (3, 4, 4), seed=0, solver="seeds-3", steps=2, schedule="edm"),
         seeds.threshold,
         lambda given: seeds.guide(given, 2.0),
     ):
         with pytest.raises(ValueError, match=f"^`denoiser` .*{words}"):
             ask_about(given)
-    assert seeds.sample(Own().eval(), (3, 4, 4), seed=0, steps=2, schedule="edm").abs().max() == 0
+    assert seeds.sample(Own().eval(), (3, 4, 4), seed=0, solver="seeds-3", steps=2, schedule="edm").abs().max() == 0
 
 
 @pytest.mark.parametrize(("other", "ours"), [

@@ -379,7 +379,7 @@ def test_a_pipelines_network_is_a_denoiser_with_its_levels_its_times_and_its_vae
 
     known = denoiser(Pipe(), null=None)
     NET.asked.clear()
-    images = seeds.sample(known, known.shape, seed=range(2), steps=3)
+    images = seeds.sample(known, known.shape, seed=range(2), solver="seeds-3", steps=3)
     assert known.shape == SHAPE == images.shape[1:] and NET.asked == [int(t) for t in NET.asked]
     assert known.schedule.t_max == 999 and known.round_nsr is not None
     with pytest.raises(ValueError, match="`model` is a Small that has no scheduler"):

@@ -20,7 +20,7 @@ from seeds.distributed import Group
 
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-RUN = ("sample", "--model", "toy:colour", "--seeds", "0-19", "--batch", "3", "--steps", "4", "--threads", "1")
+RUN = ("sample", "--model", "toy:colour", "--seeds", "0-19", "--batch", "3", "--nfe", "5", "--threads", "1")
 
 
 def torchrun(*arguments, processes=2, restarts=0, **how):

@@ -23,7 +23,7 @@ def wrapped(**facts):
     {"sigmas": [3.0, 1.0, 0.0], "steps": None}, {"round_nsr": None}, {"rho": 5.0, "eta": 0.5, "s_noise": 1.1, "prediction": "v"},
 ])  # fmt: skip
 def test_the_plan_for_a_model_is_the_plan_of_sample(asked):
-    asked = {"steps": 5} | asked
+    asked = {"steps": 5, "solver": "seeds-3"} | asked
     denoiser, plans = wrapped(nsr_range=KNOWN, round_nsr=lambda nsr: nsr * 1.01), []
     calls = seeds.iterate(denoiser, SHAPE, seed=1, **asked)
     plans = [seeds.plan_for(denoiser, **asked), calls.plan]
@@ -33,17 +33,19 @@ def test_the_plan_for_a_model_is_the_plan_of_sample(asked):
 
 def test_rounding_is_the_denoisers_own_unless_another_is_asked_for():
     denoiser = wrapped(round_nsr=lambda nsr: nsr * 1.01)
-    own, none = (plan_for(denoiser, steps=3, **asked) for asked in ({}, {"round_nsr": None}))
+    own, none = (plan_for(denoiser, solver="seeds-3", steps=3, **asked) for asked in ({}, {"round_nsr": None}))
     assert own != none == seeds.plan("seeds-3", steps=3, schedule="vp")
     assert (
-        own == seeds.plan("seeds-3", steps=3, schedule="vp", round_nsr=denoiser.round_nsr) == plan_for(denoiser, steps=3, round_nsr="own")
+        own
+        == seeds.plan("seeds-3", steps=3, schedule="vp", round_nsr=denoiser.round_nsr)
+        == plan_for(denoiser, solver="seeds-3", steps=3, round_nsr="own")
     )
-    assert seeds.iterate(denoiser, SHAPE, seed=1, steps=3, round_nsr=None).plan == none
+    assert seeds.iterate(denoiser, SHAPE, seed=1, solver="seeds-3", steps=3, round_nsr=None).plan == none
 
 
 def test_ends_that_are_asked_for_go_before_the_networks():
-    assert plan_for(wrapped(nsr_range=KNOWN), steps=3, nsr_max=70.0).start.nsr == pytest.approx(70, rel=1e-12)
-    assert plan_for(wrapped(nsr_range=KNOWN), steps=3, nsr_max=None).start.nsr == pytest.approx(50, rel=1e-12)
+    assert plan_for(wrapped(nsr_range=KNOWN), solver="seeds-3", steps=3, nsr_max=70.0).start.nsr == pytest.approx(70, rel=1e-12)
+    assert plan_for(wrapped(nsr_range=KNOWN), solver="seeds-3", steps=3, nsr_max=None).start.nsr == pytest.approx(50, rel=1e-12)
 
 
 def test_every_argument_of_a_plan_is_handed_on():
@@ -62,7 +64,13 @@ def test_every_argument_of_a_plan_is_handed_on():
         assert plan not in seen
         seen.append(plan)
         assert plan_for(model, **base | change) == plan == seeds.iterate(model, SHAPE, seed=1, **base | change).plan
-    assert {name for change in [base, *changes] for name in change} >= set(Request.__dataclass_fields__) - {"options"}
+    base = {"schedule": "vp", "nfe": 8}
+    for change in ({"aim": "accuracy"}, {"solver": "auto", "eta": 0.3}):
+        plan = seeds.plan(**base | change)
+        assert plan not in seen and plan_for(model, **base | change) == plan == seeds.iterate(model, SHAPE, seed=1, **base | change).plan
+        changes.append(change)
+    named = {name for change in [base, *changes] for name in change}
+    assert named >= set(Request.__dataclass_fields__) - {"options", "nsr_range", "laid"}
 
 
 def test_iterate_has_the_result_of_sample_at_its_end():
@@ -109,14 +117,14 @@ PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
     (r"`plan` already fixes the run, but `prediction` is given too", {"plan": PLAN, "prediction": "data", "steps": None}),
 ])  # fmt: skip
 def test_a_slip_is_told_what_was_meant(door, words, slip):
-    asked = {"steps": 2} | slip
+    asked = ({"steps": 2} if "plan" in slip else {"steps": 2, "solver": "seeds-3"}) | slip
     with pytest.raises(ValueError, match=words):
         door(wrapped(), SHAPE, seed=1, **{name: value for name, value in asked.items() if value is not None or name == "round_nsr"})
 
 
 def test_a_long_value_does_not_hide_the_sentence():
     with pytest.raises(ValueError, match=r"`lables` = .{60} is no option") as caught:
-        seeds.sample(wrapped(), SHAPE, seed=1, steps=2, lables=list(range(1000)))
+        seeds.sample(wrapped(), SHAPE, seed=1, solver="seeds-3", steps=2, lables=list(range(1000)))
     assert len(str(caught.value)) < 300
 
 
@@ -126,16 +134,16 @@ def test_a_shape_with_the_batch_in_it_is_told_so(count):
         ValueError,
         match=rf"`shape` = \({count}, 1, 4, 4\) has the batch in it: one sample of this model is \(1, 4, 4\). .*seed=range\({count}\)",
     ):
-        seeds.sample(wrapped(shape=SHAPE), (count, *SHAPE), seed=range(count), steps=2)
+        seeds.sample(wrapped(shape=SHAPE), (count, *SHAPE), seed=range(count), solver="seeds-3", steps=2)
     conv = torch.nn.Conv2d(1, 1, 3, padding=1).eval()
     with pytest.raises(
         ValueError, match=rf"fails on states of shape \(2, {count}, 1, 4, 4\): .* `shape` = \({count}, 1, 4, 4\) .*: is it \(1, 4, 4\)"
     ):
-        seeds.sample(seeds.wrap(lambda x, t: conv(x), "noise", schedule="vp"), (count, *SHAPE), seed=range(2), steps=2)
+        seeds.sample(seeds.wrap(lambda x, t: conv(x), "noise", schedule="vp"), (count, *SHAPE), seed=range(2), solver="seeds-3", steps=2)
 
 
 def test_other_sizes_than_a_networks_own_are_the_callers_business():
-    assert seeds.sample(wrapped(shape=SHAPE), (1, 8, 8), seed=1, steps=1).shape == (1, 1, 8, 8)
+    assert seeds.sample(wrapped(shape=SHAPE), (1, 8, 8), seed=1, solver="seeds-3", steps=1).shape == (1, 1, 8, 8)
 
 
 def test_a_models_own_error_is_its_own():
@@ -143,9 +151,9 @@ def test_a_models_own_error_is_its_own():
         raise RuntimeError("no weights")
 
     with pytest.raises(RuntimeError, match="no weights"):
-        seeds.sample(broken, SHAPE, seed=1, steps=1, schedule="vp")
+        seeds.sample(broken, SHAPE, seed=1, solver="seeds-3", steps=1, schedule="vp")
 
 
 def test_a_bare_network_is_told_to_be_wrapped():
     with pytest.raises(ValueError, match=r"`denoiser` is a bare network, Conv2d.*seeds.wrap\(network"):
-        seeds.sample(torch.nn.Conv2d(1, 1, 3), SHAPE, seed=1, steps=1, schedule="vp")
+        seeds.sample(torch.nn.Conv2d(1, 1, 3), SHAPE, seed=1, solver="seeds-3", steps=1, schedule="vp")

@@ -20,7 +20,7 @@ from seeds.runs import Identity, Job
 from seeds.runs.facts import check_agreed, different
 
 PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
-FEW = ("--seeds", "0-3", "--steps", "1", "--batch", "2")
+FEW = ("--seeds", "0-3", "--nfe", "1", "--batch", "2")
 
 
 def known(denoiser, **given):

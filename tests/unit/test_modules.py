@@ -100,7 +100,7 @@ ACTING = [nn.Dropout(0.5), nn.Sequential(nn.BatchNorm2d(3)), Functional()]
 @pytest.mark.parametrize("part", ACTING, ids=lambda part: type(part).__name__)
 def test_a_network_in_training_mode_in_any_part_is_refused(way, part):
     net = Net(part)
-    arguments = {"seed": 0, "steps": 2, "labels": 1 if way == "guidance and bounds" else None}
+    arguments = {"seed": 0, "nfe": 2, "labels": 1 if way == "guidance and bounds" else None}
     with pytest.raises(ValueError, match=r"^The network Net .*is in training mode: .*Call `network\.eval\(\)` before sampling"):
         seeds.sample(WAYS[way](net), (3, 4, 4), **arguments)
     assert seeds.sample(WAYS[way](net.eval()), (3, 4, 4), **arguments).shape == (1, 3, 4, 4)
@@ -111,9 +111,9 @@ def test_a_network_in_training_mode_in_any_part_is_refused(way, part):
 
 def test_the_part_that_acts_is_named_and_a_decoder_counts():
     with pytest.raises(ValueError, match=r"its part 'inside\.part1', a Dropout\)"):
-        seeds.sample(seeds.wrap(Net(nn.Identity(), nn.Dropout(0.1)), "noise", schedule="vp"), (3, 4, 4), seed=0, steps=2)
+        seeds.sample(seeds.wrap(Net(nn.Identity(), nn.Dropout(0.1)), "noise", schedule="vp"), (3, 4, 4), seed=0, solver="seeds-3", steps=2)
     with pytest.raises(ValueError, match="The network Dropout is in training mode"):
-        seeds.sample(seeds.wrap(NET, "noise", schedule="vp", decode=nn.Dropout()), (3, 4, 4), seed=0, steps=2)
+        seeds.sample(seeds.wrap(NET, "noise", schedule="vp", decode=nn.Dropout()), (3, 4, 4), seed=0, solver="seeds-3", steps=2)
 
 
 @pytest.mark.parametrize(("part", "acts"), [
@@ -129,12 +129,12 @@ def test_a_network_that_is_the_same_in_training_mode_is_let_through(part, acts):
 @pytest.mark.parametrize("way", WAYS)
 def test_on_a_device_that_refuses_to_mix_the_network_is_moved_where_it_is_asked_for(way):
     labels = {"labels": torch.tensor([1, 2])} if way == "guidance and bounds" else {}
-    at_home = seeds.sample(WAYS[way](Net().eval()), (3, 4, 4), seed=[0, 1], steps=2, **labels)
+    at_home = seeds.sample(WAYS[way](Net().eval()), (3, 4, 4), seed=[0, 1], solver="seeds-3", steps=2, **labels)
     with OtherDevice():
         denoiser = WAYS[way](Net().eval())
         with pytest.raises(RuntimeError, match="on the same device"):
             denoiser(torch.zeros(2, 3, 4, 4, device=THERE), seeds.plan("seeds-1", schedule="vp", steps=2).start, **labels)
-        found = seeds.sample(denoiser, (3, 4, 4), seed=[0, 1], steps=2, device=THERE, **labels)
+        found = seeds.sample(denoiser, (3, 4, 4), seed=[0, 1], solver="seeds-3", steps=2, device=THERE, **labels)
         assert found.device == device_of(denoiser) == facts(denoiser).device == THERE
         torch.testing.assert_close(found.to("cpu"), at_home)
         assert device_of(modules.moved(denoiser, "cpu")) == torch.device("cpu")
@@ -144,7 +144,7 @@ def test_a_decoder_and_a_scale_for_each_image_go_along():
     with OtherDevice():
         vae = Net().eval()
         model = seeds.guide(seeds.wrap(Net().eval(), "noise", schedule="vp", decode=lambda z: vae(z, 0), classes=3), [1.0, 4.0])
-        found = seeds.sample(model, (3, 4, 4), seed=[0, 1], steps=1, labels=[0, 1], device=THERE)
+        found = seeds.sample(model, (3, 4, 4), seed=[0, 1], solver="seeds-3", steps=1, labels=[0, 1], device=THERE)
         assert model.decode(found).device == found.device == THERE
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_moved_is_said_before_the_first_call():
         with pytest.raises(
             ValueError, match=r"`device` = 'cpu:1': Fixed cannot be moved there \(weights are in a file\)\. Put it on its device"
         ):
-            next(seeds.iterate(denoiser, (3, 4, 4), seed=0, steps=1, device="cpu:1", noise=lambda *_: asked.append(1)))
+            next(seeds.iterate(denoiser, (3, 4, 4), seed=0, solver="seeds-3", steps=1, device="cpu:1", noise=lambda *_: asked.append(1)))
     assert not asked
 
 

@@ -87,7 +87,7 @@ def test_a_plan_made_before_goes_on_where_it_begins_inside_a_whole():
 def test_every_draw_of_a_part_is_of_that_part():
     """The initial one, the path's, churn's and a projection's."""
     asked = []
-    first = next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=3, schedule="edm", part=[5, 6]))
+    first = next(seeds.iterate(model, SHAPE, seed=[7, 8], solver="seeds-3", steps=3, schedule="edm", part=[5, 6]))
     torch.testing.assert_close(first.x, 80 * gaussian([7, 8], -1, SHAPE, part=[5, 6]))
     for options in ({}, {"solver": "rk-2", "S_churn": 4.0}, {"noise": "two-point"}):
         mine = [draw([7, 8], part=part, project=lambda x, at, z: asked.append(z) or x, **options) for part in (0, 5, [0, 5])]
@@ -174,7 +174,9 @@ def test_a_start_for_each_image_takes_states_labels_and_conditions_with_it():
         return (labels["mean"] if isinstance(labels, dict) else labels.to(x)).view(-1, 1, 1, 1) + 0 * x
 
     for labels in ([1, 2, 3], {"mean": torch.tensor([1.0, 2.0, 3.0])}):
-        found = seeds.sample(mean, SHAPE, seed=[1, 2, 3], x=given(), labels=labels, steps=4, schedule="edm", start=[2, 1, 2])
+        found = seeds.sample(
+            mean, SHAPE, seed=[1, 2, 3], x=given(), labels=labels, solver="seeds-3", steps=4, schedule="edm", start=[2, 1, 2]
+        )
         assert found[:, 0, 0, 0].tolist() == [1, 2, 3]
     same = draw([1, 2], data=given(2), start=[2, 2])
     assert torch.equal(same, draw([1, 2], data=given(2), start=2))
@@ -193,7 +195,7 @@ def test_wrong_starts_are_named(start, words):
 
 def test_iterate_runs_one_level():
     with pytest.raises(ValueError, match="`start` has a level for each image, but `iterate` runs one plan"):
-        seeds.iterate(model, SHAPE, seed=[1, 2], data=given(2), start=[1, 2], steps=4, schedule="edm")
+        seeds.iterate(model, SHAPE, seed=[1, 2], data=given(2), start=[1, 2], solver="seeds-3", steps=4, schedule="edm")
 
 
 def test_joined_plans_are_repaint_in_one_run():

@@ -99,10 +99,10 @@ def test_states_of_several_tensors_share_one_level(shapes):
         return dict(zip(parts, answers, strict=True)) if isinstance(parts, dict) else tuple(answers)
 
     both = joint(model, shapes)
-    drawn = seeds.sample(both, both.shape, seed=range(5), schedule=EDM, steps=4)
+    drawn = seeds.sample(both, both.shape, seed=range(5), schedule=EDM, solver="seeds-3", steps=4)
     parts = both.split(drawn)
     assert type(parts) is type(shapes) and asked[0] == [(5, 2, 3), (5, 4)] and torch.equal(both.row(parts), drawn)
-    one = seeds.sample(both, both.shape, seed=[3], schedule=EDM, steps=4)
+    one = seeds.sample(both, both.shape, seed=[3], schedule=EDM, solver="seeds-3", steps=4)
     torch.testing.assert_close(one[0], drawn[3], rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="The parts of a state"):
         both.row({"video": torch.zeros(1, 2, 3)} if isinstance(shapes, dict) else (torch.zeros(1, 2, 3), torch.zeros(1, 5)))

@@ -50,6 +50,7 @@ def test_noise_handed_to_the_model_is_bit_equal_in_any_split():
             lambda x, at: torch.zeros_like(x),
             SHAPE,
             seed=seed,
+            solver="seeds-3",
             steps=3,
             schedule="edm",
             callback=lambda call: seen.append(call.x),
@@ -80,7 +81,7 @@ def test_no_global_random_state_is_read_or_changed():
 
 def test_run_a_b_a_gives_a_again_and_threads_do_not_meet():
     first = draw([1, 2])
-    seeds.sample(model, (3, 8, 8), seed=[5], steps=3, schedule="vp")
+    seeds.sample(model, (3, 8, 8), seed=[5], solver="seeds-3", steps=3, schedule="vp")
     assert torch.equal(first, draw([1, 2]))
     found: list = [None] * 8
 
@@ -102,7 +103,7 @@ def test_exact_statistics_of_a_gaussian():
 
 def test_the_initial_state_and_image_to_image():
     def first(**options):
-        return next(seeds.iterate(model, SHAPE, seed=[7, 8], steps=5, schedule="vp", **options))
+        return next(seeds.iterate(model, SHAPE, seed=[7, 8], solver="seeds-3", steps=5, schedule="vp", **options))
 
     start = seeds.plan("seeds-3", steps=5, schedule="vp").start
     torch.testing.assert_close(first().x, start.sigma * gaussian([7, 8], -1, SHAPE))
@@ -229,13 +230,13 @@ def test_iterate_counts_calls_and_leaving_makes_no_further_one():
 
 
 def test_iterate_leaves_the_callers_gradients_alone():
-    one, other = (seeds.iterate(model, SHAPE, seed=1, steps=3, schedule="vp") for _ in range(2))
+    one, other = (seeds.iterate(model, SHAPE, seed=1, solver="seeds-3", steps=3, schedule="vp") for _ in range(2))
     next(one), next(other)
     assert torch.is_grad_enabled(), "while the caller holds an item"
     one.close(), other.close()
     assert torch.is_grad_enabled(), "whatever the order in which they end"
     weight = torch.ones(1, requires_grad=True)
-    assert not next(seeds.iterate(lambda x, at: x * weight, SHAPE, seed=1, steps=3, schedule="vp")).denoised.requires_grad
+    assert not next(seeds.iterate(lambda x, at: x * weight, SHAPE, seed=1, solver="seeds-3", steps=3, schedule="vp")).denoised.requires_grad
 
 
 def test_a_callers_noise_is_asked_with_its_stretch_of_path_and_replays():
@@ -315,7 +316,7 @@ def test_a_start_at_snr_0_that_a_table_does_not_reach_is_refused_before_any_call
     with pytest.raises(ValueError, match=words):
         seeds.plan("seeds-2", steps=steps, schedule="flow", grid=grid, round_nsr=table.round_nsr)
     with pytest.raises(ValueError, match=words):
-        seeds.sample(wrapped, SHAPE, seed=1, steps=steps, schedule="flow", grid=grid)
+        seeds.sample(wrapped, SHAPE, seed=1, solver="seeds-3", steps=steps, schedule="flow", grid=grid)
 
 
 @pytest.mark.parametrize("way_out", [{"nsr_max": 157.407}, {"start": ("nsr", 157.407)}])
@@ -357,14 +358,14 @@ def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
 
 def test_a_denoisers_own_schedule_range_and_rounding_are_used():
     wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.01, 40.0))
-    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3)]
+    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, solver="seeds-3", steps=3)]
     assert points[0].nsr == 40.0 and points[-1].nsr == 0.01
-    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=3, nsr_max=20.0)]
+    points = [call.point for call in seeds.iterate(wrapped, SHAPE, seed=1, solver="seeds-3", steps=3, nsr_max=20.0)]
     assert points[0].nsr == 20.0
     wide = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(1e-5, 1e5), round_nsr=np.ceil)
-    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3)]
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, solver="seeds-3", steps=3)]
     assert points[0].nsr == 80.0 and all(point.nsr == round(point.nsr) for point in points) and points[-1].nsr == 1
-    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, steps=3, round_nsr=None)]
+    points = [call.point for call in seeds.iterate(wide, SHAPE, seed=1, solver="seeds-3", steps=3, round_nsr=None)]
     assert points[-1].nsr == 0.002
 
 
@@ -378,7 +379,7 @@ def test_churn_has_a_stream_of_its_own():
 @pytest.mark.parametrize("grid", seeds.GRIDS)
 def test_no_named_grid_leaves_the_range_of_the_network(grid):
     wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.05, 40.0))
-    asked = [call.point.nsr for call in seeds.iterate(wrapped, SHAPE, seed=1, steps=4, grid=grid)]
+    asked = [call.point.nsr for call in seeds.iterate(wrapped, SHAPE, seed=1, solver="seeds-3", steps=4, grid=grid)]
     assert 40.0 * (1 + 1e-9) >= asked[0] and 0.05 * (1 - 1e-9) <= min(asked)
     assert (asked[0] > 30 or grid == "ays") and (min(asked) < 0.07 or grid in ("ays", "sgm_uniform")), "but reaches its ends"
 
@@ -394,6 +395,7 @@ def test_nan_is_found_once_and_named():
             lambda x, at: torch.where(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1) > 0, torch.nan, x),
             SHAPE,
             seed=[4, 5, 6],
+            solver="seeds-3",
             steps=2,
             schedule="vp",
         )
@@ -495,7 +497,7 @@ def test_a_table_given_as_a_schedule_is_told_where_it_goes(schedule):
     with pytest.raises(
         TypeError, match=rf"`schedule` is a row of {len(schedule)} numbers: a table goes in as seeds.Discrete\(alphas_cumprod\)"
     ):
-        seeds.sample(model, SHAPE, seed=1, steps=2, schedule=schedule)
+        seeds.sample(model, SHAPE, seed=1, solver="seeds-3", steps=2, schedule=schedule)
 
 
 class Prompt(NamedTuple):
@@ -531,7 +533,7 @@ def test_several_conditions_keep_their_kind_and_are_cut_with_the_batch(labels):
 @pytest.mark.parametrize("shape", [4, (2.5,), (-1, 2), "ab"])
 def test_a_wrong_shape_is_named(shape):
     with pytest.raises(ValueError, match="`shape` must be the sizes of one sample, without the batch"):
-        seeds.sample(model, shape, seed=1, steps=2, schedule="vp")
+        seeds.sample(model, shape, seed=1, solver="seeds-3", steps=2, schedule="vp")
 
 
 def test_a_callback_sees_each_batch_and_may_keep_what_it_sees():

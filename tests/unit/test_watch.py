@@ -16,7 +16,9 @@ MODES = GaussianMixture(torch.tensor([[2.0], [4.0]]), 0.1)
 
 
 def draw(denoiser=UNIT, shape=(2,), seed=range(4), **options):
-    return seeds.sample(denoiser, shape, seed=seed, **{"schedule": "edm", "steps": 4, "grid": "uniform_lam", **options})
+    return seeds.sample(
+        denoiser, shape, seed=seed, **{"schedule": "edm", "solver": "seeds-3", "steps": 4, "grid": "uniform_lam", **options}
+    )
 
 
 # a start that cannot be
@@ -67,9 +69,9 @@ def test_times_given_as_sigmas_of_a_flow_schedule_are_refused_as_times():
 
 
 @pytest.mark.parametrize("how", [{}, {"schedule": "flow"}, {"nsr_min": 0.01}, {"sigmas": [80.0, 1.0, 0.0], "grid": "karras", "steps": None},
-                                 {"plan": seeds.plan("seeds-1", steps=2, schedule="edm"), "schedule": None, "steps": None}])  # fmt: skip
+                                 {"plan": seeds.plan("seeds-1", steps=2, schedule="edm"), "schedule": None, "solver": None, "steps": None}])  # fmt: skip
 def test_an_image_without_a_start_is_refused(how):
-    how = {"schedule": "edm", "steps": 3, **how}
+    how = {"schedule": "edm", "solver": "seeds-3", "steps": 3, **how}
     with pytest.raises(ValueError, match=r"`data` is given, but not where the run begins, which is at nsr = .*start=\('nsr', 2.0\)"):
         seeds.sample(UNIT, (2,), seed=1, data=torch.ones(2), **{key: value for key, value in how.items() if value is not None})
 

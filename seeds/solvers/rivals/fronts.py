@@ -17,9 +17,10 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "exp heun 2 x0": {"solver": "erk-2", "variant": "2b", "r": 1.0},
     "exp heun 2 x0 sde": {"solver": "seeds-2", "variant": "2b", "r": 1.0},
     "sa solver pece": {"solver": "sa-solver", "evaluate": True},
+    "auto": {"solver": "auto"},
     "uni pc bh2": {"solver": "unipc", "measure": "bh2"},
 }  # fmt: skip
-"""Samplers that are a solver with options."""
+"""Samplers that are a solver with options, or the default."""
 
 
 def from_name(name: str) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""The default, `solver="auto"`: from the number of model calls to a method and its grid, and how that grid is laid on a schedule. NumPy only.
+
+A rule, no solver: what it chooses is a point of one family, exponential Adams methods (seeds.solvers.multistep, the solver "adams") with polynomials in a
+power of nsr, noise where it repairs the network, and a grid whose end depends on the number of calls. Its evidence: docs/family.md and
+benchmarks/rule.py.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from seeds.errors import InputError
+from seeds.names import lookup
+from seeds.plans import Point
+from seeds.schedules import Schedule
+from seeds.solvers.measures import PUBLISHED
+
+AUTO = "auto"
+"""What stands in the place of a solver's name."""
+METHOD = "adams"
+"""The solver that the rule sets."""
+AIMS = ("law", "accuracy")
+"""What the samples are for: the law of a learned network's, whose errors noise repairs; or the least error of the solver, of an exact denoiser, or where
+one image is followed."""
+CALLS = 20
+"""Model calls where none are asked for."""
+MOST = 4096
+"""Levels that a rounding is asked about, and more for longer runs, before it is believed that there are no others."""
+GRID = "curve"
+"""The grid of `seeds.GRIDS` that the rule shapes."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the rule chooses.
+
+    Attributes:
+        k, corrector, variable: of `adams`.
+        eta: a number, or a table [(lam_from, eta), ...], see `seeds.Eta`.
+        nsr_max, nsr_min: the first and the last level that the model is asked at.
+        shape: how long the steps in lam are at the start of the grid, in its middle and at its end; (1, 1, 1) are equal steps (`grids.curve`).
+        start_at: of a run that begins with noise alone, see `seeds.plan`.
+    """
+
+    k: int
+    corrector: int
+    variable: str
+    eta: float | tuple[tuple[float, float], ...]
+    nsr_max: float
+    nsr_min: float
+    shape: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    start_at: str = "mean"
+
+    def options(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of `adams`: those said, and of the others the rule's, where they go together with those.
+
+        A corrector reads at most k + 1 values, and the measures of published methods have weights of their own, most of them in lam and without one.
+        """
+        found = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
+        measure, k = str(said.get("measure", "exact")), said.get("k", self.k)
+        if isinstance(k, (int, np.integer)):
+            found["corrector"] = min(self.corrector, k + 1)
+        if measure in PUBLISHED:
+            found |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
+        return found | dict(said)
+
+    @property
+    def shaping(self) -> dict[str, float]:
+        """Options of the grid."""
+        return dict(zip(("first", "middle", "last"), self.shape, strict=True))
+
+
+def below(nsr: float, eta: float) -> tuple[tuple[float, float], ...]:
+    """The table of eta that makes noise under this level only."""
+    return ((-math.inf, 0.0), (-math.log(nsr), eta))
+
+
+_LAW = Setting(k=2, corrector=2, variable="nsr^0.45", eta=below(0.3, 2.0), nsr_max=40.0, nsr_min=0.03)
+_ACCURACY = Setting(k=3, corrector=3, variable="nsr^0.3", eta=0.0, nsr_max=30.0, nsr_min=0.03)
+RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
+    "law": (
+        (4, replace(_LAW, eta=below(0.15, 2.0), nsr_min=0.02)),
+        (7, _LAW),
+    ),
+    "accuracy": (
+        (4, _ACCURACY),
+        (6, _ACCURACY),
+        (10, replace(_ACCURACY, nsr_min=0.01)),
+        (20, replace(_ACCURACY, nsr_min=0.005)),
+        (50, replace(_ACCURACY, nsr_min=0.002)),
+    ),
+}
+"""For each aim the setting from so many model calls on. Between two rows the ends of the grid lie between theirs, straight in logarithms."""
+
+
+def setting(nfe: int, aim: str = "law") -> Setting:
+    """The rule: what is best for so many model calls, all counted. Below the first row, that row.
+
+    Evidence: docs/family.md, benchmarks/rule.py.
+    Raises: ValueError if there is no such aim.
+    """
+    rows = lookup("aim", aim, RULE)
+    at = max([i for i, (calls, _) in enumerate(rows) if calls <= nfe], default=0)
+    (calls, here), (next_calls, there) = rows[at], rows[min(at + 1, len(rows) - 1)]
+    if not calls < nfe < next_calls:
+        return here
+    part = math.log(nfe / calls) / math.log(next_calls / calls)
+    ends = {end: getattr(here, end) ** (1 - part) * getattr(there, end) ** part for end in ("nsr_max", "nsr_min")}
+    return replace(here, **ends)
+
+
+def span(
+    chosen: Setting,
+    path: Schedule,
+    known: tuple[float, float] | None = None,
+    *,
+    start: float | None = None,
+    stop: float | None = None,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+) -> tuple[float, float]:
+    """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and the levels `known` to the network.
+
+    Args:
+        start, stop: levels where the run begins and ends, if said. A run that begins low ends lower than the rule has it, at a quarter of its start.
+    """
+    bottom, top = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
+    if known is not None:
+        bottom, top = max(bottom, known[0]), min(top, known[1])
+    high = start if start is not None else nsr_max if nsr_max is not None else min(chosen.nsr_max, top)
+    if stop is not None or nsr_min is not None:
+        return high, stop if stop is not None else nsr_min  # type: ignore[return-value]
+    return high, min(max(min(chosen.nsr_min, high / 4), bottom), high)
+
+
+def lay(levels: Callable[[int], Sequence[Point]], count: int) -> list[Point]:
+    """`count` levels, all different, of a grid that may give fewer or more than it is asked for: cut at a start, or rounded to levels that a network knows.
+
+    The grid is asked for more until there are enough; of too many, those go that leave the shortest steps. Fewer, if there are no more.
+
+    Args:
+        levels: (n) -> the levels of a grid of n, noisiest first, without equal neighbours.
+    """
+    asked = max(count, 2)
+    found = list(levels(asked))
+    while len(found) < count and asked < 16 * count + MOST:
+        asked += max(count - len(found), asked // 4)
+        found = list(levels(asked))
+    while len(found) > max(count, 2):
+        lam = [point.lam for point in found]
+        found.pop(min(range(1, len(found) - 1), key=lambda i: lam[i + 1] - lam[i - 1]))
+    return found[:count]
+
+
+def is_auto(solver: Any) -> bool:
+    """The default is meant: by its name, or by None."""
+    return solver is None or (isinstance(solver, str) and solver.strip().lower() == AUTO)
+
+
+def refuse_steps(steps: Any) -> None:
+    """Raises: ValueError for `steps` where no solver is named, which count otherwise for each."""
+    if steps is not None:
+        raise InputError(
+            f"`steps` = {steps} means nothing without a solver, as the default counts model calls: give `nfe` = {steps} instead, or name a `solver` too, "
+            "as seeds-3, which makes three calls a step."
+        )
