@@ -1,6 +1,6 @@
-"""Clothes on order: class-conditional images from the bundled network with SEEDS-3 and classifier-free guidance, one row for each class.
+"""Clothes on order: class-conditional images from the bundled network with classifier-free guidance, one row for each class.
 
-python examples/fashion_unet.py --classes 1,5,7,8 --each 8 --guidance 2 --steps 13 --out clothes.png
+python examples/fashion_unet.py --classes 1,5,7,8 --each 8 --guidance 2 --nfe 20 --out clothes.png
 """
 
 import argparse
@@ -16,7 +16,7 @@ parser.add_argument(
 )
 parser.add_argument("--each", type=int, default=8, help="images of each class")
 parser.add_argument("--guidance", type=float, default=2.0, help="1 is none; more sharpens, and costs a second network call")
-parser.add_argument("--steps", type=int, default=13, help="3 network calls each, and one at the end")
+parser.add_argument("--nfe", type=int, default=20, help="network calls for each image; guidance doubles them")
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--out", default="clothes.png")
 args = parser.parse_args()
@@ -28,8 +28,7 @@ images = seeds.sample(
     network.shape,
     seed=range(len(labels)),
     labels=labels,
-    solver="seeds-3",
-    steps=args.steps,
+    nfe=args.nfe,
     progress=True,
 )
 Path(args.out).write_bytes(png(grid(to_uint8(images), columns=args.each)))

@@ -17,5 +17,5 @@ def network(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 denoiser = seeds.wrap(network, output="noise", schedule=table, shape=(1, 8, 8))
-images = seeds.sample(denoiser, (1, 8, 8), seed=range(256), solver="seeds-3", steps=10)
+images = seeds.sample(denoiser, (1, 8, 8), seed=range(256), nfe=20)
 print(f"{len(images)} images, standard deviation {images.std():.3f} (of the data: 0.5)")

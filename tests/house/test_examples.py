@@ -14,7 +14,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FIXTURE = ROOT / "tests" / "data" / "edm" / "song_edm_cond_aug.pkl"
 ARGUMENTS = {  # and what the program then prints
     "edm_checkpoint": (["network.safetensors", "--steps", "1", "--count", "3"], "3 images in images.png"),
-    "fashion_unet": (["--classes", "7,1", "--each", "3", "--steps", "1"], "6 images in clothes.png"),
+    "fashion_unet": (["--classes", "7,1", "--each", "3", "--nfe", "1"], "6 images in clothes.png"),
     "own_network": ([], "256 images, standard deviation 0."),
 }
 PICTURES = {"images.png": ((18 * 48, 18 * 16), "RGB"), "clothes.png": ((10 * 84, 10 * 56), "L")}  # enlarged
