@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seeds.errors import InputError
+from seeds.grids import end_at
 from seeds.names import lookup
 from seeds.plans import Point
 from seeds.schedules import Schedule
@@ -119,20 +120,24 @@ def span(
     *,
     start: float | None = None,
     stop: float | None = None,
-    nsr_min: float | None = None,
-    nsr_max: float | None = None,
+    nsr_min: Any = None,
+    nsr_max: Any = None,
+    steps: int = 1,
 ) -> tuple[float, float]:
     """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and the levels `known` to the network.
 
     Args:
+        nsr_min, nsr_max: as they are said: levels, or functions of the number of `steps`.
         start, stop: levels where the run begins and ends, if said. A run that begins low ends lower than the rule has it, at a quarter of its start.
     """
     bottom, top = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
     if known is not None:
         bottom, top = max(bottom, known[0]), min(top, known[1])
+    nsr_min, nsr_max = end_at("nsr_min", nsr_min, steps), end_at("nsr_max", nsr_max, steps)
     high = start if start is not None else nsr_max if nsr_max is not None else min(chosen.nsr_max, top)
-    if stop is not None or nsr_min is not None:
-        return high, stop if stop is not None else nsr_min  # type: ignore[return-value]
+    low = nsr_min if stop is None else stop
+    if low is not None:
+        return high, low
     return high, min(max(min(chosen.nsr_min, high / 4), bottom), high)
 
 

@@ -500,7 +500,8 @@ class _Choice:
             within = asked.within()
             return _given({"nsr_max": within.nsr_max, "nsr_min": within.nsr_min})
         start, stop = (self._level(name) for name in ("start", "stop"))
-        high, low = auto.span(self.rule, asked.path, asked.nsr_range, start=start, stop=stop, nsr_min=asked.nsr_min, nsr_max=asked.nsr_max)
+        ends, steps = {name: getattr(asked, name) for name in grids.ENDS}, max(1, self.nfe - asked.denoises)
+        high, low = auto.span(self.rule, asked.path, asked.nsr_range, start=start, stop=stop, steps=steps, **ends)
         if stop is not None and not stop < high:
             raise InputError(f"`stop` = {asked.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left.")
         return {"nsr_max": high, "nsr_min": low}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seeds.auto import AUTO
 from seeds.cli import jobs, models, options
 from seeds.cli.curves import measured, study_options
 from seeds.cli.metrics import extractor_of
@@ -25,7 +26,7 @@ NFE = "5,10,20"
 CONVENTIONS = ("calls", "no-final-denoise", "steps", "network")
 """Of seeds.report.comparison, which is loaded when there is something to compare."""
 LINES = (
-    *("seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "deis-tab3", "ipndm"),
+    *("auto", "seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "deis-tab3", "ipndm"),
     *("edm-stochastic", "euler-maruyama"),
 )
 FEATURES: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-features", (3, 32, 32): "emoji-features"}
@@ -186,7 +187,7 @@ def _chosen(session: Session, solvers: str, lines: Sequence[str], peers: bool) -
     from seeds.runs.peers import LINES as THEIRS
     from seeds.runs.peers import absent
 
-    chosen, missing = list(lines or (SOLVERS if solvers == "all" else LINES)), absent()
+    chosen, missing = list(lines or ((AUTO, *SOLVERS) if solvers == "all" else LINES)), absent()
     if peers and missing:
         session.say(f"Left out, for they are not installed: {', '.join(missing)}.", err=True)
     return chosen + [line for name, own in THEIRS.items() if peers and name not in missing for line in own]

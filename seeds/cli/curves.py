@@ -333,7 +333,7 @@ def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], li
     The rule of "auto" makes as many calls as it is asked for, so there it is the steps of that run.
     """
     if is_auto(given["solver"]):
-        return {calls: jobs.job(found, [0], 1, **given | {"nfe": calls}).plan.steps - (given.get("final") != "none") for calls in nfe}
+        return {calls: calls - (given.get("final") != "none") for calls in nfe}
     if not isinstance(given.get("grid") or "", str):
         raise InputError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
     least = 2 if given["solver"] in authors.SOLVERS else 1

@@ -137,6 +137,7 @@ def test_what_is_said_goes_before_the_rule_word_by_word():
     for name, value in (("nsr_min", 0.1), ("nsr_max", 9.0), ("first", 0.5), ("last", 2.0)):
         other = about(**{name: value})
         assert other["grid"] == {**plain["grid"], name: value} and other["options"] == plain["options"] and other["eta"] == plain["eta"]
+    assert about(nsr_min=lambda steps: 0.7 / steps)["grid"]["nsr_min"] == pytest.approx(0.1)
     assert about(grid="karras", rho=5.0)["grid"] == {
         "name": "karras",
         "nsr_max": plain["grid"]["nsr_max"],
