@@ -42,7 +42,7 @@ def draw(out: Path, asked) -> None:
 
     kill.Slow.asked = asked
     with open(os.devnull, "w") as sys.stdout:
-        run = f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --steps 2 --threads 1 --subdirs --resume --out"
+        run = f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --nfe 7 --threads 1 --subdirs --resume --out"
         sys.exit(seeds_command([*run.split(), str(out)]))
 
 

@@ -98,7 +98,7 @@ def digest(out: Path) -> str:
 
 def speed(options: argparse.Namespace, folder: Path) -> bool:
     """Two processes of a group, and two shards that know nothing of each other: what the machine itself gives, beside which the group is judged."""
-    words = f"sample --model {options.model} --seeds 0-{options.images - 1} --batch {options.batch} --steps {options.steps} --threads 1"
+    words = f"sample --model {options.model} --seeds 0-{options.images - 1} --batch {options.batch} --solver seeds-3 --steps {options.steps} --threads 1"
 
     def alone(out: Path, *more: str) -> subprocess.Popen:
         return start(*PYTHON, "-m", "seeds", *words.split(), "--out", out, *more)

@@ -100,7 +100,7 @@ def test_a_stderr_that_cannot_be_written_ends_nothing(monkeypatch, stderr):
 
 
 def test_a_run_whose_stderr_is_closed_is_done(tmp_path):
-    words = f"{sys.executable} -m seeds sample --model toy:plain --seeds 0-1 --steps 1 --out {tmp_path / 'out'} 2>&-"
+    words = f"{sys.executable} -m seeds sample --model toy:plain --seeds 0-1 --nfe 2 --out {tmp_path / 'out'} 2>&-"
     done = subprocess.run(["sh", "-c", words], cwd=HERE, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0 and "2 images (2 drawn last)" in done.stdout
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "done"
