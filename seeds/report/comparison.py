@@ -215,7 +215,7 @@ def table(found: Bench) -> str:
         text.append(f"floor ({found.floor[0]}): {_value(found.floor[1])}")
     marks = "* best, = not told from it (95 %, paired seeds); in brackets the calls made, where they are others"
     text += [marks, f"convention {found.convention}: {CONVENTIONS[found.convention][0]}"]
-    if found.against is not None:
+    if len({entry.calls for entry in found.entries if entry.line == found.against}) > 1:
         others = [line for line in lines if line != found.against]
         calls = [[line, *(_calls(held.get((line, asked)), found) for asked in budgets)] for line in others]
         text += ["", _aligned([[f"calls of {found.against} for", *map(str, budgets)], *calls])]
