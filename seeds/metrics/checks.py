@@ -4,6 +4,9 @@ import numpy as np
 
 from seeds.errors import SeedsError
 
+BLOCK = 1024
+"""Rows that are looked at, or summed, at a time."""
+
 
 class MetricError(SeedsError, ValueError):
     """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
@@ -37,12 +40,13 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
         raise MetricError(f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it first.")
     if len(array) < least:
         raise MetricError(f"`{name}` has N = {len(array)} rows; this needs at least {least}. Give more images.")
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        raise MetricError(
-            f"`{name}` holds a NaN or an infinity, first in row {first + int(np.argmin(finite))}. "
-            "Look at that image, or at a network running in half precision; no metric can be trusted after it."
-        )
+    for at in range(0, len(array), BLOCK):
+        finite = np.isfinite(array[at : at + BLOCK]).all(axis=1)
+        if not finite.all():
+            raise MetricError(
+                f"`{name}` holds a NaN or an infinity, first in row {first + at + int(np.argmin(finite))}. "
+                "Look at that image, or at a network running in half precision; no metric can be trusted after it."
+            )
     return array
 
 

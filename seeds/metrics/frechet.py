@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import torch
 
-from seeds.metrics.checks import MetricError, as_features, as_gaussian, check_units
+from seeds.metrics.checks import BLOCK, MetricError, as_features, as_gaussian, check_units
 from seeds.metrics.estimate import Estimate, jackknife, units_of
-from seeds.metrics.moments import moments_of
+from seeds.metrics.moments import Moments, moments_of
 
 
 class RankWarning(UserWarning):
@@ -43,7 +43,7 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     """Squared Frechet distance of features to N(mu, sigma), with its interval: jackknife over `units_of` their rows.
 
     The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a
-    unit, about 4 s each at d = 2048 on one core; five matrices (d, d) beside the features.
+    unit, about 4 s each at d = 2048 on one core; eight matrices (d, d) beside the features: 0.68 GB for 50,000 images.
 
     Args:
         features: (N, d) of the images in the order of their seeds, at least 2 in each unit.
@@ -60,13 +60,20 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        moments = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
-        kept_root = _root(moments.covariance(), "features")
+        rest = total if left_out is None else _without(total, rows, np.flatnonzero(unit == left_out))
+        mean, sigma = rest.mean, rest.covariance()
+        del rest  # its (d, d) would be held through the eigenproblem
+        rest_root = _root(sigma, "features")
         if left_out is None:
-            _warn_rank(f"the covariance of {total.n} images", kept_root)
-        return _distance(moments.mean, kept_root, mu, root)
+            _warn_rank(f"the covariance of {total.n} images", rest_root)
+        return _distance(mean, rest_root, mu, root)
 
     return jackknife("squared Frechet distance", distance, units, total.n)
+
+
+def _without(total: Moments, rows: np.ndarray, places: np.ndarray) -> Moments:
+    """The moments of all rows but those at these places."""
+    return total.plus(moments_of(rows[places[at : at + BLOCK]] for at in range(0, len(places), BLOCK)), -1)
 
 
 def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +92,9 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     if values[0] < -1e-6 * abs(values[-1]):
         raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
     positive = values > len(values) * np.finfo(np.float64).eps * values[-1]
-    return vectors[:, positive] * np.sqrt(values[positive])
+    root = vectors[:, positive]
+    root *= np.sqrt(values[positive])
+    return root
 
 
 def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:
@@ -94,8 +103,8 @@ def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.nda
 
 
 def _on_cpu(array: np.ndarray) -> torch.Tensor:
-    """The same, whatever torch's default device."""
-    return torch.tensor(array, device="cpu")
+    """The same numbers, whatever torch's default device."""
+    return torch.from_numpy(array)
 
 
 def _warn_rank(which: str, root: np.ndarray) -> None:

@@ -6,10 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features
-
-BLOCK = 1024
-"""Rows that are summed at a time."""
+from seeds.metrics.checks import BLOCK, MetricError, as_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +28,17 @@ class Moments:
     def plus(self, other: "Moments", times: int = 1) -> "Moments":
         """Those of both sets; with `times` = -1 those of the rest, `other` being some of these rows."""
         n, delta = self.n + times * other.n, other.mean - self.mean
-        part = times * other.n / max(n, 1)
-        return Moments(n, self.mean + part * delta, self.scatter + times * other.scatter + np.outer(delta, delta * (self.n * part)))
+        part, scatter = times * other.n / max(n, 1), times * other.scatter
+        scatter += np.outer(delta, delta * (self.n * part))
+        return Moments(n, self.mean + part * delta, np.add(scatter, self.scatter, out=scatter))
 
     def covariance(self) -> np.ndarray:
         """Unbiased covariance (divisor n - 1), shape (d, d), symmetric. Raises: MetricError for fewer than 2 rows."""
         if self.n < 2:
             raise MetricError(f"The stream has seen N = {self.n} images; this needs at least 2.")
-        return (self.scatter + self.scatter.T) / (2 * (self.n - 1))
+        sigma = self.scatter + self.scatter.T
+        sigma /= 2 * (self.n - 1)
+        return sigma
 
 
 def moments_of(batches: Iterable) -> Moments:
