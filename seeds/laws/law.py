@@ -368,7 +368,8 @@ def _skew_order(it: Subject) -> Iterator[str]:
 
 
 @law("weak order, mixture", "Its weak order is the one declared on a mixture, a nonlinear model, by Gauss-Hermite sums.",
-     lambda it: _weak(it) and it.solver.noise == "eta" and not it.solver.memory and it.prediction == it.solver.prediction)  # fmt: skip
+     lambda it: _weak(it) and it.solver.noise == "eta" and not it.solver.memory
+     and it.prediction == it.solver.prediction)  # fmt: skip
 def _mixture_order(it: Subject) -> Iterator[str]:
     declared = it.solver.orders(**it.options).weak or 0
     if it.plan(steps=4, schedule="vp", **it.noisy).remembers:  # the law of memory says so

@@ -4,10 +4,10 @@ A 32-bit word w, read as a signed integer, stands for x = w + 1/2, one of 2^32 e
 
     z(x) = sign(x) Phi^-1(1 - |x| / 2^32)
 
-|x| runs over 32 octaves [2^e, 2^(e+1)), e = -1 .. 30; each octave is cut into 128 equal segments, and in each segment z is the cubic
-through the exact values at four Chebyshev nodes. The octave and the segment are the leading bits of |x| as a float64. Accuracy, held by
-tests/unit/test_noise.py: the inverse is off by less than 5e-12 before it is rounded to float32; its slope, and so the density, by less than
-4e-8 of itself. |z| reaches 6.33.
+|x| runs over 32 octaves [2^e, 2^(e+1)), e = -1 .. 30; each octave is cut into 128 equal segments, and in each segment
+z is the cubic through the exact values at four Chebyshev nodes. The octave and the segment are the leading bits of |x|
+as a float64. Accuracy, held by tests/unit/test_noise.py: the inverse is off by less than 5e-12 before it is rounded to
+float32; its slope, and so the density, by less than 4e-8 of itself. |z| reaches 6.33.
 
 Only integer operations and those that IEEE 754 rounds exactly (+, -, *, /, square root) are used, each by its own NumPy call; no exp or log
 of a maths library, whose last bits differ between machines and versions.

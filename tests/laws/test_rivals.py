@@ -215,16 +215,18 @@ def test_names_of_front_ends_make_plans(name, arguments):
 
 def test_every_sampler_and_scheduler_of_the_front_ends_is_known_or_refused_in_a_sentence():
     """The lists of names as their menus have them."""
-    known = """euler euler_ancestral heun dpm_2 dpm_2_ancestral lms dpmpp_2s_ancestral dpmpp_sde dpmpp_sde_gpu dpmpp_2m dpmpp_2m_sde dpmpp_2m_sde_gpu
-        dpmpp_2m_sde_heun dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis res_multistep gradient_estimation er_sde seeds_2 seeds_3 sa_solver
-        sa_solver_pece ddim uni_pc uni_pc_bh2 exp_heun_2_x0 exp_heun_2_x0_sde Euler_a DPM2 DPM2_a Restart TCD DPM++_2S_a DPM++_3M_SDE"""
+    known = """euler euler_ancestral heun dpm_2 dpm_2_ancestral lms dpmpp_2s_ancestral dpmpp_sde dpmpp_sde_gpu dpmpp_2m
+        dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis
+        res_multistep gradient_estimation er_sde seeds_2 seeds_3 sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2 exp_heun_2_x0 exp_heun_2_x0_sde
+        Euler_a DPM2 DPM2_a Restart TCD DPM++_2S_a DPM++_3M_SDE"""
+    schedulers = "Karras,Exponential,Polyexponential,Simple,Normal,SGM Uniform,KL Optimal,Beta,DDIM Uniform"
     for name in known.split():
         assert seeds.from_name(name)["solver"] in seeds.SOLVERS
-        for scheduler in "Karras,Exponential,Polyexponential,Simple,Normal,SGM Uniform,KL Optimal,Beta,DDIM Uniform,Align Your Steps".split(
-            ","
-        ):
+        for scheduler in [*schedulers.split(","), "Align Your Steps"]:
             assert seeds.from_name(f"{name.replace('_', ' ')} {scheduler}")["grid"] in GRIDS
-    for name in "dpm_fast dpm_adaptive PLMS heunpp2 euler_cfg_pp dpmpp_2m_cfg_pp DDIM_CFG++ res_multistep_ancestral dpm_solver_v3 edm midpoint".split():
+    refused = """dpm_fast dpm_adaptive PLMS heunpp2 euler_cfg_pp dpmpp_2m_cfg_pp DDIM_CFG++ res_multistep_ancestral
+        dpm_solver_v3 edm midpoint"""
+    for name in refused.split():
         with pytest.raises(ValueError, match=r"There is no solver '.*'\. [A-Z].*Known:") as caught:
             seeds.plan(name, steps=3, schedule="edm")
         assert "Did you mean" not in str(caught.value)

@@ -54,7 +54,8 @@ from seeds.metrics.frechet import frechet_distance
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
 for dim in (64, 200, 300):
-    x, y = (torch.tensor(rng.standard_normal((1000, dim))) @ torch.tensor(rng.standard_normal((dim, dim))) for _ in range(2))
+    shapes = 2 * [((1000, dim), (dim, dim))]
+    x, y = (torch.tensor(rng.standard_normal(rows)) @ torch.tensor(rng.standard_normal(mix)) for rows, mix in shapes)
     print(frechet_distance(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()).hex())
 """
     said = [

@@ -25,7 +25,8 @@ from seeds.report.points import METRICS, curves, span
 from seeds.report.table import columns
 from seeds.report.text import number, plain, to_json
 
-HOSTILE = """</script><script>alert("1")</script>, 'x' & <img src=http://evil.example/a.png onerror=alert(1)> $a_b$ \u2028 \r\nq"""
+HOSTILE = """</script><script>alert("1")</script>, 'x' & <img src=http://evil.example/a.png onerror=alert(1)> """
+HOSTILE += "$a_b$ \u2028 \r\nq"
 
 
 def hostile():
