@@ -76,12 +76,13 @@ class Eta:
     """What a number or a table comes to; empty for a callable."""
 
     def __post_init__(self):
-        value = self.value
+        value: Any = self.value
         if callable(value):
             table: tuple[tuple[float, float], ...] = ()
         else:
             try:
-                table = ((-math.inf, float(value)),) if np.ndim(value) == 0 else tuple((float(lam), float(eta)) for lam, eta in value)  # type: ignore[arg-type, union-attr]
+                rows = ((-math.inf, value),) if np.ndim(value) == 0 else value
+                table = tuple((float(lam), float(eta)) for lam, eta in rows)
             except (TypeError, ValueError):
                 raise InputError(
                     f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. The paper's SDE has eta = 1."

@@ -217,7 +217,8 @@ def test_every_sampler_and_scheduler_of_the_front_ends_is_known_or_refused_in_a_
     """The lists of names as their menus have them."""
     known = """euler euler_ancestral heun dpm_2 dpm_2_ancestral lms dpmpp_2s_ancestral dpmpp_sde dpmpp_sde_gpu dpmpp_2m
         dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis
-        res_multistep gradient_estimation er_sde seeds_2 seeds_3 sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2 exp_heun_2_x0 exp_heun_2_x0_sde
+        res_multistep gradient_estimation er_sde seeds_2 seeds_3 sa_solver sa_solver_pece ddim
+        uni_pc uni_pc_bh2 exp_heun_2_x0 exp_heun_2_x0_sde
         Euler_a DPM2 DPM2_a Restart TCD DPM++_2S_a DPM++_3M_SDE"""
     schedulers = "Karras,Exponential,Polyexponential,Simple,Normal,SGM Uniform,KL Optimal,Beta,DDIM Uniform"
     for name in known.split():
