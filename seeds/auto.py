@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seeds.errors import InputError
-from seeds.grids import end_at
+from seeds.grids import end_at, grid
 from seeds.names import lookup
 from seeds.plans import Point
 from seeds.schedules import Schedule
@@ -139,6 +139,30 @@ def span(
     if low is not None:
         return high, low
     return high, min(max(min(chosen.nsr_min, high / 4), bottom), high)
+
+
+def times(
+    chosen: Setting,
+    path: Schedule,
+    count: int,
+    known: tuple[float, float] | None = None,
+    *,
+    nsr_min: float | None = None,
+    nsr_max: float | None = None,
+) -> np.ndarray:
+    """(count,) times of the rule's grid, noisiest first, for hosts that own their list of times; `known` and ends as for `span`.
+
+    Where the schedule begins at SNR 0, so does the grid, unless it is said: a host's first state is noise alone there. One call leaves it, to the second
+    level, at the mean of the data.
+    """
+    high, low = span(chosen, path, known, nsr_min=nsr_min, nsr_max=nsr_max)
+    if count == 1 or not low < high:
+        t = np.atleast_1d(np.asarray(path.t_of_nsr(high), np.float64))
+    else:
+        t = grid(GRID, path, count - 1, nsr_max=high, nsr_min=low, **chosen.shaping)
+    if np.isinf(path.nsr(path.t_max)) and (known is None or np.isinf(known[1])) and nsr_max is None:
+        t[0] = path.t_max
+    return t
 
 
 def lay(levels: Callable[[int], Sequence[Point]], count: int) -> list[Point]:

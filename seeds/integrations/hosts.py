@@ -37,7 +37,7 @@ def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **optio
         solver: a name or a Solver.
         sigmas: N + 1 levels, noisiest first: nsr where the state is data + sigma eps (EDM, VE, and VP in k-diffusion's scale); with `flow` t, where it
             is (1 - t) data + t eps. A last 0 is the clean end, reached by the final denoise; equal neighbours count once.
-        options: of `seeds.plan`.
+        options: of `seeds.plan`. The start is at zero unless they say otherwise, also of the default: a host's state may hold data.
     Raises: ValueError if the levels rise, or no step is left.
     """
     levels = [level for i, level in enumerate(sigmas) if i == 0 or level != sigmas[i - 1]]
@@ -50,7 +50,7 @@ def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **optio
     if len(levels) < 2:
         raise InputError(f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run.")
     where: dict[str, Any] = {"schedule": "flow", "grid": levels} if flow else {"schedule": "edm", "sigmas": levels}
-    return plan(solver, final="denoise" if levels[-1] == 0 else "none", **where, **options)
+    return plan(solver, final="denoise" if levels[-1] == 0 else "none", **where, **{"start_at": "zero"} | options)
 
 
 def sampled(plan: Plan, sampler: NoiseSampler, like: Tensor, *, flow: bool = False) -> Noise:

@@ -4,7 +4,8 @@
     x = sample_seeds_3(model, x, sigmas, extra_args={"cond": c}, eta=1.0)
 
 `model(x, sigma, **extra_args)` returns the denoised value; x is data + sigma eps at sigmas[0]; `sigmas` falls and ends at 0 (the last call's answer is
-the result) or above it. A sampler is named after its solver: `sample_seeds_3`, `sample_erk_2`, one for each there is, your own included.
+the result) or above it. A sampler is named after its solver: `sample_seeds_3`, `sample_erk_2`, one for each there is, your own included; `sample_auto` is
+the default of the package, which chooses method and noise for as many calls as the sigmas make.
 """
 
 import inspect
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from seeds import noise as noises
+from seeds.auto import AUTO
 from seeds.errors import InputError
 from seeds.integrations import hosts
 from seeds.plans import Plan
@@ -39,7 +41,7 @@ def sample(
     flow: bool = False,
     **options: Any,
 ) -> Tensor:
-    """Draws from a k-diffusion model with any solver of `seeds.SOLVERS`.
+    """Draws from a k-diffusion model with any solver of `seeds.SOLVERS`, or "auto".
 
     Args:
         model: called as model(x, sigma, **extra_args), sigma (B,): the denoised value.
@@ -51,7 +53,7 @@ def sample(
             of one for each image, in a part of its own that the state given fixes, so that samplers in a row never repeat noise; without a seed,
             torch's global generator, as k-diffusion has it. The seed is handed on to a model that has a parameter of that name.
         flow: sigmas are t of straight paths, x = (1 - t) data + t eps, and t = 1 is a start like any other.
-        options: of the solver, and prediction, what it interpolates.
+        options: of the solver; prediction, what it interpolates; start_at="mean" where x is noise alone, see `seeds.plan`.
     Returns: (B, ...) the state at sigmas[-1].
     Source: the protocol of k-diffusion (Crowson 2022).
     """
@@ -72,6 +74,36 @@ def sample(
                 sigma = call.sigma * ones[0]
                 callback({"x": call.x, "i": call.step, "sigma": sigma, "sigma_hat": sigma, "denoised": call.denoised})
             bar.update(call.step - bar.n)
+
+
+def sample_auto(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], Any] | None = None,
+    disable: bool | None = None,
+    eta: float | None = None,
+    s_noise: float = 1.0,
+    noise_sampler: hosts.NoiseSampler | None = None,
+    *,
+    flow: bool = False,
+    aim: str | None = None,
+    start_at: str = "zero",
+    **options: Any,
+) -> Tensor:
+    """The default in k-diffusion's protocol: for the host's sigmas the method and the noise that the rule has for so many calls.
+
+    Args:
+        eta: None is the rule's, a table: most of it at low levels.
+        aim: "law" (None) or "accuracy", as for `seeds.plan`.
+        start_at: "mean" begins at the mean of the data, for text-to-image: x must then be noise alone.
+        options: of `adams`, instead of the rule's; and prediction.
+        model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler, flow: as for `sample`.
+    Returns: (B, ...) the state at sigmas[-1].
+    """
+    options |= {"aim": aim, "start_at": start_at, "flow": flow}
+    return sample(AUTO, model, x, sigmas, extra_args, callback, disable, eta, s_noise, noise_sampler, **options)
 
 
 def _noise(plan: Plan, x: Tensor, sampler: hosts.NoiseSampler | None, seed: Any, flow: bool) -> Noise:
@@ -132,7 +164,7 @@ def __getattr__(name: str) -> Callable[..., Tensor]:
     named = {_name(solver): solver for solver in SOLVERS.values()}
     if name in named:
         return sampler(named[name])
-    raise AttributeError(f"module {__name__!r} has no sampler {name!r}. It has {', '.join(named)}.")
+    raise AttributeError(f"module {__name__!r} has no sampler {name!r}. It has sample_auto, {', '.join(named)}.")
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -11,7 +12,7 @@ import tomllib
 import torch
 
 import seeds
-from seeds import noise
+from seeds import auto, noise
 from seeds.exact import Gaussian
 from seeds.plans import Point
 
@@ -130,15 +131,31 @@ def test_sampler_and_sigmas_draw_with_the_right_variance_on_every_kind_of_model(
 
 def test_every_solver_and_grid_is_there_and_no_name_of_comfyui_is_touched(nodes):
     before = set(sys.modules["comfy.samplers"].__dict__)
-    for solver in seeds.SOLVERS:
+    for solver in ("auto", *seeds.SOLVERS):
         assert torch.isfinite(run(nodes, "flow", solver, steps=4, count=2)).all()
     offered = nodes["SeedsSigmas"].INPUT_TYPES()["required"]["grid"][0]
-    assert set(offered) <= set(seeds.GRIDS)
+    assert set(offered) <= {"auto", *seeds.GRIDS}
     for kind in KINDS:
         for grid in offered:
             (sigmas,) = nodes["SeedsSigmas"]().make(Model(sampling(*KINDS[kind])), grid, 6, 1.0)
             assert sigmas[-1] == 0 and (sigmas.diff() < 0).all(), (kind, grid)
     assert set(sys.modules["comfy.samplers"].__dict__) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_has_its_own_grid_and_noise_and_may_begin_at_the_mean(nodes, kind):
+    """At the ends that the rule has, inside the model's; a flow begins at t = 1. Ten calls, at the mean: as from seeds.plan with these levels."""
+    model = Model(sampling(*KINDS[kind]), shape=(2, 2, 2))
+    (sigmas,) = nodes["SeedsSigmas"]().make(model, "auto", 10, 1.0)
+    rule, nsr = auto.setting(10), sigmas[:-1] / (1 - sigmas[:-1]) if kind == "flow" else sigmas[:-1]
+    assert len(sigmas) == 11 and sigmas[-1] == 0 and nsr[0].item() == pytest.approx({"flow": math.inf, "eps": 14.6}.get(kind, rule.nsr_max))
+    assert nsr[-1].item() == pytest.approx(max(rule.nsr_min, 0.03 if kind != "flow" else 0.0), rel=1e-5)
+    assert nodes["SeedsSigmas"]().make(model, "auto", 5, 0.5)[0].tolist() == sigmas[-6:].tolist()
+    (sampler,) = nodes["SeedsSampler"]().make("auto", -1.0, 1.0, aim="accuracy", start_at="mean")
+    start, latent = noise.gaussian(range(2000), -1, (2, 2, 2)), torch.zeros(2000, 2, 2, 2)
+    arguments = {"extra_args": {"seed": 5, "model_options": {}}, "callback": None, "noise": start, "latent_image": latent}
+    drawn = sampler.sample(Guider(model), sigmas, disable_pbar=True, **arguments)
+    assert drawn.mean().item() == pytest.approx(0.3, abs=0.03) and drawn.std().item() == pytest.approx(0.7, rel=0.1)
 
 
 def test_denoise_is_the_end_of_a_longer_run(nodes):
@@ -193,7 +210,7 @@ def test_options_are_checked_before_anything_is_drawn(nodes):
         sampler.make("seeds-1", 1.0, 1.0, '{"variant": "2b"}')
     with pytest.raises(ValueError, match="is no JSON"):
         sampler.make("seeds-2", 1.0, 1.0, "variant=2b")
-    assert sampler.make("erk-2", 1.0, 1.0)[0].extra_options["eta"] == 0.0, "methods of the ODE make no noise"
+    assert sampler.make("erk-2", 1.0, 1.0)[0].extra_options["eta"] is None, "methods of the ODE make no noise"
 
 
 def test_the_example_workflow_names_nodes_and_inputs_that_are_there(nodes):

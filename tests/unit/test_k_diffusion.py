@@ -9,14 +9,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
-from seeds import noise
+from seeds import auto, noise
 from seeds.exact import Gaussian
 from seeds.integrations import hosts, k_diffusion
 from seeds.plans import Point
 
 SIGMAS = torch.tensor([80.0, 20.0, 5.0, 1.2, 0.3, 0.05, 0.0])
 MODEL = Gaussian(0.3, 0.7, shape=(2,), schedule=seeds.EDM())
-NAMES = [name for name in dir(k_diffusion) if name.startswith("sample_")]
+NAMES = [name for name in dir(k_diffusion) if name.startswith("sample_") and name != "sample_auto"]
 
 
 def model(x, sigma, **extra):
@@ -32,9 +32,9 @@ def flow_model(x, t, **extra):
 X = 80 * noise.gaussian(range(5), -1, (2,))
 
 
-@pytest.mark.parametrize("solver", seeds.SOLVERS)
+@pytest.mark.parametrize("solver", ["auto", *seeds.SOLVERS])
 def test_the_result_is_that_of_sample_with_the_same_noise(solver):
-    run = k_diffusion.sampler(seeds.SOLVERS[solver])
+    run = k_diffusion.sample_auto if solver == "auto" else k_diffusion.sampler(seeds.SOLVERS[solver])
     drawn = run(model, X, SIGMAS, {"seed": [4, 9, 2, 0, 7]}, disable=True)
     same = seeds.sample(MODEL, (2,), seed=[4, 9, 2, 0, 7], x=X, sigmas=SIGMAS, solver=solver, part=noise.part_of(X))
     torch.testing.assert_close(drawn, same, rtol=1e-5, atol=1e-5)
@@ -50,9 +50,19 @@ def test_signature_is_the_protocols(name):
 
 
 def test_solvers_of_ones_own_have_a_sampler_and_unknown_ones_do_not():
-    with pytest.raises(AttributeError, match=r"has no sampler 'sample_seeds_9'\. It has sample_seeds_1, "):
+    with pytest.raises(AttributeError, match=r"has no sampler 'sample_seeds_9'\. It has sample_auto, sample_seeds_1, "):
         k_diffusion.sample_seeds_9  # noqa: B018
     assert k_diffusion.sample_seeds_3.__name__ == "sample_seeds_3"
+
+
+def test_the_default_chooses_for_the_sigmas_and_begins_at_the_mean_where_it_is_asked():
+    parameters = list(inspect.signature(k_diffusion.sample_auto).parameters)
+    assert parameters[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"] and {"eta", "aim", "start_at"} < set(parameters)
+    rule, seeds_of = auto.setting(len(SIGMAS) - 1, "accuracy"), {"seed": [4, 9, 2, 0, 7]}
+    for asked in ({"start_at": "mean"}, {}, {"eta": 0.5, "k": 1}):
+        drawn = k_diffusion.sample_auto(model, X, SIGMAS, seeds_of, disable=True, aim="accuracy", **asked)
+        named = {"eta": rule.eta, **rule.options({name: value for name, value in asked.items() if name == "k"}), **asked}
+        torch.testing.assert_close(drawn, k_diffusion.sample("adams", model, X, SIGMAS, seeds_of, disable=True, **named))
 
 
 def test_callback_once_a_step_with_the_dict_of_the_protocol():
