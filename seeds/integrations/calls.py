@@ -9,7 +9,6 @@ A host's list of times may be cut at any place (image-to-image, a second model),
 What s calls a step leave over is made up by steps of fewer calls of the same kind of noise, so that every number of calls is met.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
@@ -74,7 +73,7 @@ class HostRun:
         if not (parts and parts[-1].end == CLEAN) and self.end is None:
             (last,) = points_at(self.schedule, self.t[-1:])
             parts.append(Plan(self.method.name, last, (Row(last, d=((0, 1.0),)),), CLEAN))
-        made = functools.reduce(Plan.then, parts)
+        made = _joined(parts)
         if len(made.rows) != len(self.t) - begin or not np.array_equal(
             np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)
         ):
@@ -137,6 +136,14 @@ class HostRun:
 
 def _planned(method: Solver, schedule: Schedule, t: Times, options: Mapping[str, Any], final: str = "none") -> Plan:
     return plan(method, schedule=schedule, grid=[float(time) for time in t], final=final, **options)
+
+
+def _joined(parts: Sequence[Plan]) -> Plan:
+    """The plans one after the other, joined in pairs of equal length, so that the time is linear in the steps but for a logarithm."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return _joined(parts[:middle]).then(_joined(parts[middle:]))
 
 
 def _laid_at(r: Sequence[float]) -> dict[str, Any]:
@@ -247,7 +254,7 @@ def run_of(
     snr_0 = bool(schedule.alpha(levels(2)[0]) == 0)
     steps = steps_of(method, calls, snr_0, options, rest_first=rest_first)
     t = np.asarray(levels(len(steps) + 1), np.float64)
-    asked = np.concatenate([*(_asked(method, schedule, t[i : i + 2], step, options) for i, step in enumerate(steps)), t[-1:]])
+    asked = _asked(method, schedule, t, steps, options)
     return HostRun(method, schedule, known(asked) if laid(method, options) else asked, _closed(steps, method, options, end), options, end)
 
 
@@ -256,8 +263,7 @@ def run_at(method: Solver, schedule: Schedule, t: Times, options: Mapping[str, A
     steps = steps_of(method, len(t), bool(schedule.alpha(t[0]) == 0), options)
     if not laid(method, options) and any(step.calls > 1 for step in steps):
         starts = t[list(accumulate((step.calls for step in steps), initial=0))]
-        parts = [_asked(method, schedule, starts[i : i + 2], step, options) for i, step in enumerate(steps)]
-        t = np.concatenate([*parts, t[-1:]])
+        t = _asked(method, schedule, starts, steps, options)
     return HostRun(method, schedule, np.asarray(t, np.float64), _closed(steps, method, options, end), options, end)
 
 
@@ -268,11 +274,19 @@ def _closed(steps: tuple[Step, ...], method: Solver, options: Mapping[str, Any],
     return (*steps, Step(1, own=calls_a_step(method, options) == 1 and all(step.calls == 1 for step in steps)))
 
 
-def _asked(method: Solver, schedule: Schedule, t: Times, step: Step, options: Mapping[str, Any]) -> Times:
-    """The times of the calls of one step from t[0] to t[1], where the solver itself has its stages."""
-    if step.calls == 1:
-        return t[:1]
-    made = method if step.own else like(method, step.calls)
-    assert made is not None  # steps_of has asked
-    own = options if step.own else shared(method, made, options)
-    return np.array([row.at.t for row in _planned(made, schedule, t, own).rows])
+def _asked(method: Solver, schedule: Schedule, t: Times, steps: Sequence[Step], options: Mapping[str, Any]) -> Times:
+    """The times of the calls of the steps between the levels t, where the solver itself has its stages, and the last level."""
+    told, at = [], 0
+    for step, alike in groupby(steps):
+        ends = range(at, at + len(list(alike)) + 1)
+        at = ends[-1]
+        if step.calls == 1:
+            told.append(t[ends[0] : at])
+            continue
+        made = method if step.own else like(method, step.calls)
+        assert made is not None  # steps_of has asked
+        own = options if step.own else shared(method, made, options)
+        runs = [(ends[0], at)] if made.tableau is not None else pairwise(ends)  # without memory, one plan has the stages of all
+        for first, last in runs:
+            told.append(np.array([row.at.t for row in _planned(made, schedule, t[first : last + 1], own).rows]))
+    return np.concatenate([*told, t[-1:]])
