@@ -421,3 +421,76 @@ def test_cfg_plus_plus_of_scale_0_is_the_model_without_labels_and_it_stays_outer
         seeds.sample(seeds.threshold(PLUS), (3,), labels=[1, 2], **run)
     bounded = seeds.sample(seeds.guide(seeds.threshold(conditional, 0.2), 0.5, plus=True), (3,), labels=[1, 2], **run)
     assert bounded.abs().max() <= 0.2 + 1e-6
+
+
+def moment(a, c, k):
+    """The integral over [0, c] of a e^(-a (c - u)) u^k du, k = 0 or 1: what a stage or step at c takes of an answer, and of its slope in u."""
+    whole = -math.expm1(-a * c)
+    return whole if k == 0 else c - whole / a
+
+
+def answers(x):
+    """The guided and the unguided answer of PLUS for labels 1 and 2."""
+    free = 0.1 * x
+    return free + 0.6 * torch.tensor([[1.0], [2.0]]), free
+
+
+def z_of(draw):
+    return torch.linspace(-1, 1.5, 6).reshape(2, 3).roll(draw)
+
+
+PATH, TIMES, BEGIN = seeds.Flow(), [0.9, 0.6, 0.35, 0.2], torch.arange(6.0).reshape(2, 3)
+
+
+def plus_run(solver, eta, **options):
+    """PLUS through the package's own loop, along TIMES from BEGIN."""
+    return seeds.sample(PLUS, (3,), seed=[0, 1], x=BEGIN, labels=[1, 2], solver=solver, eta=eta, schedule=PATH, grid=TIMES,
+        noise=lambda draw, lam0, lam1, shape: z_of(draw), final="none", **options)  # fmt: skip
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("solver, r", [("seeds-2", [0.5]), ("seeds-3", [1 / 3, 2 / 3])])
+def test_stages_of_cfg_plus_plus_start_where_the_guided_data_have_the_unguided_noise(solver, r, eta):
+    """The step as docs/hosts.md derives it, written out: x0 moved by alpha0 (D - D_null), guided answers, noise of one path."""
+    x, draw = BEGIN, 0
+    for a, b in itertools.pairwise(TIMES):
+        h, guided, at, path = PATH.lam(b) - PATH.lam(a), [], [0.0, *r, 1.0], torch.zeros_like(x)
+        t = [a, *PATH.t_of_lam(PATH.lam(a) + np.array(r) * h).tolist(), b]
+        state, big = x, (1 + eta) * h
+        for i, (c, to) in enumerate(itertools.pairwise(at)):
+            answer, free = answers(state)
+            guided.append(answer)
+            moved = x + (1 - a) * (answer - free) if i == 0 else moved
+            kept = math.exp(-eta * (to - c) * h)  # of the path's noise, in units of the level's own
+            path = kept * path + math.sqrt(1 - kept**2) * z_of(draw + i)
+            mean = moment(big, to, 0) * guided[0]
+            if solver == "seeds-2":
+                mean = moment(big, to, 0) * guided[-1]
+            elif i:
+                mean = mean + moment(big, to, 1) / c * (guided[-1] - guided[0])
+            s = t[i + 1]
+            state = s / a * math.exp(-eta * to * h) * moved + (1 - s) * mean + s * path
+        x, draw = state, draw + (len(at) - 1 if eta else 0)
+    torch.testing.assert_close(plus_run(solver, eta), x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction, eta", [("data", 0.0), ("data", 1.0), ("noise", 0.0)])
+@pytest.mark.parametrize("k", [2, 3])
+def test_earlier_values_of_cfg_plus_plus_are_guided_data_or_unguided_noise(k, prediction, eta):
+    """A multistep step, written out: the polynomial in lam through the last k values, integrated by quadrature."""
+    x, lam, values, (nodes, weights) = BEGIN, [], [], np.polynomial.legendre.leggauss(20)
+    for draw, (a, b) in enumerate(itertools.pairwise(TIMES)):
+        guided, free = answers(x)
+        lam, values = [*lam, PATH.lam(a)][-k:], [*values, guided if prediction == "data" else (x - (1 - a) * free) / a][-k:]
+        h = PATH.lam(b) - lam[-1]
+        at, dlam = lam[-1] + h * (nodes + 1) / 2, weights * h / 2
+        kernel = (1 + eta) * np.exp(-(1 + eta) * (lam[-1] + h - at)) if prediction == "data" else -np.exp(-at)
+        total = torch.zeros_like(x)
+        for j, value in enumerate(values):
+            others = [other for i, other in enumerate(lam) if i != j]
+            basis = np.prod([(at - other) / (lam[j] - other) for other in others], axis=0)
+            total = total + float(np.sum(dlam * kernel * basis)) * value
+        y, kept = (x + (1 - a) * (guided - free)) / (1 - a), math.exp(-(1 + eta) * h) if prediction == "data" else 1.0
+        x = (1 - b) * (kept * y + total) + b * math.sqrt(-math.expm1(-2 * eta * h)) * z_of(draw)
+    made = plus_run("adams", eta, prediction=prediction, k=k, corrector=0, variable="lam")
+    torch.testing.assert_close(made, x, rtol=1e-5, atol=1e-5)
