@@ -180,14 +180,9 @@ def spaced(
         return host.known(np.clip(_even_steps(name, count, host.steps, int(config.get("steps_offset") or 0)), 0, host.steps - 1))
     if host.kind == "flow":
         t = shift(_even_flow(count if even else max(count, 2), config, host.steps), config, mu)
-        if even or count == 1:
-            return t[:count]
-        if name in OF_SIGMA:
-            return between(name, t[0], t[-1], count)
-        ends = {"nsr_max": _nsr(t[0]), "nsr_min": _nsr(t[-1])}
-    else:
-        asked = {end: config.get(end.replace("nsr", "sigma")) for end in ("nsr_max", "nsr_min")}
-        ends = {end: float(value) for end, value in asked.items() if value is not None}
+        return t[:count] if even or count == 1 else between_flow(name, t[0], t[-1], count, own)
+    asked = {end: config.get(end.replace("nsr", "sigma")) for end in ("nsr_max", "nsr_min")}
+    ends = {end: float(value) for end, value in asked.items() if value is not None}
     path, name = host.schedule, "auto" if even else name
     if count == 1:
         return grids.grid("uniform_lam", path, 1, **ends)[:1]
@@ -197,6 +192,13 @@ def spaced(
     high = min(float(path.nsr(first)), grids.SNR0_AS) if np.isinf(path.nsr(first)) else float(path.nsr(first))
     inner = path.t_of_nsr(between(name, high, float(path.nsr(last)), count)[1:-1])
     return host.known(np.concatenate([[first], inner, [last]]))
+
+
+def between_flow(name: str, high: float, low: float, count: int, own: str) -> np.ndarray:
+    """(count,) flow times from high to low: of the host's sigma, which is t, or a grid of `seeds.GRIDS`; auto: `own`."""
+    if name in OF_SIGMA:
+        return between(name, high, low, count)
+    return grids.grid(own if name == "auto" else name, Flow(), count - 1, nsr_max=_nsr(high), nsr_min=_nsr(low))
 
 
 def _nsr(t: float) -> float:

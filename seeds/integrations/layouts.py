@@ -9,7 +9,7 @@ import numpy as np
 from seeds.errors import InputError
 from seeds.grids import Times
 from seeds.integrations.calls import HostRun, run_at, run_of
-from seeds.integrations.configs import HostSchedule, shift, spaced
+from seeds.integrations.configs import EVEN, HostSchedule, between_flow, shift, spaced
 from seeds.solvers import Solver
 
 
@@ -48,7 +48,10 @@ class Layout:
         return config | {"shift": config["flow_shift"] if config["shift"] is None else config["shift"]}
 
     def times_of(self, told: Times | None, sigmas: Times | None, mu: float | None) -> Times | None:
-        """The times of a host's own timesteps, or of its sigmas, which it means before the shift; None if neither is given."""
+        """The times of a host's own timesteps, or of its sigmas; None if neither is given.
+
+        A flow schedule's sigmas are meant before the shift, and a spacing that is not even then lies between their ends, as FlowMatchEuler has it.
+        """
         if told is not None:
             return self.host.t_of_told(told)
         if sigmas is None:
@@ -56,6 +59,8 @@ class Layout:
         row = sigmas[:-1] if len(sigmas) > 1 and sigmas[-1] == 0 else sigmas
         if self.host.kind == "flow" and not self.config["sigmas_are_final"]:
             row = shift(row, self.shifting, mu)
+            if self.spacing not in EVEN and len(row) > 1:  # pipelines pass even sigmas of their own, and mean their ends
+                row = between_flow(self.spacing, row[0], row[-1], len(row), self.method.grid)
         return self.host.t_of_sigma(row)
 
     def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:

@@ -163,9 +163,8 @@ def test_flow_times_are_those_of_the_hosts_own_scheduler(name, shifting):
     for asked in ({"num_inference_steps": 9}, {"sigmas": np.linspace(1, 1 / 9, 9).tolist()}):
         theirs.set_timesteps(**asked, **mu)
         ours.set_timesteps(**asked, **mu)
-        if not name or "num_inference_steps" in asked:
-            torch.testing.assert_close(ours.timesteps, theirs.timesteps, rtol=1e-4, atol=0.02)
-            torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(ours.timesteps, theirs.timesteps, rtol=1e-4, atol=0.02)
+        torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=1e-4, atol=2e-5)
 
 
 def test_mu_is_asked_for_where_the_configuration_shifts_by_it_and_sigmas_may_be_final():
