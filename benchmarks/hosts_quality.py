@@ -32,19 +32,19 @@ from seeds.metrics.frechet import frechet_distance
 
 BATCH, DRAWN, RATE, SHAPE = 64, 250, 1.5e-3, (4, 14, 14)
 MULTISTEP = diffusers.DPMSolverMultistepScheduler
-ROWS: dict[str, Any] = {
-    "ours: seeds-3, own grid": lambda: SEEDSScheduler(solver="seeds-3", timestep_spacing="auto"),
-    "ours: adams, eta 0": lambda: SEEDSScheduler(solver="adams", timestep_spacing="uniform_lam"),
-    "ours: adams, eta 1": lambda: SEEDSScheduler(solver="adams", eta=1.0, timestep_spacing="uniform_lam"),
-    "DPM++ 2M": lambda: MULTISTEP(),
-    "DPM++ 2M Karras": lambda: MULTISTEP(use_karras_sigmas=True),
-    "DPM++ 2M SDE": lambda: MULTISTEP(algorithm_type="sde-dpmsolver++"),
-    "DPM++ 2M SDE Karras": lambda: MULTISTEP(algorithm_type="sde-dpmsolver++", use_karras_sigmas=True),
-    "UniPC": lambda: diffusers.UniPCMultistepScheduler(),
-    "SASolver": lambda: diffusers.SASolverScheduler(),
-    "EulerAncestral": lambda: diffusers.EulerAncestralDiscreteScheduler(),
-    "DDIM": lambda: diffusers.DDIMScheduler(clip_sample=False),
+ROWS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ours: auto": (SEEDSScheduler, {"solver": "auto", "timestep_spacing": "auto"}),
+    "ours: seeds-3": (SEEDSScheduler, {"solver": "seeds-3", "timestep_spacing": "auto"}),
+    "DPM++ 2M": (MULTISTEP, {}),
+    "DPM++ 2M Karras": (MULTISTEP, {"use_karras_sigmas": True}),
+    "DPM++ 2M SDE": (MULTISTEP, {"algorithm_type": "sde-dpmsolver++"}),
+    "DPM++ 2M SDE Karras": (MULTISTEP, {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}),
+    "UniPC": (diffusers.UniPCMultistepScheduler, {}),
+    "SASolver": (diffusers.SASolverScheduler, {}),
+    "EulerAncestral": (diffusers.EulerAncestralDiscreteScheduler, {}),
+    "DDIM": (diffusers.DDIMScheduler, {}),
 }
+"""What a user types: the class, and what is said beside the configuration of the network."""
 
 
 def patched(pixels: np.ndarray) -> torch.Tensor:
@@ -65,18 +65,19 @@ def network() -> diffusers.UNet2DModel:
     return diffusers.UNet2DModel(sample_size=14, in_channels=4, out_channels=4, **sizes, **blocks)
 
 
-def train(data: torch.Tensor, images: int, device: str, weights: Path) -> None:
-    """Epsilon prediction, uniform steps; the rate rises over 500 updates and falls to zero; written every 500 updates."""
+def train(net: diffusers.UNet2DModel, table: Any, data: torch.Tensor, images: int, weights: Path) -> None:
+    """Noise or v, as the table says, at uniform steps; the rate rises over 200 updates and falls to zero; written every 500."""
     generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    net, table, updates = network().to(device), diffusers.DDPMScheduler(), images // BATCH
+    updates, velocity, device = images // BATCH, table.config.prediction_type == "v_prediction", net.device
+    table.save_pretrained(weights)
     optimizer, average, seen = torch.optim.Adam(net.parameters(), RATE), copy.deepcopy(net), 0.0
     for k in range(updates):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (k + 1) / 500) * 0.5 * (1 + math.cos(math.pi * k / updates))
+            group["lr"] = RATE * min(1.0, (k + 1) / 200) * 0.5 * (1 + math.cos(math.pi * k / updates))
         clean = data[torch.randint(len(data), (BATCH,), generator=generator)].to(device)
         noise, t = torch.randn(clean.shape, generator=generator).to(device), torch.randint(1000, (BATCH,), generator=generator).to(device)
-        loss = (net(table.add_noise(clean, noise, t), t).sample - noise).square().mean()
+        target = table.get_velocity(clean, noise, t) if velocity else noise
+        loss = (net(table.add_noise(clean, noise, t), t).sample - target).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -91,9 +92,10 @@ def train(data: torch.Tensor, images: int, device: str, weights: Path) -> None:
 
 
 @torch.no_grad()
-def drawn(net: Any, make: Any, calls: int, num: int, device: str) -> torch.Tensor:
+def drawn(net: Any, row: str, config: Any, calls: int, num: int, device: str) -> torch.Tensor:
     """Images in the host's own loop."""
-    scheduler, generator, made = make(), torch.Generator().manual_seed(1), []
+    made_by, said = ROWS[row]
+    scheduler, generator, made = made_by.from_config(config, **said), torch.Generator().manual_seed(1), []
     for first in range(0, num, DRAWN):
         scheduler.set_timesteps(calls, device=device)
         x = torch.randn(min(DRAWN, num - first), *SHAPE, generator=generator).to(device) * scheduler.init_noise_sigma
@@ -125,6 +127,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=ROOT)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--train", type=int, help="training images; then nothing is drawn")
+    parser.add_argument("--from", dest="go_on", type=Path, metavar="WEIGHTS", help="go on from these")
+    parser.add_argument("--output", choices=["epsilon", "v_prediction"], default="v_prediction", help="what it learns to say")
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 20, 40])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
@@ -137,9 +141,13 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     asked = arguments()
     torch.backends.cudnn.deterministic = True
+    begun = asked.go_on or (None if asked.train else asked.weights)
+    torch.manual_seed(0)
+    net = (diffusers.UNet2DModel.from_pretrained(begun) if begun else network()).to(asked.device)
     if asked.train:
-        return train(patched(load("train", asked.data)[0]), asked.train, asked.device, asked.weights)
-    net = diffusers.UNet2DModel.from_pretrained(asked.weights).to(asked.device).eval()
+        table = diffusers.DDPMScheduler(prediction_type=asked.output, clip_sample=False, timestep_spacing="linspace")
+        return train(net.train(), table, patched(load("train", asked.data)[0]), asked.train, asked.weights)
+    table, net = diffusers.DDPMScheduler.from_pretrained(asked.weights), net.eval()
     distance = Distance(asked.data)
     floor = distance(load("train", asked.data)[0][: asked.num].transpose(0, 2, 3, 1))
     print(f"{'floor':28}{floor:10.4f}", flush=True)
@@ -148,7 +156,7 @@ def main() -> None:
         row = found.setdefault(name, {})
         for calls in asked.calls:
             if str(calls) not in row:
-                images = pixels(drawn(net, ROWS[name], calls, asked.num, asked.device))
+                images = pixels(drawn(net, name, table.config, calls, asked.num, asked.device))
                 row[str(calls)] = distance(images)
                 if asked.show:
                     asked.show.mkdir(parents=True, exist_ok=True)

@@ -460,7 +460,8 @@ def test_stages_of_cfg_plus_plus_start_where_the_guided_data_have_the_unguided_n
         for i, (c, to) in enumerate(itertools.pairwise(at)):
             answer, free = answers(state)
             guided.append(answer)
-            moved = x + (1 - a) * (answer - free) if i == 0 else moved
+            if i == 0:
+                moved = x + (1 - a) * (answer - free)
             kept = math.exp(-eta * (to - c) * h)  # of the path's noise, in units of the level's own
             path = kept * path + math.sqrt(1 - kept**2) * z_of(draw + i)
             mean = moment(big, to, 0) * guided[0]
