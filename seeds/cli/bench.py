@@ -26,8 +26,8 @@ NFE = "5,10,20"
 CONVENTIONS = ("calls", "no-final-denoise", "steps", "network")
 """Of seeds.report.comparison, which is loaded when there is something to compare."""
 LINES = (
-    *("auto", "seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "deis-tab3", "ipndm"),
-    *("edm-stochastic", "euler-maruyama"),
+    *("auto", "auto aim=accuracy", "seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde"),
+    *("unipc", "deis-tab3", "ipndm", "edm-stochastic", "euler-maruyama"),
 )
 FEATURES: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-features", (3, 32, 32): "emoji-features"}
 """By the shape of an image; else its pixels."""
@@ -187,7 +187,7 @@ def _chosen(session: Session, solvers: str, lines: Sequence[str], peers: bool) -
     from seeds.runs.peers import LINES as THEIRS
     from seeds.runs.peers import absent
 
-    chosen, missing = list(lines or ((AUTO, *SOLVERS) if solvers == "all" else LINES)), absent()
+    chosen, missing = list(lines or ((AUTO, f"{AUTO} aim=accuracy", *SOLVERS) if solvers == "all" else LINES)), absent()
     if peers and missing:
         session.say(f"Left out, for they are not installed: {', '.join(missing)}.", err=True)
     return chosen + [line for name, own in THEIRS.items() if peers and name not in missing for line in own]

@@ -6,7 +6,9 @@ import importlib.util
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from seeds.cli.session import Session, pass_session
 from seeds.errors import InputError
 
 if TYPE_CHECKING:
+    from seeds import runs
     from seeds.plans import Plan
     from seeds.runs import study as studies
     from seeds.runs.peers import Sampler
@@ -255,6 +258,8 @@ def _study(
             if refused is None:
                 raise
             refused(f"{line}: {error}")
+    if not rows:
+        raise InputError(f"`nfe` = {list(nfe)} allow none of the lines. Give more calls.")
     pairs = [text.partition("=") for text in baselines]
     if any(not images for _, _, images in pairs):
         raise InputError(f"`baseline` must be NAME=IMAGES, but is {', '.join(baselines)}.")
@@ -273,26 +278,29 @@ def _rows(
     """The rows of a line: for each number of model calls one for each part of the seeds."""
     from seeds.runs.study import StudyRow
 
-    if ":" in line.partition(" ")[0]:
-        yield from _rows_of_peer(model, line, named, nfe, parts, batch, shared)
-        return
+    for part in parts:
+        jobs.seeds_of(part, shared.get("label"), model)
+    points = _of_peer if ":" in line.partition(" ")[0] else _of_solver
+    for calls, steps, said, job in points(model, line, nfe, batch, shared):
+        for part in parts:
+            yield StudyRow(f"{model.name}: {line}" if named else line, said, steps, calls, job(part))
+
+
+Point = tuple[int, int, Mapping[str, Any], Callable[[Sequence[int]], "runs.Job"]]
+"""Of a line: model calls allowed, steps, the options to write down, and the job of some seeds."""
+
+
+def _of_solver(model: models.Model, line: str, nfe: Sequence[int], batch: int, shared: dict[str, Any]) -> Iterator[Point]:
     given = shared | line_options(line)
     for calls, steps in steps_for(model, given, nfe, line).items():
         asked = given | length_of(given, calls, steps)
-        plan = {name: asked[name] for name in (*options.PLAN, *options.NOISE) if name not in SAID and asked.get(name) is not None}
-        for part in parts:
-            jobs.seeds_of(part, asked.get("label"), model)
-            yield StudyRow(f"{model.name}: {line}" if named else line, plan, steps, calls, jobs.job(model, part, batch, **asked))
+        said = {name: asked[name] for name in (*options.PLAN, *options.NOISE) if name not in SAID and asked.get(name) is not None}
+        yield calls, steps, said, partial(jobs.job, model, batch=batch, **asked)
 
 
-def _rows_of_peer(
-    model: models.Model, line: str, named: bool, nfe: Sequence[int], parts: Sequence[list[int]], batch: int, shared: dict[str, Any]
-) -> Iterator[studies.StudyRow]:
-    """The same for a sampler of others; of the options of plans it is told those of the grid, where it is told levels at all."""
-    from dataclasses import replace
-
+def _of_peer(model: models.Model, line: str, nfe: Sequence[int], batch: int, shared: dict[str, Any]) -> Iterator[Point]:
+    """Of a sampler of others, which is told of the options of plans those of the grid, if it is told levels at all."""
     from seeds.runs.peers import Sampler
-    from seeds.runs.study import StudyRow
 
     models.look_here()
     grid = {name: shared[name] for name in ("grid", "rho", "nsr_min", "nsr_max") if shared.get(name) is not None}
@@ -301,11 +309,12 @@ def _rows_of_peer(
     def sampler(steps: int) -> Sampler:
         return Sampler.of(line, steps, model.denoiser, **grid)
 
+    def job(peer: Sampler, part: Sequence[int]) -> runs.Job:
+        return replace(jobs.job(model, part, batch, solver="erk-1", steps=1, **own), plan=peer)
+
     for calls, steps in _most_steps(lambda steps: sampler(steps).nfe, nfe, line).items():
         peer = sampler(steps)
-        for part in parts:
-            job = jobs.job(model, jobs.seeds_of(part, own.get("label"), model) or [], batch, solver="erk-1", steps=1, **own)
-            yield StudyRow(f"{model.name}: {line}" if named else line, peer.options, steps, calls, replace(job, plan=peer))
+        yield calls, steps, peer.options, partial(job, peer)
 
 
 def line_options(line: str) -> dict[str, Any]:
