@@ -43,6 +43,13 @@ def _call_counts(text: str) -> list[int]:
     return counts
 
 
+_PARTS = options.adding(
+    click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals."),
+    click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score."),
+    click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page."),
+)
+
+
 def study_options(calls: str, batch: int, reference: str | None = None, features: str | None = None) -> Callable[[Callable], Callable]:
     """A decorator that adds what every study takes, by these defaults."""
     return options.adding(
@@ -78,9 +85,7 @@ def study_options(calls: str, batch: int, reference: str | None = None, features
             help="Images to be measured too: a level in the plots. Give it many times.",
         ),
         click.option("--batch", type=click.IntRange(1), default=batch, show_default=True, help="Images the model is asked about at once."),
-        click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals."),
-        click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score."),
-        click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page."),
+        _PARTS,
         click.option("--title", default="", help="Heading of plots and page; the model's name by default."),
         jobs.job_options(*SAID),
         jobs.device,

@@ -54,21 +54,21 @@ class DhariwalUNet(nn.Module):
         skips: list[int] = []  # output channels of every entry, in order
         channels = in_channels
         for level, mult in enumerate(channel_mult):
-            res = img_resolution >> level
+            res, width = img_resolution >> level, model_channels * mult
             if level == 0:
-                channels = model_channels * mult
+                channels = width
                 self.enc[f"{res}x{res}_conv"] = Conv2d(in_channels, channels, kernel=3)
             else:
                 self.enc[f"{res}x{res}_down"] = block(channels, channels, down=True)
             skips.append(channels)
             for index in range(num_blocks):
-                self.enc[f"{res}x{res}_block{index}"] = block(channels, model_channels * mult, attention=res in attn_resolutions)
-                channels = model_channels * mult
+                self.enc[f"{res}x{res}_block{index}"] = block(channels, width, attention=res in attn_resolutions)
+                channels = width
                 skips.append(channels)
 
         self.dec = nn.ModuleDict()
         for level, mult in reversed(list(enumerate(channel_mult))):
-            res = img_resolution >> level
+            res, width = img_resolution >> level, model_channels * mult
             if level == len(channel_mult) - 1:
                 self.dec[f"{res}x{res}_in0"] = block(channels, channels, attention=True)
                 self.dec[f"{res}x{res}_in1"] = block(channels, channels)
@@ -76,8 +76,8 @@ class DhariwalUNet(nn.Module):
                 self.dec[f"{res}x{res}_up"] = block(channels, channels, up=True)
             for index in range(num_blocks + 1):
                 attention = res in attn_resolutions
-                self.dec[f"{res}x{res}_block{index}"] = block(channels + skips.pop(), model_channels * mult, attention=attention)
-                channels = model_channels * mult
+                self.dec[f"{res}x{res}_block{index}"] = block(channels + skips.pop(), width, attention=attention)
+                channels = width
         self.out_norm = GroupNorm(channels)
         self.out_conv = Conv2d(channels, out_channels, kernel=3, zero=True)
 

@@ -66,16 +66,16 @@ def _plot(
     heights: list[float] = []
     ends: list[float] = []
     calls: list[int] = []
-    for number, (line, points) in enumerate(lines.items()):
+    numbered = [(number, line, points) for number, (line, points) in enumerate(lines.items())]
+    for number, line, points in numbered:
         shown = _positive(points)
-        if not shown:
-            continue
-        calls += [point.nfe for point in shown]
-        heights += [point.estimate.value for point in shown]
-        if named is not None and line not in named:
-            axis.plot([point.nfe for point in shown], [point.estimate.value for point in shown], color=RULE, linewidth=1.2, zorder=1)
-            continue
-        ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
+        xs, ys = [point.nfe for point in shown], [point.estimate.value for point in shown]
+        calls += xs
+        heights += ys
+        if shown and named is not None and line not in named:
+            axis.plot(xs, ys, color=RULE, linewidth=1.2, zorder=1)
+        elif shown:
+            ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
     if front:
         axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=4, alpha=0.15, zorder=1.5)
     for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
@@ -88,21 +88,21 @@ def _plot(
     inside = [end for end in ends if low / 2 < end < 2 * high]
     low, high = _limits([low, high, *inside], 0.05)
     _ticks(axis, "y", low, high)
-    outside = [
-        (point, LIGHT[look(number).colour])
-        for number, (line, points) in enumerate(lines.items())
-        if named is None or line in named
-        for point in _positive(points)
-        if not low <= point.estimate.value <= high
-    ]
-    _at_the_edge(axis, outside, low, high)
+    coloured = [(number, _positive(points)) for number, line, points in numbered if named is None or line in named]
+    _at_the_edge(axis, [(point, LIGHT[look(number).colour]) for number, shown in coloured for point in shown], low, high)
     _frame(axis, record, metric)
-    handles, labels = axis.get_legend_handles_labels()  # bare lines, the baselines, come first
-    bare = len(handles) - sum(bool(_positive(points)) for line, points in lines.items() if named is None or line in named)
-    figure.legend(handles[bare:] + handles[:bare], labels[bare:] + labels[:bare], loc="outside right upper", frameon=False, fontsize=9)
+    _legend(figure, axis, sum(bool(shown) for _, shown in coloured))
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
+
+
+def _legend(figure: Any, axis: Any, count: int) -> None:
+    """The names of the `count` lines, and then of the baselines, which matplotlib has first."""
+    handles, labels = axis.get_legend_handles_labels()
+    bare = len(handles) - count
+    ordered = handles[bare:] + handles[:bare], labels[bare:] + labels[:bare]
+    figure.legend(*ordered, loc="outside right upper", frameon=False, fontsize=9)
 
 
 def _draw_line(axis: Any, number: int, line: str, points: list[CurvePoint]) -> list[float]:
@@ -140,8 +140,10 @@ def _frame(axis: Any, record: StudyRecord, metric: Metric) -> None:
     axis.set_title(_verbatim(heading(record)), loc="left", color=INK, fontweight="bold")
 
 
-def _at_the_edge(axis: Any, outside: list[tuple[CurvePoint, str]], low: float, high: float) -> None:
-    """Writes the values of coloured points that are outside the axes where they would leave them, one below the other where they would meet."""
+def _at_the_edge(axis: Any, points: list[tuple[CurvePoint, str]], low: float, high: float) -> None:
+    """Writes the values of those of the coloured points that are outside the axes where they would leave them, one below the other where they would
+    meet."""
+    outside = [(point, colour) for point, colour in points if not low <= point.estimate.value <= high]
     written: list[tuple[bool, float, int]] = []
     for point, colour in sorted(outside, key=lambda held: (held[0].nfe, -held[0].estimate.value)):
         above = point.estimate.value > high
