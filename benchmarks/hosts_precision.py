@@ -9,8 +9,8 @@ Without Monte Carlo: all is linear, so the start and each draw go alone, and the
 """
 
 import argparse
-import copy
 import contextlib
+import copy
 import inspect
 import itertools
 import sys

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
+from benchmarks import hosts_equality
 from seeds import noise
 from seeds.exact import Gaussian
 from seeds.integrations.configs import OUTPUTS, SPACINGS
@@ -79,6 +80,15 @@ def test_a_run_is_that_of_sample_with_the_same_noise(solver, output, spacing):
     x = start(scheduler)
     torch.testing.assert_close(loop(scheduler, x), sampled(scheduler, x, [5, 6, 7]), rtol=1e-5, atol=1e-5)
     assert len(scheduler.timesteps) == 8
+
+
+UNET = hosts_equality.network()
+
+
+@pytest.mark.parametrize("solver, output, spacing", RUNS[::9])
+def test_so_it_is_with_a_network_of_diffusers(solver, output, spacing):
+    """All of them: python -m benchmarks.hosts_equality."""
+    assert hosts_equality.spaced(UNET, solver, output, spacing, calls=5) < 1e-5
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
