@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,16 +83,16 @@ def bench(session: Session, **given: Any) -> None:
 
 
 @bench.command(cls=Command)
-@click.argument("study", type=options.FilePath())
+@click.argument("studies", type=options.FilePath(), nargs=-1, required=True)
 @_seen
 @click.option("--out", type=options.FilePath(), help="A folder for bench.csv and bench.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
-def show(session: Session, study: Path, out: Path | None, as_json: bool, **seen: Any) -> None:
-    """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`."""
-    from seeds.report.comparison import bench, table
+def show(session: Session, studies: Sequence[Path], out: Path | None, as_json: bool, **seen: Any) -> None:
+    """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`; or of several."""
+    from seeds.report.comparison import bench, joined, table
 
-    record = _record(study)
+    record = joined([_record(place) for place in studies])
     found = bench(record, **seen)
     if out is not None:
         _write(record, found, out)
@@ -163,7 +163,7 @@ def run(
     session.say(f"{table(compared)}\n\n{len(record['rows'])} rows: {out / 'index.html'}")
 
 
-def _write(record: dict[str, Any], found: Bench, out: Path) -> None:
+def _write(record: Mapping[str, Any], found: Bench, out: Path) -> None:
     """The table and the plot, as files."""
     from seeds.report import pareto
     from seeds.storage import atomic

@@ -142,6 +142,25 @@ def bench(record: StudyRecord, *, convention: str = "calls", floor: str | None =
     return Bench(entries, convention, None if level is None else (level, levels[level]), line, overhead)
 
 
+def joined(records: Sequence[StudyRecord]) -> StudyRecord:
+    """Studies of one yardstick as one, so that a line measured later stands beside the others; a line comes from the first that has it.
+
+    Raises: ValueError if they differ in features, reference, seeds or units.
+    """
+    first, *others = records
+    rows = list(first["rows"])
+    for record in others:
+        for key in ("features", "reference", "seeds", "units", "guidance"):
+            a, b = (held.get("study", {}).get(key) for held in (first, record))
+            a, b = (held.get("sha256") if key == "reference" and isinstance(held, dict) else held for held in (a, b))
+            if a != b:
+                raise InputError(f"The studies have different {key}, {a} and {b}: their lines cannot be compared in one table.")
+        there = {row["line"] for row in rows}
+        rows += [row for row in record["rows"] if row["line"] not in there]
+    overhead = {line: cost for record in reversed(records) for line, cost in ((record.get("bench") or {}).get("overhead") or {}).items()}
+    return {**first, "rows": rows, "bench": {"overhead": overhead}}
+
+
 def needed(curve: Sequence[tuple[float, float]], level: float) -> float:
     """Model calls at which a curve of (calls, distance) first falls to a level, by straight lines between logarithms.
 

@@ -17,7 +17,7 @@ from seeds.cli.bench import CONVENTIONS as NAMED
 from seeds.exact import Gaussian, GaussianMixture
 from seeds.metrics.checks import MetricError
 from seeds.metrics.estimate import difference, jackknife, over_parts, units_of
-from seeds.report.comparison import CONVENTIONS, bench, changes, compared, needed, table
+from seeds.report.comparison import CONVENTIONS, bench, changes, compared, joined, needed, table
 from seeds.runs.exact import is_exact
 from seeds.runs.peers import Sampler
 
@@ -106,6 +106,17 @@ def test_two_studies_are_compared_in_pairs_where_they_drew_the_same_seeds():
     two["study"]["features"] = {"name": "others"}
     with pytest.raises(ValueError, match="different features"):
         compared(one, two)
+
+
+def test_studies_of_one_yardstick_are_one():
+    both, one, two = study.record(), study.record(), study.record()
+    one["rows"], two["rows"] = ([row for row in both["rows"] if (row["solver"] == "seeds-3") == last] for last in (False, True))
+    two["bench"] = {"overhead": {"seeds-3": {"ms": 1.0, "passes": 2.0}}}
+    found = bench(joined([one, two, both]))
+    assert sorted(found.entries, key=str) == sorted(bench(both).entries, key=str) and found.overhead["seeds-3"]["ms"] == 1
+    two["study"]["reference"] = {"name": "toy test set", "sha256": "another"}
+    with pytest.raises(ValueError, match="have different reference"):
+        joined([one, two])
 
 
 @pytest.fixture(scope="module")
