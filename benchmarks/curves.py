@@ -5,6 +5,8 @@
     python -m benchmarks.curves family-mixture --out docs/curves/family-mixture        # every rival, 10,000 images, 5 to 50 calls
     python -m benchmarks.curves family-mixture-100 --out docs/curves/family-mixture-100       # some of them at 100 calls
     python -m benchmarks.curves family-unet --out docs/curves/family-unet --dtype bf16 --compile      # the best of them
+    python -m benchmarks.curves auto-mixture --out docs/curves/auto-mixture   # the default at the calls of family-mixture; auto-unet likewise
+    seeds bench show docs/curves/family-mixture docs/curves/auto-mixture      # as one study
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and torchrun shares it among processes
 (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -39,6 +41,8 @@ LINES = {
         *("res-2m", "res-3m", "unipc", "unipc k=2", "unipc lower_order_final=true", "tcd"),
     ),
     "family-mixture-100": ("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "unipc", "ipndm", "edm-stochastic", "euler-maruyama"),
+    "auto-mixture": ("auto", "auto aim=accuracy"),
+    "auto-unet": ("auto", "auto aim=accuracy"),
     "family-unet": (
         *("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "ipndm", "dpmpp-2m", "deis-tab3", "edm-stochastic"),
         *("seeds-3 grid=uniform_lam", "euler-maruyama"),
@@ -50,9 +54,11 @@ NFE = {
     "family-mixture": "5,6,8,10,15,20,30,50",
     "family-mixture-100": "100",
     "family-unet": "5,6,8,10,20,40,80",
+    "auto-mixture": "5,6,8,10,15,20,30,50",
+    "auto-unet": "5,6,8,10,20,40,80",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
-IMAGES = dict.fromkeys(NFE, 10_000) | {"unet": 2_000, "family-unet": 2_000}
+IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet"), 2_000)
 
 
 def mixture(work: Path) -> list[str]:

@@ -123,12 +123,12 @@ class Sampler:
         shape = tuple(denoiser.shape)
         numbers = iter(range(-1, 1 << 30))
 
-        def own(*_: Any, **__: Any) -> Tensor:
-            return gaussian(seeds, next(numbers), shape).to(**like)
+        def drawn(*_: Any, **__: Any) -> Tensor:
+            return (gaussian(seeds, next(numbers), shape) if draw is None else draw()).to(**like)
 
-        draw, sampler = draw or own, _sampler(self.solver)
-        with torch.no_grad(), _drawing(draw):
-            return sampler(self, _asking(denoiser, labels), draw())
+        sampler = _sampler(self.solver)
+        with torch.no_grad(), _drawing(drawn):
+            return sampler(self, _asking(denoiser, labels), drawn())
 
     def _calls(self, denoiser: Any) -> int:
         calls = [0]
