@@ -73,7 +73,7 @@ def _plot(
         calls += xs
         heights += ys
         if shown and named is not None and line not in named:
-            axis.plot(xs, ys, color=RULE, linewidth=1.2, zorder=1)
+            axis.plot(xs, ys, color=MUTED, alpha=0.35, linewidth=1, zorder=1)
         elif shown:
             ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
     if front:
