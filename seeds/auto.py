@@ -42,6 +42,7 @@ class Setting:
         k, corrector, variable: of `adams`.
         eta: a number, or a table [(lam_from, eta), ...], see `seeds.Eta`.
         nsr_max, nsr_min: the first and the last level that the model is asked at.
+        finish: of `adams`: the level that the last step extrapolates to; 0 is the final denoise.
         shape: how long the steps in lam are at the start of the grid, in its middle and at its end; (1, 1, 1) are equal steps (`grids.curve`).
         start_at: of a run that begins with noise alone, see `seeds.plan`.
     """
@@ -52,6 +53,7 @@ class Setting:
     eta: float | tuple[tuple[float, float], ...]
     nsr_max: float
     nsr_min: float
+    finish: float = 0.0
     shape: tuple[float, float, float] = (1.0, 1.0, 1.0)
     start_at: str = "mean"
 
@@ -60,7 +62,8 @@ class Setting:
 
         A corrector reads at most k + 1 values, and the measures of published methods have weights of their own, most of them in lam and without one.
         """
-        found = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
+        found: dict[str, Any] = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
+        found |= {"finish": self.finish} if self.finish else {}
         measure, k = str(said.get("measure", "exact")), said.get("k", self.k)
         if isinstance(k, (int, np.integer)):
             found["corrector"] = min(self.corrector, k + 1)
@@ -79,19 +82,24 @@ def below(nsr: float, eta: float) -> tuple[tuple[float, float], ...]:
     return ((-math.inf, 0.0), (-math.log(nsr), eta))
 
 
-_LAW = Setting(k=2, corrector=2, variable="nsr^0.45", eta=below(0.3, 2.0), nsr_max=40.0, nsr_min=0.03)
-_ACCURACY = Setting(k=3, corrector=3, variable="nsr^0.3", eta=0.0, nsr_max=30.0, nsr_min=0.03)
+_FEW = Setting(k=3, corrector=3, variable="nsr^0.3", eta=below(0.3, 2.0), nsr_max=30.0, nsr_min=0.05)
+_LAW = replace(_FEW, k=2, corrector=2, variable="nsr^0.45")
+_ACCURACY = replace(_FEW, eta=0.0)
 RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
     "law": (
-        (4, replace(_LAW, eta=below(0.15, 2.0), nsr_min=0.02)),
-        (7, _LAW),
+        (4, replace(_FEW, nsr_min=0.08)),
+        (5, _FEW),
+        (6, _FEW),
+        (7, replace(_LAW, nsr_min=0.03)),
+        (10, replace(_LAW, nsr_min=0.02)),
     ),
     "accuracy": (
-        (4, _ACCURACY),
-        (6, _ACCURACY),
-        (10, replace(_ACCURACY, nsr_min=0.01)),
-        (20, replace(_ACCURACY, nsr_min=0.005)),
-        (50, replace(_ACCURACY, nsr_min=0.002)),
+        (4, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.12, finish=0.01)),
+        (5, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.1, finish=0.01)),
+        (6, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.06, finish=0.008)),
+        (10, replace(_ACCURACY, nsr_max=30.0, nsr_min=0.04, finish=0.008)),
+        (20, replace(_ACCURACY, nsr_max=40.0, nsr_min=0.02, finish=0.005)),
+        (50, replace(_ACCURACY, nsr_max=60.0, nsr_min=0.005, finish=0.002)),
     ),
 }
 """For each aim the setting from so many model calls on. Between two rows the ends of the grid lie between theirs, straight in logarithms."""
@@ -109,7 +117,8 @@ def setting(nfe: int, aim: str = "law") -> Setting:
     if not calls < nfe < next_calls:
         return here
     part = math.log(nfe / calls) / math.log(next_calls / calls)
-    ends = {end: getattr(here, end) ** (1 - part) * getattr(there, end) ** part for end in ("nsr_max", "nsr_min")}
+    moving = [end for end in ("nsr_max", "nsr_min", "finish") if getattr(here, end)]
+    ends = {end: getattr(here, end) ** (1 - part) * getattr(there, end) ** part for end in moving}
     return replace(here, **ends)
 
 

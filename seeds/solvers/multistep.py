@@ -27,6 +27,7 @@ import numpy as np
 
 from seeds.errors import InputError
 from seeds.integrals import Array, Eta, Integrals
+from seeds.plans import CLEAN
 from seeds.predictions import Prediction
 from seeds.solvers.levels import Levels
 from seeds.solvers.measures import PUBLISHED, Rule, rule
@@ -52,18 +53,26 @@ def adams(
     measure: Annotated[str, "of the weights: exact, or flat in lam, nsr, nsr^0.45, t or index, or 'at 0.5'"] = "exact",
     startup: Annotated[str, "the first k - 1 steps: grow, from one value, or singlestep, with stages"] = "grow",
     lower_order_final: Annotated[bool, "the last step, a final denoise included, reads one value, the one before it two"] = False,
+    finish: Annotated[float, "nsr that a last step is taken to, in place of the final denoise; 0 is the denoise"] = 0.0,
 ) -> None:
     """Writes exponential Adams steps: one model call each, two with `evaluate`, but for stages of the start-up, and, where eta > 0, one draw each.
 
+    With `finish`, the last answer is not the result: a step like the others goes on from the last level to that of `finish`, and y is returned as it is
+    there, with noise of that standard deviation. A denoise is an average: what is finer than the last level is gone from it. The step extrapolates to it.
+
     Raises: ValueError naming the option that is out of its range.
     """
-    _check(k, corrector, evaluate, measure, startup)
-    lam, h = levels.lam, np.diff(levels.lam)
-    if len(h) == 0:
+    _check(k, corrector, evaluate, measure, startup, finish)
+    lam = levels.lam
+    if len(lam) == 1:
         return
+    staged = min(k - 1, len(lam) - 1) if startup == "singlestep" else 0
+    ends, finishes = list(levels.points[1:]), write.final and 0 < finish < levels.points[-1].nsr
+    if finishes:
+        lam, ends = np.append(lam, -np.log(finish)), [*ends, CLEAN]
+    h, denoises = np.diff(lam), write.final and not finishes
     weigh = rule(measure, variable, levels, prediction, eta)
-    staged = min(k - 1, len(h)) if startup == "singlestep" else 0
-    most = [min(k, len(h) - i + write.final) if lower_order_final else k for i in range(len(h))]
+    most = [min(k, len(h) - i + denoises) if lower_order_final else k for i in range(len(h))]
     read = [range(max(0, i + 1 - most[i]), i + 1) for i in range(len(h))]
     late = [range(max(0, i + 2 - min(corrector, most[i] + 1)), i + 2) for i in range(len(h))]
     predicted = _weights(prediction, eta, lam, weigh, read)
@@ -71,13 +80,13 @@ def adams(
     whole = Integrals(prediction, eta, lam[:-1], h)
     phi, std = whole.phi.tolist(), np.sqrt(whole.variance()).tolist()
     calls: list[int] = []  # for each level, the model call that asked about it
-    for i, to in enumerate(levels.points[1:]):
+    for i, to in enumerate(ends):
         calls.append(write.calls)
         if i < staged:
             singlestep(write, replace(levels, points=levels.points[i : i + 2]), prediction, eta, _startup_tableau(k, corrector))
             continue
         noise = {write.draw(lam[i], lam[i + 1]): std[i]} if std[i] else {}
-        if evaluate:
+        if evaluate and to is not CLEAN:
             write.advance(to, phi[i], {calls[j]: weight for j, weight in predicted[i].items()}, noise, completes=False)
             known = [*calls, write.calls]
             write.advance(to, phi[i], {known[j]: weight for j, weight in corrected[i].items()}, noise)
@@ -88,6 +97,7 @@ def adams(
                 change = corrected[i - 1].get(j, 0.0) - predicted[i - 1].get(j, 0.0)
                 weights[j] = weights.get(j, 0.0) + phi[i] * change
         write.advance(to, phi[i], {calls[j]: weight for j, weight in weights.items()}, noise)
+    write.final = denoises
 
 
 def adams_orders(
@@ -98,6 +108,7 @@ def adams_orders(
     measure: str = "exact",
     startup: str = "grow",
     lower_order_final: bool = False,
+    finish: float = 0.0,
 ) -> Orders:
     """Measured orders: of the interpolation, min(k + 1, m) or k, but no more than the measure, the start-up and the last steps allow; weak 2 at most."""
     inner = min(_inner_order(k, corrector), _most(measure))
@@ -140,7 +151,7 @@ def _alike(nodes: Sequence[range]) -> Iterable[list[int]]:
         yield [i for i, row in enumerate(nodes) if len(row) == count]
 
 
-def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str) -> None:
+def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str, finish: float) -> None:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MOST:
         raise InputError(f"`k` must be a whole number from 1 to {MOST}, but is {k!r}: so many values does a step read.")
     if isinstance(corrector, bool) or not isinstance(corrector, (int, np.integer)) or not 0 <= corrector <= k + 1:
@@ -155,3 +166,5 @@ def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str) -
         )
     if startup not in STARTUPS:
         raise InputError(f"`startup` must be one of {', '.join(STARTUPS)}, but is {startup!r}.")
+    if not 0 <= finish < np.inf:
+        raise InputError(f"`finish` must be a noise level, as nsr, or 0 for the final denoise, but is {finish!r}.")

@@ -51,6 +51,28 @@ def test_each_run_grows_from_one_value_or_takes_stages():
     assert [len(row.d) for row in final.rows] == [1, 2, 3, 3, 2, 1]
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.5])
+def test_a_finish_is_one_step_more_in_place_of_the_denoise(eta):
+    sigmas, options = np.geomspace(20, 0.1, 6), {"k": 3, "corrector": 3, "variable": "nsr^0.3", "eta": eta}
+    longer = seeds.plan(ADAMS, sigmas=[*sigmas, 0.01], schedule="edm", final="none", **options)
+    finished = seeds.plan(ADAMS, sigmas=sigmas, schedule="edm", finish=0.01, **options)
+    assert finished.nfe == len(sigmas) and finished.end.sigma == 0
+    for row, other in zip(finished.rows, longer.rows, strict=True):
+        for part in ("x", "d", "z"):
+            assert np.allclose(getattr(row, part), getattr(other, part), rtol=1e-9)
+    on_vp = seeds.plan(ADAMS, sigmas=sigmas, schedule="vp", finish=0.01, **options).on(seeds.EDM())
+    assert all(np.allclose(row.d, other.d, rtol=1e-9) for row, other in zip(on_vp.rows, longer.rows, strict=True))
+
+
+def test_a_finish_is_left_out_where_no_step_reaches_it():
+    kept = {"sigmas": np.geomspace(20, 0.1, 6), "schedule": "edm"}
+    for more in ({"finish": 0.1}, {"finish": 0.0}, {"finish": 0.2}):
+        assert seeds.plan(ADAMS, **more, **kept) == seeds.plan(ADAMS, **kept)
+    assert seeds.plan(ADAMS, finish=0.01, final="none", **kept) == seeds.plan(ADAMS, final="none", **kept)
+    with pytest.raises(ValueError, match="`finish` must be a noise level"):
+        seeds.plan(ADAMS, finish=-1.0, **kept)
+
+
 def test_one_value_is_erk_1_and_seeds_1():
     for eta, twin in ((0.0, "erk-1"), (0.7, "seeds-1")):
         one, other = (
@@ -94,7 +116,7 @@ def test_variables_by_hand():
     ({"k": 2.5}, "`k` must be a whole number from 1 to 4, but is 2.5"),
     ({"corrector": 4}, r"`corrector` must be a whole number from 0 \(none\) to k \+ 1 = 3, the new value included, but is 4"),
     ({"startup": "heun"}, "`startup` must be one of grow, singlestep, but is 'heun'"),
-    ({"variable": "sigma"}, r"`variable` must be one of lam, nsr, nsr\^p, t, index.* but is 'sigma'"),
+    ({"variable": "sigma"}, r"`variable` must be one of lam, nsr, nsr\^p, t, vp_t, index.* but is 'sigma'"),
     ({"variable": "nsr^0"}, r"but is 'nsr\^0'"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(options, words):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 import warnings
 
 import numpy as np
@@ -36,10 +37,10 @@ def test_a_setting_is_a_row_or_lies_between_two(aim):
         assert auto.setting(calls, aim) == here and calls < later
         for nfe in range(calls + 1, later):
             chosen = auto.setting(nfe, aim)
-            for end in ("nsr_min", "nsr_max"):
+            for end in ("nsr_min", "nsr_max", "finish"):
                 low, high = sorted((getattr(here, end), getattr(there, end)))
                 assert low <= getattr(chosen, end) * (1 + 1e-12) and getattr(chosen, end) <= high * (1 + 1e-12)
-            assert chosen.options({}) == here.options({}) and chosen.eta == here.eta
+            assert replace(chosen, nsr_min=here.nsr_min, nsr_max=here.nsr_max, finish=here.finish) == here
 
 
 def test_there_are_two_aims_and_no_other():
@@ -82,7 +83,7 @@ def test_fewer_calls_are_said_where_there_are_no_more_levels():
     known = int(math.log2(auto.setting(50).nsr_max)) - math.ceil(math.log2(auto.setting(50).nsr_min))
     with pytest.warns(UserWarning, match=r"`nfe` = 50, but \d+ calls are made: there are no more levels"):
         made = seeds.plan(schedule="edm", nfe=50, round_nsr=coarse)
-    assert known <= made.nfe <= known + 2
+    assert known <= made.nfe <= known + 3
     with pytest.warns(UserWarning, match=r"`nfe` = 6, but 5 calls"):
         assert seeds.plan(schedule="edm", nfe=6, evaluate=True).nfe == 5
     with pytest.raises(ValueError, match="`nfe` = 1 is too few: one step takes 2 calls"):
@@ -247,7 +248,8 @@ def test_the_steps_are_exact_where_they_should_be(aim, nfe):
         assert path == list(made.draws) and all(after.lam0 == pytest.approx(before.lam1) for before, after in itertools.pairwise(path))
 
 
-OPTIONS = {str(row.options({})): row.options({}) for rows in auto.RULE.values() for _, row in rows}
+OPTIONS = {str(sets): sets for rows in auto.RULE.values() for _, row in rows if (sets := replace(row, finish=0.0).options({}))}
+"""Without the finish, which is no solver's: it is one step more in place of the final denoise (tests/laws/test_multistep.py)."""
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
