@@ -71,6 +71,10 @@ class Setting:
             found |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
         return found | dict(said)
 
+    def grid(self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None) -> np.ndarray:
+        """The rule's grid as one of `seeds.GRIDS`, but inside those ends: it begins at nsr_max and ends at nsr_min where the rule's own are beyond."""
+        return times(self, schedule, steps + 1, (nsr_min or 0.0, math.inf if nsr_max is None else nsr_max))
+
     @property
     def shaping(self) -> dict[str, float]:
         """Options of the grid."""

@@ -21,6 +21,8 @@ from seeds.schedules import EDM, Discrete, Flow, Schedule
 
 Numbers = Any
 """A row of float64 numbers, or one."""
+Grid = Callable[..., np.ndarray]
+"""As those of `seeds.GRIDS`: (schedule, steps, nsr_min=..., nsr_max=...) -> times."""
 OUTPUTS = {"epsilon": "noise", "sample": "data", "v_prediction": "v", "flow_prediction": "flow"}
 """What hosts call a network's output."""
 EVEN = ("leading", "trailing", "linspace")
@@ -163,14 +165,14 @@ def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) ->
 
 
 def spaced(
-    host: HostSchedule, count: int, name: str, config: Mapping[str, Any], mu: float | None = None, own: str = "karras"
+    host: HostSchedule, count: int, name: str, config: Mapping[str, Any], mu: float | None = None, own: Grid = grids.karras
 ) -> np.ndarray:
     """(count,) times of the levels of a run, noisiest first.
 
     Args:
         name: leading, trailing, linspace: equal steps in what the network is told, for EDM networks the same as auto.
             karras, exponential, beta: of the host's sigma. Others: grids of `seeds.GRIDS`; auto: `own`.
-        own: the grid of the solver.
+        own: the grid of the solver, or of the default.
     Source: Lin et al. 2023 (arXiv:2305.08891), table 2, for the first three; Karras et al. 2022 (arXiv:2206.00364), equation 5; Lee et al. 2024
         (arXiv:2407.12173) for the Beta(0.6, 0.6) distribution.
     """
@@ -187,18 +189,22 @@ def spaced(
     if count == 1:
         return grids.grid("uniform_lam", path, 1, **ends)[:1]
     if name not in OF_SIGMA:
-        return host.known(grids.grid(own if name == "auto" else name, path, count - 1, **ends))
+        return host.known(_grid(name, own)(path, count - 1, **ends))
     first, last = grids.grid("uniform_lam", path, 1, **ends)
     high = min(float(path.nsr(first)), grids.SNR0_AS) if np.isinf(path.nsr(first)) else float(path.nsr(first))
     inner = path.t_of_nsr(between(name, high, float(path.nsr(last)), count)[1:-1])
     return host.known(np.concatenate([[first], inner, [last]]))
 
 
-def between_flow(name: str, high: float, low: float, count: int, own: str) -> np.ndarray:
+def between_flow(name: str, high: float, low: float, count: int, own: Grid) -> np.ndarray:
     """(count,) flow times from high to low: of the host's sigma, which is t, or a grid of `seeds.GRIDS`; auto: `own`."""
     if name in OF_SIGMA:
         return between(name, high, low, count)
-    return grids.grid(own if name == "auto" else name, Flow(), count - 1, nsr_max=_nsr(high), nsr_min=_nsr(low))
+    return _grid(name, own)(Flow(), count - 1, nsr_max=_nsr(high), nsr_min=_nsr(low))
+
+
+def _grid(name: str, own: Grid) -> Grid:
+    return own if name == "auto" else lookup("grid", name, grids.GRIDS)
 
 
 def _nsr(t: float) -> float:

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from seeds import auto
 from seeds.errors import InputError
-from seeds.grids import Times
-from seeds.integrations.calls import HostRun, run_at, run_of
-from seeds.integrations.configs import EVEN, HostSchedule, between_flow, shift, spaced
+from seeds.grids import GRIDS, Times
+from seeds.integrations.calls import COMMON, HostRun, run_at, run_of
+from seeds.integrations.configs import EVEN, Grid, HostSchedule, between_flow, shift, spaced
+from seeds.names import lookup
 from seeds.solvers import Solver
+
+HIGH = 0.5
+"""Of the rule's first level, or the network's noisiest: below, a first answer is not the mean of the data, and a state that a host passes may hold some."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Layout:
     Attributes:
         host, config: the schedule, and the host's configuration, of which the spacing, the shift and the end are read.
         method, options: the solver, and what `seeds.plan` takes for it.
+        aim: of the default, whose rule sets the options that are not said, and the grid; None of a named solver.
         order: entries of the host's list of times for each step: 1, whose count is the number of model calls, or the stages of a step.
     """
 
@@ -28,6 +34,33 @@ class Layout:
     method: Solver
     options: Mapping[str, Any]
     order: int = 1
+    aim: str | None = None
+
+    def rule(self, calls: int) -> auto.Setting | None:
+        """What the default's rule has for so many model calls; None of a named solver."""
+        return None if self.aim is None else auto.setting(calls, self.aim)
+
+    def settled(self, calls: int) -> Mapping[str, Any]:
+        """The options of a run of so many model calls."""
+        rule = self.rule(calls)
+        if rule is None:
+            return self.options
+        run = {name: self.options.get(name) for name in COMMON}
+        if run["eta"] is None and run["fraction"] is None:
+            run["eta"] = rule.eta
+        return run | rule.options({name: value for name, value in self.options.items() if name not in COMMON})
+
+    def own(self, calls: int) -> Grid:
+        """The grid of the spacing "auto"."""
+        rule = self.rule(calls)
+        return lookup("grid", self.method.grid, GRIDS) if rule is None else rule.grid
+
+    def at_mean(self, first: float, start_at: str | None) -> bool:
+        """Whether a run whose first state is noise alone, at this time, starts at the mean: as it is said, else as the rule has it, high enough."""
+        if start_at is not None or self.aim is None:
+            return start_at == "mean"
+        rule, path = auto.setting(auto.CALLS, self.aim), self.host.schedule
+        return rule.start_at == "mean" and float(path.nsr(first)) >= HIGH * min(rule.nsr_max, float(path.nsr(path.t_max)))
 
     @property
     def spacing(self) -> str:
@@ -60,7 +93,7 @@ class Layout:
         if self.host.kind == "flow" and not self.config["sigmas_are_final"]:
             row = shift(row, self.shifting, mu)
             if self.spacing not in EVEN and len(row) > 1:  # pipelines pass even sigmas of their own, and mean their ends
-                row = between_flow(self.spacing, row[0], row[-1], len(row), self.method.grid)
+                row = between_flow(self.spacing, row[0], row[-1], len(row), self.own(len(row)))
         return self.host.t_of_sigma(row)
 
     def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:
@@ -71,10 +104,10 @@ class Layout:
         calls = self.order * count - (self.order - 1)
         if self.host.whole and calls > self.host.steps:
             raise InputError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
-        path, name, method = self.host.schedule, self.spacing, self.method
+        path, name, method, options = self.host.schedule, self.spacing, self.method, self.settled(calls)
 
         def levels(n: int) -> Times:
-            return t if t is not None and n == len(t) else spaced(self.host, n, name, self.shifting, mu, method.grid)
+            return t if t is not None and n == len(t) else spaced(self.host, n, name, self.shifting, mu, self.own(calls))
 
         def split(n: int) -> Times:
             """One call leaves SNR 0, so the first of the multi-stage steps is two."""
@@ -84,10 +117,10 @@ class Layout:
         end = self._end(levels(count)[-1]) if self.config["final_sigmas_type"] == "sigma_min" else None
         staged = self.order > 1
         if t is not None and not staged:
-            return run_at(method, path, t, self.options, end=end)
+            return run_at(method, path, t, options, end=end)
         first = levels(2)[0] if t is None else t[0]
         snr_0 = staged and count > 1 and bool(path.alpha(first) == 0)
-        return run_of(method, path, calls, split if snr_0 else levels, self.host.known, self.options, end=end, rest_first=snr_0)
+        return run_of(method, path, calls, split if snr_0 else levels, self.host.known, options, end=end, rest_first=snr_0)
 
     def _end(self, last: float) -> float | None:
         """The cleanest level, where a run that returns its last state ends; None if its last call is there."""

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
 from benchmarks import hosts_equality
-from seeds import noise
+from seeds import auto, noise
 from seeds.exact import Gaussian
 from seeds.integrations.configs import OUTPUTS, SPACINGS
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
@@ -64,7 +64,7 @@ def sampled(scheduler, x, seed, begin=0):
     return seeds.sample(denoiser(NET, scheduler), SHAPE, seed=seed, x=x, plan=scheduler.plan)
 
 
-SOLVERS = [name for name, it in seeds.SOLVERS.items() if not it.source or name in ("unipc", "er-sde-3", "dpmpp-2m-sde", "tcd")]
+SOLVERS = ["auto"] + [name for name, it in seeds.SOLVERS.items() if not it.source or name in ("unipc", "er-sde-3", "dpmpp-2m-sde", "tcd")]
 RUNS = [
     (solver, output, SPACINGS[(i + k) % len(SPACINGS)])
     for i, (solver, output) in enumerate(itertools.product(SOLVERS, OUTPUTS))
@@ -74,7 +74,7 @@ RUNS = [
 
 @pytest.mark.parametrize("solver, output, spacing", RUNS)
 def test_a_run_is_that_of_sample_with_the_same_noise(solver, output, spacing):
-    scheduler = SEEDSScheduler(**SD, solver=solver, prediction_type=output, timestep_spacing=spacing)
+    scheduler = SEEDSScheduler(**SD, solver=solver, prediction_type=output, timestep_spacing=spacing, start_at="zero")
     scheduler.set_timesteps(8)
     scheduler.set_seeds([5, 6, 7])
     x = start(scheduler)
@@ -95,7 +95,7 @@ def test_so_it_is_with_a_network_of_diffusers(solver, output, spacing):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", [1, "stages"])
 def test_so_are_parts_of_runs_runs_of_given_levels_and_both_layouts(solver, kind, layout):
-    scheduler = SEEDSScheduler(**KINDS[kind], solver=solver, calls_per_step=layout)
+    scheduler = SEEDSScheduler(**KINDS[kind], solver=solver, calls_per_step=layout, start_at="zero")
     scheduler.set_seeds([5, 6, 7])
     scheduler.set_timesteps(4 if layout == "stages" else 9)
     for begin in {0, scheduler.order, 4, len(scheduler.timesteps) - 1} & set(range(len(scheduler.timesteps))):
@@ -352,6 +352,50 @@ def test_a_run_may_begin_at_the_mean_of_the_data():
     torch.testing.assert_close(loop(scheduler, x), same, rtol=1e-5, atol=1e-5)
     scheduler.set_begin_index(2)
     assert scheduler.plan.start_at == "zero", "a state in between holds data"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_has_the_rules_method_noise_and_grid_for_the_calls_asked_for(kind):
+    """Inside the network's levels, at whole steps where those are known; a flow begins at SNR 0, as its pipelines' first states do."""
+    scheduler = SEEDSScheduler(**KINDS[kind], timestep_spacing="auto", aim="accuracy")
+    for count in (1, 4, 11):
+        scheduler.set_timesteps(count)
+        plan, path, rule = scheduler.plan, scheduler.host.schedule, auto.setting(count, "accuracy")
+        assert (plan.solver, plan.nfe, len(scheduler.timesteps)) == ("auto", count, count)
+        first = float(path.nsr(path.t_max)) if kind == "flow" else min(rule.nsr_max, float(path.nsr(path.t_max)))
+        if count == 1:
+            continue
+        assert plan.start.nsr == pytest.approx(first, rel=1e-6)
+        assert plan.rows[-1].at.nsr == pytest.approx(max(rule.nsr_min, float(path.nsr(path.t_min))), rel=0.05)
+        named = seeds.plan(
+            "adams", schedule=path, grid=[row.at.t for row in plan.rows], eta=rule.eta, start_at=plan.start_at, **rule.options({})
+        )
+        assert plan.rows == named.rows
+    with pytest.raises(ValueError, match="`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-2'"):
+        SEEDSScheduler(solver="seeds-2", aim="law")
+
+
+def test_the_default_starts_at_the_mean_where_the_first_state_is_noise_alone():
+    scheduler, x = SEEDSScheduler(**SD, prediction_type="sample"), noise.gaussian(range(2), -1, SHAPE)
+
+    def laid(**asked):
+        scheduler.set_timesteps(**asked)
+        return scheduler
+
+    assert laid(num_inference_steps=5).plan.start_at == "mean" == laid(num_inference_steps=50).plan.start_at
+    loop(scheduler, start(scheduler))
+    assert scheduler.plan.start_at == "mean", "nothing is left of a run"
+    scheduler.set_begin_index(2)
+    assert scheduler.plan.start_at == "zero", "image-to-image begins later"
+    laid(num_inference_steps=5).add_noise(x, x, scheduler.timesteps[:1])
+    assert scheduler.plan.start_at == "zero", "or from data at the first level (strength=1)"
+    assert laid(timesteps=[400, 200, 50]).plan.start_at == "zero", "or at times of its own"
+    assert laid(num_inference_steps=5).plan.start_at == "mean"
+    loop(scheduler, start(scheduler, 2)[:, :, :4, :4].repeat(1, 1, 2, 2))
+    scheduler.step(x, scheduler.timesteps[0], x)
+    scheduler.add_noise(x, x, scheduler.timesteps[1:2])
+    assert scheduler.plan.start_at == "mean", "what an inpainting puts back is no first state"
+    assert SEEDSScheduler(**SD, solver="seeds-2").config.start_at is None
 
 
 def test_the_last_state_is_returned_where_the_host_says_so():

@@ -54,7 +54,7 @@ def denoiser(
     """The network of a pipeline as a denoiser, for `seeds.sample`, `seeds curves` and `seeds fid`.
 
         known = denoiser(pipe, null=negative_prompt_embeds)
-        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1, 1), steps=13)
+        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1, 1), nfe=20)
         images = known.decode(latents)
 
     Args:

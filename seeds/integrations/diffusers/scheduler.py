@@ -6,7 +6,7 @@ The pipeline owns the loop and the network; the scheduler says at which times to
 import copy
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, Sch
 from torch import Tensor
 
 from seeds import noise as noises
+from seeds.auto import AIMS, AUTO, CALLS, is_auto
 from seeds.denoisers import bounded
 from seeds.errors import InputError
 from seeds.integrations import hosts
 from seeds.integrations.calls import HostRun, calls_a_step, check_steps
 from seeds.integrations.configs import HostSchedule, betas, kind_of
 from seeds.integrations.layouts import Layout
+from seeds.planning import method_of
 from seeds.plans import Plan
-from seeds.solvers import find_solver
 from seeds.solvers.churn import Churn
 from seeds.solvers.registry import options_of
 from seeds.stepper import Stepper
@@ -48,16 +49,18 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     number: a solver of s calls a step takes s of them a step, and what is left over is a step with fewer stages.
 
     Args:
-        solver, solver_options: a name of `seeds.SOLVERS` and its options.
-        eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the solver's own.
+        solver, solver_options: "auto", the rule that chooses by the number of model calls, or a name of `seeds.SOLVERS`, and its options.
+        aim: of auto: "law" (None) or "accuracy", as for `seeds.plan`.
+        eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the rule's, or the solver's own.
         fraction: instead of eta: the part of each step's noise that is fresh, as for `seeds.plan`.
         interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`; None is its own.
         s_noise: a factor on the noise; 1 is exact.
-        start_at: "mean": a run from noise begins at the mean of the data, which the first answer tells; as for `seeds.plan`.
+        start_at: "mean": a run begins at the mean of the data, which the first answer tells, where its first state is noise alone: at the first timestep,
+            and not where `add_noise` has been called for it; as for `seeds.plan`. "zero": as methods are published. None: of auto "mean", else "zero".
         kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`, by the class of the other.
         prediction_type: what the network was trained to output: epsilon, v_prediction, sample, flow_prediction.
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a discrete schedule.
-        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the solver's own.
+        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the rule's or the solver's own.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas: the same in other words.
         use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a flow schedule.
         sigmas_are_final: sigmas passed to `set_timesteps` are used as they are, not shifted.
@@ -82,13 +85,13 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         beta_end: float = 0.02,
         beta_schedule: str = "linear",
         trained_betas: Sequence[float] | None = None,
-        solver: str = "seeds-3",
+        solver: str = AUTO,
         solver_options: Mapping[str, Any] | None = None,
         eta: float | None = None,
         fraction: float | None = None,
         interpolation: str | None = None,
         s_noise: float = 1.0,
-        start_at: str = "zero",
+        start_at: str | None = None,
         kind: str | None = None,
         prediction_type: str = "epsilon",
         timestep_spacing: str = "linspace",
@@ -122,6 +125,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         sample_max_value: float = 1.0,
         variance_type: str | None = None,
         calls_per_step: int | str = 1,
+        aim: str | None = None,
     ):
         self._begin_anew()
 
@@ -129,7 +133,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """Reads the configuration; no run is laid out."""
         config = self.config
         self._begin: int | None = None
-        self.solver = find_solver(config.solver)
+        self.solver = method_of(config.solver)
         self._check(config)
         self.host = HostSchedule.of(config)
         if self.host.kind == "discrete":
@@ -138,10 +142,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
         said = {"eta": config.eta, "fraction": config.fraction, "s_noise": config.s_noise, "prediction": config.interpolation}
         options = {**said, **(config.solver_options or {})}
-        check_steps(self.solver, options)
+        aim = (config.aim or AIMS[0]) if is_auto(config.solver) else None
+        self._layout = Layout(self.host, config, self.solver, options, aim=aim)
+        check_steps(self.solver, self._layout.settled(CALLS))
         if config.calls_per_step == STAGES:
-            self.order = calls_a_step(self.solver, options)
-        self._layout = Layout(self.host, config, self.solver, options, self.order)
+            self.order = calls_a_step(self.solver, self._layout.settled(CALLS))
+            self._layout = replace(self._layout, order=self.order)
         self._seeds: list[int] | None = None
         self._copy, self._copies_made = 0, 0
         self.num_inference_steps: int | None = None
@@ -157,7 +163,11 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self.solver.check_options(config.solver_options or {})
         if config.calls_per_step not in (STEPS, STAGES):
             raise InputError(f"`calls_per_step` must be 1 or 'stages', but is {config.calls_per_step!r}.")
-        if config.start_at not in ("zero", "mean"):
+        if config.aim is not None and not is_auto(config.solver):
+            raise InputError(
+                f"`aim` = {config.aim!r} is of the default, solver='auto', but `solver` is {config.solver!r}. Leave one of them out."
+            )
+        if config.start_at not in (None, "zero", "mean"):
             raise InputError(f"`start_at` must be 'zero' or 'mean', but is {config.start_at!r}.")
         if config.final_sigmas_type not in ("zero", "sigma_min"):
             raise InputError(f"`final_sigmas_type` must be 'zero' or 'sigma_min', but is {config.final_sigmas_type!r}.")
@@ -242,7 +252,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._calls, told = calls, self.host.told(calls.t)
         self.timesteps = torch.from_numpy(np.ascontiguousarray(told)).to(torch.int64 if self.host.whole else torch.float32).to(device)
         self.sigmas = torch.from_numpy(np.append(self.host.sigma_of_t(calls.t), 0.0)).to(torch.float32)
-        self._begin = None
+        self._begin, self._holds_data = None, False
         self._end_run()
 
     def _end_run(self) -> None:
@@ -256,7 +266,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             raise InputError("`set_timesteps` has not been called: no run is laid out.")
         if begin not in self._plans:
             plan = self._calls.plan(begin)
-            self._plans[begin] = plan.at_mean() if begin == 0 and self.config.start_at == "mean" else plan
+            plan = replace(plan, solver=AUTO) if is_auto(self.config.solver) else plan
+            alone = begin == 0 and not self._holds_data
+            self._plans[begin] = plan.at_mean() if alone and self._layout.at_mean(self._calls.t[0], self.config.start_at) else plan
         return self._plans[begin]
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Tensor | None = None) -> int:
@@ -340,6 +352,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """alpha data + sigma noise, each image at its timestep."""
+        if self._stepper is None or self._stepper.done:
+            self._holds_data, self._plans = True, {}  # the state of the run that follows
         row = _row("timesteps", timesteps)
         return hosts.noised(self.host.schedule, self.host.t_of_told(row), original_samples, noise)
 
