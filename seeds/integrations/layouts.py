@@ -93,7 +93,8 @@ class Layout:
         if self.host.kind == "flow" and not self.config["sigmas_are_final"]:
             row = shift(row, self.shifting, mu)
             if self.spacing not in EVEN and len(row) > 1:  # pipelines pass even sigmas of their own, and mean their ends
-                row = between_flow(self.spacing, row[0], row[-1], len(row), self.own(len(row)))
+                low = 1 / self.host.steps if self.aim and self.spacing == "auto" else row[-1]  # the rule has an end of its own
+                row = between_flow(self.spacing, row[0], low, len(row), self.own(len(row)))
         return self.host.t_of_sigma(row)
 
     def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:

@@ -371,6 +371,9 @@ def test_the_default_has_the_rules_method_noise_and_grid_for_the_calls_asked_for
             "adams", schedule=path, grid=[row.at.t for row in plan.rows], eta=rule.eta, start_at=plan.start_at, **rule.options({})
         )
         assert plan.rows == named.rows
+    if kind == "flow":  # as Flux and Qwen-Image pass them
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 11, 11))
+        assert scheduler.plan.rows == plan.rows
     with pytest.raises(ValueError, match="`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-2'"):
         SEEDSScheduler(solver="seeds-2", aim="law")
 
