@@ -1,9 +1,10 @@
-"""What noise costs: wall time of a run of a bundled model with its noise drawn, over that of the same run with its noise given.
+"""What noise costs: wall time of a run of a bundled model with its noise drawn, over that of the same run with its
+noise given.
 
     python benchmarks/ahead.py [--rounds 7]
 
-64 images, SEEDS-1 (a draw for each call: the worst case) and SEEDS-3, 20 model calls. Prints JSON: the median of the ratios minus 1, in per cent,
-round by round in turn, and the time of one call of the denoiser.
+64 images, SEEDS-1 (a draw for each call: the worst case) and SEEDS-3, 20 model calls. Prints JSON: the median of the
+ratios minus 1, in per cent, round by round in turn, and the time of one call of the denoiser.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def main() -> None:
             seeds.sample(model, model.shape, seed=range(64), plan=plan, labels=torch.arange(64) % 10, noise=noise)
             return time.perf_counter() - start
 
-        pairs = [(run("gaussian"), run(lambda j, lam0, lam1, shape, store=store: store[j])) for _ in range(given.rounds + 1)][1:]
+        pairs = [
+            (run("gaussian"), run(lambda j, lam0, lam1, shape, store=store: store[j])) for _ in range(given.rounds + 1)
+        ][1:]
         found[solver] = {
             "noise_adds_percent": round(100 * (statistics.median(a / b for a, b in pairs) - 1), 2),
             "ms_per_call": round(1000 * statistics.median(b for _, b in pairs) / plan.nfe, 2),

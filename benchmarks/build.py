@@ -2,7 +2,8 @@
 
     python benchmarks/build.py
 
-Prints JSON: seconds for a plan of 1,000 SEEDS-3 steps in each prediction (best of 5), and what `import seeds` adds to `import torch` (median of 7 pairs).
+Prints JSON: seconds for a plan of 1,000 SEEDS-3 steps in each prediction (best of 5), and what `import seeds` adds to
+`import torch` (median of 7 pairs).
 """
 
 import json
@@ -31,7 +32,11 @@ def import_seconds(modules: str) -> float:
 def main() -> None:
     added = [import_seconds("torch, seeds") - import_seconds("torch") for _ in range(7)]
     plans = {name: round(plan_seconds(name), 3) for name in seeds.PREDICTIONS}
-    print(json.dumps({"plan_of_1000_seeds_3_steps_s": plans, "import_adds_s": round(statistics.median(added), 3)}, indent=2))
+    print(
+        json.dumps(
+            {"plan_of_1000_seeds_3_steps_s": plans, "import_adds_s": round(statistics.median(added), 3)}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

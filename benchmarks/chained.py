@@ -1,9 +1,11 @@
-"""Runs that begin with the result of another, under the same seeds: is their noise independent? On data N(0, 1), where the variance is known.
+"""Runs that begin with the result of another, under the same seeds: is their noise independent? On data N(0, 1), where
+the variance is known.
 
 python benchmarks/chained.py                 # the table: seeds-1, -2, -3, eta 0.5 and 1
 python benchmarks/chained.py --seeds 512     # quicker; the variance of 64 n values is known to 18 % / sqrt(n)
 
-Measured is the variance of what `seeds.sample` returns; right is what the same plans give with independent noise, exact, from their linear responses.
+Measured is the variance of what `seeds.sample` returns; right is what the same plans give with independent noise,
+exact, from their linear responses.
 """
 
 import argparse
@@ -25,7 +27,8 @@ Found = tuple[str, int, float, float]  # what was run, how many rounds, the vari
 
 
 def variance(plan: seeds.Plan, start: float) -> float:
-    """Variance of a plan's result on data N(0, 1), from a state of variance `start` and independent draws: exact, no Monte Carlo."""
+    """Variance of a plan's result on data N(0, 1), from a state of variance `start` and independent draws: exact, no
+    Monte Carlo."""
     unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
     response = run(plan, lambda x, at: at.alpha / (at.alpha**2 + at.sigma**2) * x, unit[0], lambda j: unit[1 + j])
     return float(response[0] ** 2 * start + response[1:].square().sum())
@@ -72,7 +75,12 @@ def one_plan(seed: range, passes: int = 10, **how) -> Iterator[Found]:
         plan = plan.then(seeds.plan(start=high, stop=low, **how))
         whole = plan.then(seeds.plan(start=low, **how))
         if k in (2, passes):
-            yield "passes, one plan", k, seeds.sample(MODEL, SHAPE, seed=seed, plan=whole).var().item(), variance(whole, 80.0**2)
+            yield (
+                "passes, one plan",
+                k,
+                seeds.sample(MODEL, SHAPE, seed=seed, plan=whole).var().item(),
+                variance(whole, 80.0**2),
+            )
 
 
 def main() -> None:
@@ -86,7 +94,9 @@ def main() -> None:
                 for what, rounds, measured, right in make(seed, solver=solver, eta=eta):
                     worst = max(worst, abs(measured / right - 1))
                     print(
-                        f"| {solver} | {eta} | {what} | {rounds} | {measured:.4f} | {right:.4f} | {measured / right - 1:+.2%} |", flush=True
+                        f"| {solver} | {eta} | {what} | {rounds} | {measured:.4f} | {right:.4f} | "
+                        f"{measured / right - 1:+.2%} |",
+                        flush=True,
                     )
     print(f"\nFurthest from right: {worst:.2%}.")
 

@@ -1,10 +1,11 @@
-"""What `check_model` says of 60 wrappings of networks that are right, each wrong in a usual way: 6 outputs on 2 schedules, as they are, with the sign
-turned, with the time mirrored, with both, and trained on data of another range.
+"""What `check_model` says of 60 wrappings of networks that are right, each wrong in a usual way: 6 outputs on 2
+schedules, as they are, with the sign turned, with the time mirrored, with both, and trained on data of another range.
 
     python benchmarks/check_model.py [--data modes|images|both] [--only OUTPUT]
 
-The networks know the law of the data exactly, so whatever is not found is not to be found in the error. A wrapping that is right is to be passed;
-each other is to be named, or left unnamed with the reason. A wrong name is the one thing that must not be.
+The networks know the law of the data exactly, so whatever is not found is not to be found in the error. A wrapping that
+is right is to be passed; each other is to be named, or left unnamed with the reason. A wrong name is the one thing that
+must not be.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def modes() -> tuple[GaussianMixture, Tensor]:
 
 
 def images() -> tuple[GaussianMixture, Tensor]:
-    """Pictures of 12 x 12: four blobs on a dark ground, from -1 to 1, each at its place, in three sizes of brightness."""
+    """Pictures of 12 x 12: four blobs on a dark ground, from -1 to 1, each at its place, in three sizes of
+    brightness."""
     y, x = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
     places = [(3.0, 3.0), (8.0, 3.0), (5.0, 8.0), (9.0, 9.0)]
     blobs = torch.stack([torch.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in places])
@@ -102,13 +104,19 @@ def table(found: list[Found]) -> str:
         mark = " " if it.right else "-" if it.said == "unnamed" else "X"
         lines.append(f"{it.name:8} {it.path:5} {it.mistake:8} {it.said:8} {mark} {it.words}")
     counts = np.array([(it.right, it.said == "unnamed", not it.right and it.said != "unnamed") for it in found]).sum(0)
-    return "\n".join([*lines, f"{len(found)} wrappings: {counts[0]} rightly, {counts[1]} left unnamed, {counts[2]} wrongly"])
+    return "\n".join(
+        [*lines, f"{len(found)} wrappings: {counts[0]} rightly, {counts[1]} left unnamed, {counts[2]} wrongly"]
+    )
 
 
 def run(kind: str, only: str | None = None) -> list[Found]:
     law, data = DATA[kind]()
     return [
-        judged(name, path, mistake, law, data) for name in OUTPUTS if only in (None, name) for path in SCHEDULES for mistake in MISTAKES
+        judged(name, path, mistake, law, data)
+        for name in OUTPUTS
+        if only in (None, name)
+        for path in SCHEDULES
+        for mistake in MISTAKES
     ]
 
 

@@ -1,18 +1,24 @@
 """Quality against model calls on the two bundled models: the studies under docs/curves.
 
-    python -m benchmarks.curves mixture --out docs/curves/mixture      # 10,000 images, 5 to 300 calls; an hour of one core
-    python -m benchmarks.curves unet --out docs/curves/unet            # 2,000 images, 5 to 80 calls; an hour of two cores
-    python -m benchmarks.curves family-mixture --out docs/curves/family-mixture        # every rival, 10,000 images, 5 to 50 calls
-    python -m benchmarks.curves family-mixture-100 --out docs/curves/family-mixture-100       # some of them at 100 calls
+    python -m benchmarks.curves mixture --out docs/curves/mixture      # 10,000 images, 5 to 300 calls; an hour of one
+                                                                       core
+    python -m benchmarks.curves unet --out docs/curves/unet            # 2,000 images, 5 to 80 calls; an hour of two
+                                                                       cores
+    python -m benchmarks.curves family-mixture --out docs/curves/family-mixture        # every rival, 10,000 images, 5
+                                                                                       to 50 calls
+    python -m benchmarks.curves family-mixture-100 --out docs/curves/family-mixture-100       # some of them at 100
+    calls
     python -m benchmarks.curves family-unet --out docs/curves/family-unet --dtype bf16 --compile      # the best of them
-    python -m benchmarks.curves auto-mixture --out docs/curves/auto-mixture   # the default at the calls of family-mixture; auto-unet likewise
+    python -m benchmarks.curves auto-mixture --out docs/curves/auto-mixture   # the default at the calls of
+                                                                              family-mixture; auto-unet likewise
     seeds bench show docs/curves/family-mixture docs/curves/auto-mixture      # as one study
 
-Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and torchrun shares it among processes
-(torchrun --nproc_per_node=2 -m benchmarks.curves ...).
+Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
+torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
 
-`mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what 10,000 other exact samples
-have is the floor. The classes of all of them are those of a row's seeds, so that their shares are no part of the distance. `unet` measures
+`mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what
+10,000 other exact samples have is the floor. The classes of all of them are those of a row's seeds, so that their
+shares are no part of the distance. `unet` measures
 what a user sees: the reference is Fashion-MNIST's training set.
 """
 
@@ -30,21 +36,71 @@ from seeds.storage import replacing
 
 CHURN = "rk-2 S_churn=40 S_min=0.05 S_max=50 s_noise=1.003"  # EDM's for ImageNet-64
 LINES = {
-    "mixture": ("seeds-1", "seeds-2", "seeds-2 variant=2b", "seeds-3", "erk-1", "erk-2", "erk-3", "erk-4", "rk-2", CHURN, "euler-maruyama"),
+    "mixture": (
+        "seeds-1",
+        "seeds-2",
+        "seeds-2 variant=2b",
+        "seeds-3",
+        "erk-1",
+        "erk-2",
+        "erk-3",
+        "erk-4",
+        "rk-2",
+        CHURN,
+        "euler-maruyama",
+    ),
     "unet": ("seeds-1", "seeds-3", "erk-3", "rk-2", CHURN, "euler-maruyama"),
     "family-mixture": (
         *("seeds-1", "seeds-2 variant=2b", "seeds-3", "erk-3", "rk-2", "euler-maruyama"),
         *("er-sde-1", "er-sde-2", "er-sde-3", "sa-solver", "sa-solver k=2 corrector=2", "edm-stochastic", "restart"),
-        *("dpmpp-2m", "dpmpp-2m grid=karras", "dpmpp-2m lower_order_final=true", "dpmpp-3m", "dpmpp-2s", "dpmpp-2s-ancestral"),
+        *(
+            "dpmpp-2m",
+            "dpmpp-2m grid=karras",
+            "dpmpp-2m lower_order_final=true",
+            "dpmpp-3m",
+            "dpmpp-2s",
+            "dpmpp-2s-ancestral",
+        ),
         *("dpmpp-sde", "dpmpp-2m-sde", "dpmpp-2m-sde measure=exact", "dpmpp-3m-sde", "dpm-solver-2", "dpm-solver-3"),
-        *("deis-tab1", "deis-tab2", "deis-tab3", "ipndm k=2", "ipndm k=3", "ipndm", "ipndm-v", "gradient-estimation", "pfdiff", "ddim"),
+        *(
+            "deis-tab1",
+            "deis-tab2",
+            "deis-tab3",
+            "ipndm k=2",
+            "ipndm k=3",
+            "ipndm",
+            "ipndm-v",
+            "gradient-estimation",
+            "pfdiff",
+            "ddim",
+        ),
         *("res-2m", "res-3m", "unipc", "unipc k=2", "unipc lower_order_final=true", "tcd"),
     ),
-    "family-mixture-100": ("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "unipc", "ipndm", "edm-stochastic", "euler-maruyama"),
+    "family-mixture-100": (
+        "seeds-3",
+        "er-sde-3",
+        "sa-solver",
+        "dpmpp-2m-sde",
+        "unipc",
+        "ipndm",
+        "edm-stochastic",
+        "euler-maruyama",
+    ),
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "family-unet": (
-        *("seeds-3", "er-sde-3", "sa-solver", "dpmpp-2m-sde", "dpmpp-3m-sde", "unipc", "ipndm", "dpmpp-2m", "deis-tab3", "edm-stochastic"),
+        *(
+            "seeds-3",
+            "er-sde-3",
+            "sa-solver",
+            "dpmpp-2m-sde",
+            "dpmpp-3m-sde",
+            "unipc",
+            "ipndm",
+            "dpmpp-2m",
+            "deis-tab3",
+            "edm-stochastic",
+        ),
         *("seeds-3 grid=uniform_lam", "euler-maruyama"),
     ),
 }
@@ -63,7 +119,8 @@ IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "aut
 
 def mixture(work: Path) -> list[str]:
     """Arguments of the study of the mixture, whose reference and floor are made first."""
-    labels = uniform_labels(range(IMAGES["mixture"]), 10).numpy()  # a row's own: other shares of the classes are a distance too
+    # a row's own: other shares of the classes are a distance too
+    labels = uniform_labels(range(IMAGES["mixture"]), 10).numpy()
     for name, first, times in (("truth", 10**6, 6), ("exact", 2 * 10**6, 1)):
         if not (work / f"{name}.npz").exists():
             with replacing(work / f"{name}.npz", shared=True) as part, part.open("wb") as file:
@@ -71,7 +128,17 @@ def mixture(work: Path) -> list[str]:
     if KEPT.exists():  # of the committed study, which goes on with no other
         shutil.copyfile(KEPT, work / "ref.npz")
     elif not (work / "ref.npz").exists():
-        seeds_command(["ref", "--images", str(work / "truth.npz"), "--features", "fashion-features", "--out", str(work / "ref.npz")])
+        seeds_command(
+            [
+                "ref",
+                "--images",
+                str(work / "truth.npz"),
+                "--features",
+                "fashion-features",
+                "--out",
+                str(work / "ref.npz"),
+            ]
+        )
     own = ["--model", "fashion-mixture", "--ref", str(work / "ref.npz"), "--batch", "500"]
     return [*own, "--title", "fashion-mixture", "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 

@@ -3,11 +3,12 @@
     make gpu                                                        # sets up, tests, and runs this on the GPU
     python benchmarks/device.py --minutes 4 --json device.json      # on the GPU, or without one on the CPU
 
-Rows, in this order: noise drawn on the device beside noise drawn ahead on the CPU; what a call costs without its model, beside diffusers' schedulers
-where they are installed; the whole of `seeds.sample` beside the bare network; answers a second (images times model calls) of `fashion-unet`, and of
-DDPM++ and ADM of published size with random weights, in float32, bf16 and fp16 at several batches, plain and, on a GPU, compiled. Times are
-medians; the device is waited for before and after each. On CUDA float32 is torch's own default: convolutions in TF32, products of matrices not; the
-first line and the JSON say so.
+Rows, in this order: noise drawn on the device beside noise drawn ahead on the CPU; what a call costs without its model,
+beside diffusers' schedulers where they are installed; the whole of `seeds.sample` beside the bare network; answers a
+second (images times model calls) of `fashion-unet`, and of DDPM++ and ADM of published size with random weights, in
+float32, bf16 and fp16 at several batches, plain and, on a GPU, compiled. Times are medians; the device is waited for
+before and after each. On CUDA float32 is torch's own default: convolutions in TF32, products of matrices not; the first
+line and the JSON say so.
 """
 
 import argparse
@@ -66,7 +67,8 @@ class Bench:
             getattr(torch, self.device.type).synchronize()
 
     def seconds(self, call: Callable[[], Any], least: float = 0.5) -> float:
-        """Median seconds of a call: of five or more in at least `least` seconds, or of as many as time allows, after one that warms up."""
+        """Median seconds of a call: of five or more in at least `least` seconds, or of as many as time allows, after
+        one that warms up."""
         call()
         self.wait()
         times: list[float] = []
@@ -87,10 +89,17 @@ def noise(bench: Bench) -> Iterator[Row]:
 
     count = int(np.prod(SHAPE[1:]))
     if bench.device.type in ("cpu", "cuda"):
-        yield Row("noise, a draw", f"{how}, on the device", 1e3 * bench.seconds(lambda: fill(keys, count, bench.device)), "ms")
+        yield Row(
+            "noise, a draw", f"{how}, on the device", 1e3 * bench.seconds(lambda: fill(keys, count, bench.device)), "ms"
+        )
     with Ahead(lambda j: gaussian(range(SHAPE[0]), j, SHAPE[1:]), range(10**6), device=bench.device) as draws:
         at = iter(range(10**6))
-        yield Row("noise, a draw", f"{how}, ahead on the CPU, the model free", 1e3 * bench.seconds(lambda: draws(next(at))), "ms")
+        yield Row(
+            "noise, a draw",
+            f"{how}, ahead on the CPU, the model free",
+            1e3 * bench.seconds(lambda: draws(next(at))),
+            "ms",
+        )
 
 
 def overhead(bench: Bench) -> Iterator[Row]:
@@ -139,7 +148,12 @@ def models(bench: Bench) -> Iterator[Row]:
         "DDPM++": lambda: build(Config("EDMPrecond", dict(DDPMPP))).eval().requires_grad_(False),
         "ADM": lambda: build(Config("EDMPrecond", dict(ADM))).eval().requires_grad_(False),
     }
-    ways = [(dtype, compiled) for compiled in (False, True) for dtype in DTYPES if not compiled or bench.device.type != "cpu"]
+    ways = [
+        (dtype, compiled)
+        for compiled in (False, True)
+        for dtype in DTYPES
+        if not compiled or bench.device.type != "cpu"
+    ]
     for compiled in (False, True):
         for name, make in makers.items():
             built = None  # once for all dtypes, unless it is compiled: a large network's weights take seconds
@@ -174,7 +188,11 @@ def main() -> None:
     parser.add_argument("--json", help="file to write the table to, after each row")
     given = parser.parse_args()
     bench = Bench(given.device, given.minutes)
-    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"{given.device}, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name()
+        if bench.device.type == "cuda"
+        else f"{given.device}, {torch.get_num_threads()} threads"
+    )
     if bench.device.type == "cuda":
         tf32 = {"convolutions": torch.backends.cudnn.allow_tf32, "matrices": torch.backends.cuda.matmul.allow_tf32}
         name += "".join(f", {what} in TF32" for what, so in tf32.items() if so)
@@ -191,7 +209,10 @@ def main() -> None:
         try:
             for row in () if bench.over else section(bench):
                 report["rows"].append(row._asdict())
-                print(f"{row.what:36} {row.how:58} {'-' if row.value is None else f'{row.value:12.4g}'} {row.unit}", flush=True)
+                print(
+                    f"{row.what:36} {row.how:58} {'-' if row.value is None else f'{row.value:12.4g}'} {row.unit}",
+                    flush=True,
+                )
                 save(report, given.json)
                 if bench.over:
                     break
@@ -200,7 +221,10 @@ def main() -> None:
             print(report["faults"][-1], flush=True)
     report["whole"] = not bench.over and not report["faults"]
     save(report, given.json)
-    print("" if report["whole"] or not bench.over else f"\nstopped after {given.minutes:g} minutes, with what there is", flush=True)
+    print(
+        "" if report["whole"] or not bench.over else f"\nstopped after {given.minutes:g} minutes, with what there is",
+        flush=True,
+    )
     raise SystemExit(1 if report["faults"] else 0)
 
 

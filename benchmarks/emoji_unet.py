@@ -2,8 +2,9 @@
 
     python -m benchmarks.emoji_unet --model FILE --num 2000 --solvers seeds-3
 
-The network is held out: nothing of a solver is chosen by it, and no two solvers are compared on it before the rule that chooses among them
-is committed. The reference weighs the classes alike, as they are drawn; so does the test set, the drawings of subjects not trained on.
+The network is held out: nothing of a solver is chosen by it, and no two solvers are compared on it before the rule that
+chooses among them is committed. The reference weighs the classes alike, as they are drawn; so does the test set, the
+drawings of subjects not trained on.
 """
 
 from pathlib import Path

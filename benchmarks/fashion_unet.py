@@ -1,4 +1,5 @@
-"""Quality of the bundled `fashion-unet`, against Fashion-MNIST in `fashion-features` space. `benchmarks.unets` says what is measured.
+"""Quality of the bundled `fashion-unet`, against Fashion-MNIST in `fashion-features` space. `benchmarks.unets` says
+what is measured.
 
 python -m benchmarks.fashion_unet --num 5000 --nfe 40 --out out/fashion-unet
 """

@@ -1,10 +1,11 @@
-"""What goes wrong on a user's machine, tried on the command line: each fault must end in one clear sentence, and --resume must make good what it broke off.
+"""What goes wrong on a user's machine, tried on the command line: each fault must end in one clear sentence, and
+--resume must make good what it broke off.
 
     python benchmarks/faults.py
 
-Prints every command, its exit code and what it said. Exits with 1 if one ends in anything but a line on stderr and exit code 1 or 2, or if what is
-completed afterwards differs from an unbroken run. A full disk and a read-only folder are a small tmpfs, which takes the right to mount; without it
-they are counted as not tried.
+Prints every command, its exit code and what it said. Exits with 1 if one ends in anything but a line on stderr and exit
+code 1 or 2, or if what is completed afterwards differs from an unbroken run. A full disk and a read-only folder are a
+small tmpfs, which takes the right to mount; without it they are counted as not tried.
 """
 
 import json
@@ -26,7 +27,10 @@ HERE = Path(__file__).parent
 PAGE = 4096
 IMAGES = 40
 SAMPLE = f"sample --model faults:Good --solver seeds-2 --steps 2 --batch 4 --seeds 0-{IMAGES - 1} --threads 1"
-CURVES = "curves --model faults:Good --line seeds-2 --line erk-1 --nfe 3,5 --seeds 0-149 --batch 32 --units 2 --splits 2 --threads 1"
+CURVES = (
+    "curves --model faults:Good --line seeds-2 --line erk-1 --nfe 3,5 --seeds 0-149 --batch 32 --units 2 --splits 2 "
+    "--threads 1"
+)
 MEASURED = "--features fashion-features --ref fashion-mnist"
 
 
@@ -55,8 +59,14 @@ class Trial:
         line = [part for word in words for part in (word.split() if isinstance(word, str) else [str(word)])]
         path = os.pathsep.join([str(HERE.parent), str(HERE)])
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        ran = subprocess.run([sys.executable, "-m", "seeds", *line], cwd=self.folder, env=environment, capture_output=True, text=True)
-        print(f"  $ seeds {' '.join(line)}\n    exit code {ran.returncode}{': ' if ran.stderr else ''}{ran.stderr.strip()}", flush=True)
+        ran = subprocess.run(
+            [sys.executable, "-m", "seeds", *line], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        print(
+            f"  $ seeds {' '.join(line)}\n    exit code "
+            f"{ran.returncode}{': ' if ran.stderr else ''}{ran.stderr.strip()}",
+            flush=True,
+        )
         return ran
 
     def fault(self, name: str, *words: object, says: str) -> None:
@@ -64,11 +74,14 @@ class Trial:
         print(name)
         ran = self.call(*words)
         lines = ran.stderr.splitlines()
-        clear = len(lines) == 1 and lines[0].startswith("Error: ") and lines[0].endswith((".", ")")) and says in lines[0]
+        clear = (
+            len(lines) == 1 and lines[0].startswith("Error: ") and lines[0].endswith((".", ")")) and says in lines[0]
+        )
         self.judge(clear and ran.returncode in (1, 2), f"no single sentence with {says!r}")
 
     def completes(self, expected: object, out: Path, *words: object) -> None:
-        """The command succeeds without a word on stderr but of a covariance's rank, and what is in `out` is what an unbroken run makes."""
+        """The command succeeds without a word on stderr but of a covariance's rank, and what is in `out` is what an
+        unbroken run makes."""
         ran = self.call(*words)
         said = [line for line in ran.stderr.splitlines() if not line.startswith("Warning: the covariance of ")]
         self.judge(ran.returncode == 0 and not said, "it is not completed")
@@ -88,7 +101,8 @@ class Trial:
 
 
 def contents(out: Path) -> object:
-    """What decides a run or a study: bytes of images and archives, numbers and pictures of rows; None if there is none."""
+    """What decides a run or a study: bytes of images and archives, numbers and pictures of rows; None if there is
+    none."""
     if out.suffix in (".zip", ".npz"):
         if not out.exists():
             return None
@@ -98,7 +112,11 @@ def contents(out: Path) -> object:
     if not (out / "curves.json").exists():
         return pictures
     record = json.loads((out / "curves.json").read_text())
-    return pictures, record["status"], [{key: row.get(key) for key in row if key not in ("seconds", "command")} for row in record["rows"]]
+    return (
+        pictures,
+        record["status"],
+        [{key: row.get(key) for key in row if key not in ("seconds", "command")} for row in record["rows"]],
+    )
 
 
 @contextmanager
@@ -127,16 +145,25 @@ def _mount(*words: object) -> None:
 
 def pages(*folders: Path) -> int:
     """Bytes of all files, each in whole pages."""
-    return sum(-(-path.stat().st_size // PAGE) * PAGE for folder in folders for path in folder.rglob("*") if path.is_file())
+    return sum(
+        -(-path.stat().st_size // PAGE) * PAGE for folder in folders for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def disks(trial: Trial, name: str, words: str, expected: object, sizes: dict[str, int]) -> None:
-    """`words --out` on a disk that is full when so much is written, and on one that is read-only; both are made good, and the run completed."""
+    """`words --out` on a disk that is full when so much is written, and on one that is read-only; both are made good,
+    and the run completed."""
     for number, (when, size) in enumerate(sizes.items()):
         root = trial.folder / f"{name} {number}".replace(" ", "-").replace(".", "-")
         try:
             with disk(root, size):
-                trial.fault(f"disk full {when}: {name}", words, "--out", root / name, says="cannot be written: No space left on device")
+                trial.fault(
+                    f"disk full {when}: {name}",
+                    words,
+                    "--out",
+                    root / name,
+                    says="cannot be written: No space left on device",
+                )
                 change(root, f"size={2**26}")
                 trial.completes(expected, root / name, words, "--resume --out", root / name)
         except OSError as error:
@@ -145,7 +172,13 @@ def disks(trial: Trial, name: str, words: str, expected: object, sizes: dict[str
     try:
         with disk(root, 2**26):
             change(root, "ro")
-            trial.fault(f"read-only folder: {name}", words, "--out", root / name, says="cannot be written: Read-only file system")
+            trial.fault(
+                f"read-only folder: {name}",
+                words,
+                "--out",
+                root / name,
+                says="cannot be written: Read-only file system",
+            )
             change(root, "rw")
             trial.completes(expected, root / name, words, "--resume --out", root / name)
     except OSError as error:
@@ -181,14 +214,20 @@ def samples(trial: Trial) -> None:
     for name in ("out.zip", "out.npz"):
         short = truncated(root / "whole" / name, root / f"short-{name}")
         trial.fault(f"truncated {name}", f"fid {short} {MEASURED}", says=f"{short} cannot be read")
-        trial.fault(f"truncated {name} in the place of the result", SAMPLE, "--resume --out", short, says="is of no run")
+        trial.fault(
+            f"truncated {name} in the place of the result", SAMPLE, "--resume --out", short, says="is of no run"
+        )
         short.unlink()
         trial.completes(whole[name], short, SAMPLE, "--resume --out", short)
     for name in ("out", "out.zip", "out.npz"):
         to = root / "none" / name
         trial.fault(f"NaN from the model: {name}", SAMPLE.replace("Good", "Broken"), "--out", to, says="NaN or inf")
         trial.fault(
-            f"missing model: {name}", SAMPLE.replace("faults:Good", "net.safetensors"), "--out", to, says="There is no file net.safetensors"
+            f"missing model: {name}",
+            SAMPLE.replace("faults:Good", "net.safetensors"),
+            "--out",
+            to,
+            says="There is no file net.safetensors",
         )
     reference, other = references(trial)
     for text, path, says in (
@@ -197,7 +236,14 @@ def samples(trial: Trial) -> None:
         ("missing reference", root / "no.npz", "does not exist"),
     ):
         trial.fault(text, f"fid {root / 'whole/out'} --features fashion-features --ref", path, says=says)
-        trial.fault(f"{text}: curves", CURVES, "--out", root / "none" / "study", f"--features fashion-features --ref {path}", says=says)
+        trial.fault(
+            f"{text}: curves",
+            CURVES,
+            "--out",
+            root / "none" / "study",
+            f"--features fashion-features --ref {path}",
+            says=says,
+        )
 
 
 def references(trial: Trial) -> tuple[Path, Path]:
@@ -215,11 +261,17 @@ def studies(trial: Trial) -> None:
     whole = contents(root / "whole/study")
     total = pages(root / "whole/study")
     record = -(-(root / "whole/study/curves.json").stat().st_size // PAGE) * PAGE
-    disks(trial, "study", words, whole, {"at the record": PAGE, "in the middle": 3 * record, "at the page": total - PAGE})
+    disks(
+        trial, "study", words, whole, {"at the record": PAGE, "in the middle": 3 * record, "at the page": total - PAGE}
+    )
     out = root / "none" / "study"
     trial.fault("NaN from the model: curves", words.replace("Good", "Broken"), "--out", out, says="NaN or inf")
     trial.fault(
-        "missing model: curves", words.replace("faults:Good", "net.safetensors"), "--out", out, says="There is no file net.safetensors"
+        "missing model: curves",
+        words.replace("faults:Good", "net.safetensors"),
+        "--out",
+        out,
+        says="There is no file net.safetensors",
     )
     images = shutil.copytree(root / "whole/out", root / "images")
     truncated(images / "000007.png", images / "000007.png")

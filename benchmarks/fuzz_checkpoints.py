@@ -1,11 +1,13 @@
-"""Feeds mutated checkpoints to the reader and reports what came of them: nothing may run, and only CheckpointError may be raised.
+"""Feeds mutated checkpoints to the reader and reports what came of them: nothing may run, and only CheckpointError may
+be raised.
 
     python benchmarks/fuzz_checkpoints.py tests/data/edm --count 20000
 
-Mutations: bit flips, truncations, extreme lengths and indices, opcodes replaced, inserted, dropped, doubled and exchanged, calls of
-os.system and exec spliced in, slices deleted, doubled and swapped between files. An audit hook counts every import, compilation, execution,
-process, socket and file write while a file is read; the address space is limited to `--memory` above the start, so that a larger
-allocation fails on the spot.
+Mutations: bit flips, truncations, extreme lengths and indices, opcodes replaced, inserted, dropped, doubled and
+exchanged, calls of
+os.system and exec spliced in, slices deleted, doubled and swapped between files. An audit hook counts every import,
+compilation, execution, process, socket and file write while a file is read; the address space is limited to `--memory`
+above the start, so that a larger allocation fails on the spot.
 """
 
 import argparse
@@ -93,7 +95,8 @@ def mutate(rng: random.Random, base: bytes, starts: list[int], other: bytes) -> 
     data = bytearray(base)
     for _ in range(rng.choices((1, 2, 3), (6, 3, 1))[0]):
         index = rng.randrange(len(starts) - 1)
-        begin, end = starts[index], starts[index + 1]  # one opcode with its argument, as long as nothing before it moved
+        # one opcode with its argument, as long as nothing before it moved
+        begin, end = starts[index], starts[index + 1]
         kind = rng.randrange(16)
         if kind < 5:  # a bit of an argument
             while end == begin + 1:
@@ -157,7 +160,8 @@ def fuzz(corpus: list[bytes], count: int, seed: int, watch: Watch) -> dict[str, 
 
 
 def limit_memory(more: int) -> None:
-    """Lets this process have `more` bytes of address space beyond what it has, and no more: a larger allocation is a MemoryError on the spot."""
+    """Lets this process have `more` bytes of address space beyond what it has, and no more: a larger allocation is a
+    MemoryError on the spot."""
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + more, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -43,7 +43,8 @@ def network() -> UNet2DModel:
 
 @torch.no_grad()
 def difference(net: UNet2DModel, scheduler: SEEDSScheduler, begin: int = 0) -> float:
-    """The largest difference between a pipeline's loop and seeds.sample, from the same state and of the same seeds, relative to the largest number."""
+    """The largest difference between a pipeline's loop and seeds.sample, from the same state and of the same seeds,
+    relative to the largest number."""
     first = scheduler.timesteps[begin : begin + 1]
     x = scheduler.add_noise(0.5 * noise.gaussian(SEEDS, 9, SHAPE), noise.gaussian(SEEDS, -1, SHAPE), first)
     scheduler.set_seeds(SEEDS)
@@ -84,7 +85,9 @@ def parts(net: UNet2DModel, solver: str, kind: str, layout: int | str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--solvers", nargs="+", default=list(seeds.SOLVERS), choices=list(seeds.SOLVERS), metavar="NAME")
+    parser.add_argument(
+        "--solvers", nargs="+", default=list(seeds.SOLVERS), choices=list(seeds.SOLVERS), metavar="NAME"
+    )
     parser.add_argument("--calls", type=int, default=8)
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -129,7 +129,10 @@ def main() -> None:
         own = (seconds - draw) / (best - draw) if kind == "stochastic" else seconds / best
         said = {"kind": kind, "name": name, "ms": 1e3 * seconds, "ratio": seconds / best, "own": own}
         rows.append({**said, "waits first": first, "waits later": later})
-        print(f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits {first} + {later}")
+        print(
+            f"{kind:14}{name:38}{1e3 * seconds:8.2f} ms{seconds / best:8.2f} of the host's best{own:8.2f} own   waits "
+            f"{first} + {later}"
+        )
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump({"diffusers": diffusers.__version__, "torch": torch.__version__, "rows": rows}, file, indent=1)

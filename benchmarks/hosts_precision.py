@@ -1,9 +1,11 @@
-"""Networks of 16 bits beside a float32 state, and what a run from SNR 0 leaves of the data's variance, in diffusers' loop.
+"""Networks of 16 bits beside a float32 state, and what a run from SNR 0 leaves of the data's variance, in diffusers'
+loop.
 
     python -m benchmarks.hosts_precision [--weights out/fashion-host]
 
 First: what a network of bfloat16 or float16 makes of the result, beside the same network in float32, after 30 calls,
-with --weights that of benchmarks/hosts_quality.py, else a random one. Second: the variance of the result over that of the data,
+with --weights that of benchmarks/hosts_quality.py, else a random one. Second: the variance of the result over that of
+the data,
 N(0, 0.7^2), after 50 calls with their exact denoiser, on straight paths from t = 1 and on a zero-terminal-SNR table.
 Without Monte Carlo: all is linear, so the start and each draw go alone, and the squares are summed.
 """
@@ -42,7 +44,9 @@ TABLES = (
 
 
 @torch.no_grad()
-def loop(scheduler: Any, x: torch.Tensor, network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def loop(
+    scheduler: Any, x: torch.Tensor, network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     """The loop of every pipeline."""
     for t in scheduler.timesteps:
         answer = network(scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x, t)
@@ -81,7 +85,8 @@ def exact(alpha: float, sigma: float, output: str) -> float:
 
 
 def theirs(scheduler: Any, output: str) -> float:
-    """The same of a scheduler of diffusers, in its loop: a unit start in row 0 of the batch, the unit draw j in row 1 + j."""
+    """The same of a scheduler of diffusers, in its loop: a unit start in row 0 of the batch, the unit draw j in row 1 +
+    j."""
     scheduler.set_timesteps(CALLS)
     unit, drawn = torch.eye(2 * CALLS + 1).reshape(-1, 2 * CALLS + 1, 1, 1, 1), itertools.count(1)
 
@@ -103,7 +108,11 @@ def main() -> None:
     weights = parser.parse_args().weights
     torch.set_num_threads(1)
     net = diffusers.UNet2DModel.from_pretrained(weights).eval() if weights else network()
-    table = diffusers.DDPMScheduler.from_pretrained(weights) if weights else diffusers.DDPMScheduler(**SD, prediction_type="sample")
+    table = (
+        diffusers.DDPMScheduler.from_pretrained(weights)
+        if weights
+        else diffusers.DDPMScheduler(**SD, prediction_type="sample")
+    )
     print("a network of 16 bits: root mean square difference to float32, over that of the result")
     for solver, spacing in SOLVERS:
         found = [narrowed(net, table.config, solver, spacing, dtype) for dtype in (torch.bfloat16, torch.float16)]
@@ -111,10 +120,16 @@ def main() -> None:
     for title, config, others in (("straight paths from t = 1", FLOW, FLOWS), ("zero-terminal SNR", ZERO_SNR, TABLES)):
         print(f"{title}: variance of the result over that of the data, {CALLS} calls")
         for solver, spacing in SOLVERS:
-            print(f"  ours: {solver + ', ' + spacing:28}{ours({**config, 'solver': solver, 'timestep_spacing': spacing}):8.4f}")
+            print(
+                "  ours: "
+                f"{solver + ', ' + spacing:28}{ours({**config, 'solver': solver, 'timestep_spacing': spacing}):8.4f}"
+            )
         for made_by in others:
-            config = {name: value for name, value in config.items() if name in inspect.signature(made_by.__init__).parameters}
-            print(f"  {made_by.__name__:34}{theirs(made_by(**config), 'flow_prediction' if others is FLOWS else 'v_prediction'):8.4f}")
+            config = {
+                name: value for name, value in config.items() if name in inspect.signature(made_by.__init__).parameters
+            }
+            output = "flow_prediction" if others is FLOWS else "v_prediction"
+            print(f"  {made_by.__name__:34}{theirs(made_by(**config), output):8.4f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A small UNet2DModel trained on Fashion-MNIST, drawn from in diffusers' loop: our scheduler beside its own.
 
     python -m benchmarks.hosts_quality --weights out/fashion-host --train 128000    (once; some 10 minutes of one core)
-    python -m benchmarks.hosts_quality --weights out/fashion-host --num 2000 [--rows UniPC DDIM] [--json quality.json] [--show out/images]
+    python -m benchmarks.hosts_quality --weights out/fashion-host --num 2000 [--rows UniPC DDIM] [--json quality.json]
+    [--show out/images]
 
 The recipe is this file: --train training images, 2 x 2 pixels as 4 channels of 14 x 14, epsilon prediction on the table
 of DDPM, Adam with a cosine, an average of the weights. Distances are squared Frechet distances in fashion-features
@@ -66,7 +67,8 @@ def network() -> diffusers.UNet2DModel:
 
 
 def train(net: diffusers.UNet2DModel, table: Any, data: torch.Tensor, images: int, weights: Path) -> None:
-    """Noise or v, as the table says, at uniform steps; the rate rises over 200 updates and falls to zero; written every 500."""
+    """Noise or v, as the table says, at uniform steps; the rate rises over 200 updates and falls to zero; written every
+    500."""
     generator = torch.Generator().manual_seed(0)
     updates, velocity, device = images // BATCH, table.config.prediction_type == "v_prediction", net.device
     table.save_pretrained(weights)
@@ -75,7 +77,10 @@ def train(net: diffusers.UNet2DModel, table: Any, data: torch.Tensor, images: in
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (k + 1) / 200) * 0.5 * (1 + math.cos(math.pi * k / updates))
         clean = data[torch.randint(len(data), (BATCH,), generator=generator)].to(device)
-        noise, t = torch.randn(clean.shape, generator=generator).to(device), torch.randint(1000, (BATCH,), generator=generator).to(device)
+        noise, t = (
+            torch.randn(clean.shape, generator=generator).to(device),
+            torch.randint(1000, (BATCH,), generator=generator).to(device),
+        )
         target = table.get_velocity(clean, noise, t) if velocity else noise
         loss = (net(table.add_noise(clean, noise, t), t).sample - target).square().mean()
         optimizer.zero_grad(set_to_none=True)
@@ -87,7 +92,9 @@ def train(net: diffusers.UNet2DModel, table: Any, data: torch.Tensor, images: in
         seen += loss.item() / 500
         if (k + 1) % 500 == 0 or k + 1 == updates:
             average.save_pretrained(weights)
-            print(f"{(k + 1) * BATCH} images: loss {seen:.4f}, {time.process_time():.0f} s of the processor", flush=True)
+            print(
+                f"{(k + 1) * BATCH} images: loss {seen:.4f}, {time.process_time():.0f} s of the processor", flush=True
+            )
             seen = 0.0
 
 
@@ -128,7 +135,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--train", type=int, help="training images; then nothing is drawn")
     parser.add_argument("--from", dest="go_on", type=Path, metavar="WEIGHTS", help="go on from these")
-    parser.add_argument("--output", choices=["epsilon", "v_prediction"], default="v_prediction", help="what it learns to say")
+    parser.add_argument(
+        "--output", choices=["epsilon", "v_prediction"], default="v_prediction", help="what it learns to say"
+    )
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 20, 40])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")

@@ -2,8 +2,8 @@
 
     python benchmarks/kill.py --times 20
 
-Prints one line for each kill and exits with 1 if a file differs, is not whole, or is left over. Each run is a process of its own, forked from
-this one, so that it is killed while it draws and not while it imports.
+Prints one line for each kill and exits with 1 if a file differs, is not whole, or is left over. Each run is a process
+of its own, forked from this one, so that it is killed while it draws and not while it imports.
 """
 
 import argparse
@@ -42,7 +42,10 @@ def draw(out: Path, asked) -> None:
 
     kill.Slow.asked = asked
     with open(os.devnull, "w") as sys.stdout:
-        run = f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --nfe 7 --threads 1 --subdirs --resume --out"
+        run = (
+            f"sample --model kill:Slow --seeds 0-{SEEDS - 1} --batch {BATCH} --nfe 7 --threads 1 --subdirs --resume "
+            f"--out"
+        )
         sys.exit(seeds_command([*run.split(), str(out)]))
 
 
@@ -67,7 +70,9 @@ def finish(out: Path) -> dict:
 
 def images(out: Path) -> dict[str, bytes]:
     """The PNG files under a folder: relative name -> bytes."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png") if not path.name.startswith(".")}
+    return {
+        str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png") if not path.name.startswith(".")
+    }
 
 
 def faults(out: Path, expected: dict[str, bytes]) -> list[str]:
@@ -75,7 +80,9 @@ def faults(out: Path, expected: dict[str, bytes]) -> list[str]:
     found = images(out)
     wrong = [name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)]
     return wrong + [
-        path.name for path in out.rglob("*") if path.is_file() and path.suffix != ".png" and path.name not in ("run.json", "SHA256SUMS")
+        path.name
+        for path in out.rglob("*")
+        if path.is_file() and path.suffix != ".png" and path.name not in ("run.json", "SHA256SUMS")
     ]
 
 
@@ -98,7 +105,8 @@ def main() -> int:
             found = images(out)
             torn = [name for name, data in found.items() if data != expected[name]]
             print(
-                f"kill {k + 1:2}: {moment:.3f} s after the first call, {len(found):2} of {len(expected)} files there, {len(torn)} of them differ"
+                f"kill {k + 1:2}: {moment:.3f} s after the first call, {len(found):2} of {len(expected)} files there, "
+                f"{len(torn)} of them differ"
             )
             bad += len(torn)
             if k == options.times - 1 or len(found) == len(expected) or chance.random() < 0.3:

@@ -1,4 +1,5 @@
-"""Frechet distance beside scipy's matrix square root, and memory of a stream of 1,000 and of 50,000 images: JSON on stdout.
+"""Frechet distance beside scipy's matrix square root, and memory of a stream of 1,000 and of 50,000 images: JSON on
+stdout.
 
 python benchmarks/metrics.py [--dim 2048] [--images 1000 50000]
 """
@@ -32,7 +33,9 @@ def timed(function, *arguments):
 
 def with_square_root(mu1, sigma1, mu2, sigma2):
     """The formula that most scripts run: scipy's square root of the plain product."""
-    return float(np.sum((mu1 - mu2) ** 2) + np.trace(sigma1 + sigma2) - 2 * np.trace(scipy.linalg.sqrtm(sigma1 @ sigma2)).real)
+    return float(
+        np.sum((mu1 - mu2) ** 2) + np.trace(sigma1 + sigma2) - 2 * np.trace(scipy.linalg.sqrtm(sigma1 @ sigma2)).real
+    )
 
 
 def features(rng, count, dim, shift):
@@ -65,13 +68,15 @@ def distances(dim):
 
 
 def peak_mib():
-    """Largest resident size of this process so far (Linux). getrusage would count the parent's, inherited through fork."""
+    """Largest resident size of this process so far (Linux). getrusage would count the parent's, inherited through
+    fork."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def measure_images(path, dim, queue):
-    """Images of an npz through a projection to a distance with its interval; reports this process's peak memory, before the first image and in all."""
+    """Images of an npz through a projection to a distance with its interval; reports this process's peak memory, before
+    the first image and in all."""
     torch.set_num_threads(1)
     project = torch.randn(32 * 32 * 3, dim, generator=torch.Generator().manual_seed(0)) / 3000
     extract, images = from_callable(lambda x: x.flatten(1).float() @ project, "projection", "0" * 64), open_images(path)
@@ -100,8 +105,17 @@ def main():
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 50_000])
     arguments = parser.parse_args()
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    results = {"frechet": distances(arguments.dim), "memory": memory(arguments.images, arguments.dim), "machine": machine}
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    results = {
+        "frechet": distances(arguments.dim),
+        "memory": memory(arguments.images, arguments.dim),
+        "machine": machine,
+    }
     print(json.dumps(results, indent=2))
 
 

@@ -1,4 +1,5 @@
-"""Times the denoiser of the bundled mixture on 64 images: python benchmarks/mixture.py [--threads 2]. Prints JSON, milliseconds."""
+"""Times the denoiser of the bundled mixture on 64 images: python benchmarks/mixture.py [--threads 2]. Prints JSON,
+milliseconds."""
 
 import argparse
 import json

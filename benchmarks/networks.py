@@ -1,11 +1,13 @@
 """Speed of one forward pass of the published architectures, and how near it is to the machine's own rates.
 
-    python benchmarks/networks.py --threads 2 --rounds 5                    # DDPM++ (CIFAR-10) at batch 8, ADM (ImageNet-64) at batch 1
+    python benchmarks/networks.py --threads 2 --rounds 5                    # DDPM++ (CIFAR-10) at batch 8, ADM
+                                                                            (ImageNet-64) at batch 1
     python benchmarks/networks.py --networks ddpmpp --variants plain channels-last bf16 compile
 
-Variants of one network run in turn, round after round, so that a busy machine slows all of them alike; medians are reported. FLOPs are
-counted by torch (2 per multiply-add) in convolutions and in matrix products, attention included. The machine's rates are those of the best
-of several large float32 convolutions (3 x 3, both memory layouts) and matrix products, repeated for two seconds in each round. The fraction is
+Variants of one network run in turn, round after round, so that a busy machine slows all of them alike; medians are
+reported. FLOPs are counted by torch (2 per multiply-add) in convolutions and in matrix products, attention included.
+The machine's rates are those of the best of several large float32 convolutions (3 x 3, both memory layouts) and matrix
+products, repeated for two seconds in each round. The fraction is
 
     (convolution FLOPs / convolution rate + matrix FLOPs / matrix rate) / time
 """
@@ -24,7 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seeds.checkpoints import Config, build
 
-DDPMPP = {"img_resolution": 32, "img_channels": 3, "model_type": "SongUNet", "channel_mult": [2, 2, 2], "augment_dim": 9}
+DDPMPP = {
+    "img_resolution": 32,
+    "img_channels": 3,
+    "model_type": "SongUNet",
+    "channel_mult": [2, 2, 2],
+    "augment_dim": 9,
+}
 ADM = {"img_resolution": 64, "img_channels": 3, "label_dim": 1000, "model_type": "DhariwalUNet"}
 NETWORKS = {"ddpmpp": (DDPMPP, 8), "adm": (ADM, 1)}
 VARIANTS = ("plain", "channels-last", "bf16", "compile")
@@ -75,7 +83,12 @@ def variant_calls(name: str, variants: list[str]) -> tuple[dict[str, float], dic
     flops = {"convolution": float(sum(n for op, n in counted.items() if "conv" in op))}
     flops["matrix"] = sum(counted.values()) - flops["convolution"]
     calls: dict[str, Callable[[], Any]] = {"plain": lambda: net(x, told, labels)}
-    last = build(Config("EDMPrecond", dict(kwargs))).eval().requires_grad_(False).model.to(memory_format=torch.channels_last)
+    last = (
+        build(Config("EDMPrecond", dict(kwargs)))
+        .eval()
+        .requires_grad_(False)
+        .model.to(memory_format=torch.channels_last)
+    )
     x_last = x.to(memory_format=torch.channels_last)
     calls["channels-last"] = lambda: last(x_last, told, labels)
     calls["bf16"] = lambda: last(x_last.bfloat16(), told, labels)
@@ -100,7 +113,10 @@ def measure(name: str, variants: list[str], rounds: int) -> dict[str, Any]:
     machine = {kind: statistics.median(values) for kind, values in rates.items()}
     ideal = sum(flops[kind] / machine[kind] for kind in flops)
     batch = NETWORKS[name][1]
-    report: dict[str, Any] = {"batch": batch, "gflop_per_image": {kind: round(work / batch / 1e9, 2) for kind, work in flops.items()}}
+    report: dict[str, Any] = {
+        "batch": batch,
+        "gflop_per_image": {kind: round(work / batch / 1e9, 2) for kind, work in flops.items()},
+    }
     report["machine_gflops"] = {kind: round(value / 1e9, 1) for kind, value in machine.items()}
     plain = statistics.median(times[variants[0]])
     for variant in variants:
@@ -119,7 +135,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    report: dict[str, Any] = {"torch": torch.__version__, "threads": args.threads, "cpu": torch.backends.cpu.get_cpu_capability()}
+    report: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": args.threads,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
     for name in args.networks:
         report[name] = measure(name, args.variants, args.rounds)
     print(json.dumps(report, indent=2))

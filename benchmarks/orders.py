@@ -1,7 +1,10 @@
-"""Measured orders of convergence of every solver, variant and prediction, by the laws of seeds.laws: exact, no Monte Carlo.
+"""Measured orders of convergence of every solver, variant and prediction, by the laws of seeds.laws: exact, no Monte
+Carlo.
 
-python benchmarks/orders.py                  # one line for each solver, with the largest step: the tables of README and docs/rivals.md
-python benchmarks/orders.py --all            # one line for each variant and prediction, with the weak orders on nonlinear models
+python benchmarks/orders.py                  # one line for each solver, with the largest step: the tables of README and
+                                             docs/rivals.md
+python benchmarks/orders.py --all            # one line for each variant and prediction, with the weak orders on
+                                             nonlinear models
 """
 
 import argparse
@@ -21,7 +24,9 @@ def nonlinear(it: Subject) -> str:
         return ""
     skew = slope(skew_errors(it.plan, **it.noisy))
     mixture = (
-        "" if it.solver.memory or it.prediction != "data" else f"  mixture {slope(mixture_errors(it.plan, (64, 128), **it.noisy)):.2f}"
+        ""
+        if it.solver.memory or it.prediction != "data"
+        else f"  mixture {slope(mixture_errors(it.plan, (64, 128), **it.noisy)):.2f}"
     )
     return f"  skew {skew:.2f}{mixture}"
 
@@ -41,16 +46,27 @@ def main() -> None:
             usual.setdefault(it.solver.name, []).append((ode, weak))
         if everything:
             print(f"{it!s:55} ODE {ode:.2f}  weak {'-' if weak is None else f'{weak:.2f}'}{nonlinear(it)}", flush=True)
-    head = ("solver", "calls a step", "ODE order: declared, measured", "weak order: declared, measured", "largest step, ODE", "with noise")
+    head = (
+        "solver",
+        "calls a step",
+        "ODE order: declared, measured",
+        "weak order: declared, measured",
+        "largest step, ODE",
+        "with noise",
+    )
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for name, pairs in usual.items():
         declared = solvers[name].orders()
         own = Subject(solvers[name], prediction=solvers[name].prediction)
         per_step = own.plan(steps=1, schedule="edm", final="none").nfe
         ode, weak = (span([pair[k] for pair in pairs if pair[k] is not None]) for k in (0, 1))
-        steps = f"{largest_step(own.plan):.2f} | {f'{largest_step(own.plan, **own.noisy):.2f}' if own.solver.noise else '-'}"
+        steps = (
+            f"{largest_step(own.plan):.2f} | "
+            f"{f'{largest_step(own.plan, **own.noisy):.2f}' if own.solver.noise else '-'}"
+        )
         print(
-            f"| `{name}` | {per_step} | {declared.ode}, {ode} | {f'{declared.weak}, {weak}' if declared.weak else '-'} | {steps} |",
+            f"| `{name}` | {per_step} | {declared.ode}, {ode} | {f'{declared.weak}, {weak}' if declared.weak else '-'} "
+            f"| {steps} |",
             flush=True,
         )
 

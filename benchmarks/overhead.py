@@ -1,9 +1,11 @@
-"""What a solver costs beside the network: passes over the state per model call, beside diffusers' schedulers in the same run.
+"""What a solver costs beside the network: passes over the state per model call, beside diffusers' schedulers in the
+same run.
 
     python benchmarks/overhead.py [--rounds 7]
 
-The model is free (it returns a tensor made before), the noise is given, the state is 64 x 3 x 64 x 64 float32, one thread, warm. The unit is
-`x.add_(1)` on that state: a pass reads and writes it once. Ratios of one run are quoted, since machines are noisy. Prints JSON.
+The model is free (it returns a tensor made before), the noise is given, the state is 64 x 3 x 64 x 64 float32, one
+thread, warm. The unit is `x.add_(1)` on that state: a pass reads and writes it once. Ratios of one run are quoted,
+since machines are noisy. Prints JSON.
 """
 
 import argparse
@@ -73,7 +75,9 @@ def main() -> None:
     runs["seeds-3, v prediction"] = ours("seeds-3", prediction="v")
     runs["erk-3"], runs["rk-2"] = ours("erk-3"), ours("rk-2")
     try:
-        runs["diffusers DPMSolverMultistep sde-dpmsolver++"] = theirs("DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++")
+        runs["diffusers DPMSolverMultistep sde-dpmsolver++"] = theirs(
+            "DPMSolverMultistepScheduler", algorithm_type="sde-dpmsolver++"
+        )
         runs["diffusers SASolver"] = theirs("SASolverScheduler")
     except ImportError:
         print("diffusers is not installed: pip install diffusers", flush=True)
@@ -94,7 +98,11 @@ def main() -> None:
     memory = {f"seeds-{k}": seeds.plan(f"seeds-{k}", steps=STEPS, schedule="vp").memory for k in (1, 2, 3, 4)}
     print(
         json.dumps(
-            {"passes_per_call": {name: round(statistics.median(v), 1) for name, v in found.items()}, "tensors_at_peak": memory}, indent=2
+            {
+                "passes_per_call": {name: round(statistics.median(v), 1) for name, v in found.items()},
+                "tensors_at_peak": memory,
+            },
+            indent=2,
         )
     )
 

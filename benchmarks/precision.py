@@ -2,9 +2,10 @@
 
     python -m benchmarks.precision --num 2000 --steps 6         # 19 calls of SEEDS-3; on the GPU if there is one
 
-Of D: the largest and the root mean square difference at each level, for 64 noised images of a run, beside data in [-1, 1]. Of images: the squared
-Frechet distance to the training set's bundled statistics, in the space of `fashion-features`, and the distance from the float32 images of the same seeds,
-in levels of 255. Prints JSON after each dtype.
+Of D: the largest and the root mean square difference at each level, for 64 noised images of a run, beside data in [-1,
+1]. Of images: the squared Frechet distance to the training set's bundled statistics, in the space of
+`fashion-features`, and the distance from the float32 images of the same seeds, in levels of 255. Prints JSON after each
+dtype.
 """
 
 import argparse
@@ -33,7 +34,9 @@ def differences(half: Any, full: Any, clean: Tensor, labels: Tensor) -> dict[str
     for nsr in LEVELS:
         x = clean + nsr * gaussian(range(len(clean)), 7, clean.shape[1:]).to(clean.device)
         gap = half(x, Point(nsr, 1.0, nsr), labels=labels) - full(x, Point(nsr, 1.0, nsr), labels=labels)
-        found[f"{nsr:g}"] = [float(f"{value:.3g}") for value in (gap.abs().max().item(), gap.square().mean().sqrt().item())]
+        found[f"{nsr:g}"] = [
+            float(f"{value:.3g}") for value in (gap.abs().max().item(), gap.square().mean().sqrt().item())
+        ]
     return found
 
 
@@ -62,7 +65,12 @@ def main() -> None:
         return (x * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu()
 
     images = draw(full)
-    report: dict[str, Any] = {"device": given.device, "images": given.num, "nfe": plan.nfe, "float32": {"frechet": distance(images)}}
+    report: dict[str, Any] = {
+        "device": given.device,
+        "images": given.num,
+        "nfe": plan.nfe,
+        "float32": {"frechet": distance(images)},
+    }
     clean = (images[:64].float() / 127.5 - 1).to(given.device)
     for dtype in given.dtypes:
         half = tuned(checkpoints.load("fashion-unet").to(given.device), dtype=dtype)

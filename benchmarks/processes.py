@@ -4,8 +4,8 @@
     python benchmarks/processes.py nodes
     python benchmarks/processes.py kills --kills 20
 
-Each run is compared with one process' by the SHA-256 over its PNG files (run.json). Prints JSON, one line for each kill before it, and exits with 1
-if bytes differ, or a file or a process is left over.
+Each run is compared with one process' by the SHA-256 over its PNG files (run.json). Prints JSON, one line for each kill
+before it, and exits with 1 if bytes differ, or a file or a process is left over.
 """
 
 import argparse
@@ -83,7 +83,8 @@ def record(out: Path) -> dict:
 
 
 def digest(out: Path) -> str:
-    """SHA-256 over the images, as they are now and not as the record says; of an archive over its members but run.json."""
+    """SHA-256 over the images, as they are now and not as the record says; of an archive over its members but
+    run.json."""
     from seeds import storage
 
     if out.is_dir():
@@ -93,12 +94,16 @@ def digest(out: Path) -> str:
         return storage.digest(Path(folder), [name for name in file.namelist() if not name.startswith("run.json")])
 
 
-# One process against two ------------------------------------------------------------------------------------------------------------------------
+# One process against two ----------------------------------------------------------------------------------------------
 
 
 def speed(options: argparse.Namespace, folder: Path) -> bool:
-    """Two processes of a group, and two shards that know nothing of each other: what the machine itself gives, beside which the group is judged."""
-    words = f"sample --model {options.model} --seeds 0-{options.images - 1} --batch {options.batch} --solver seeds-3 --steps {options.steps} --threads 1"
+    """Two processes of a group, and two shards that know nothing of each other: what the machine itself gives, beside
+    which the group is judged."""
+    words = (
+        f"sample --model {options.model} --seeds 0-{options.images - 1} --batch {options.batch} --solver seeds-3 "
+        f"--steps {options.steps} --threads 1"
+    )
 
     def alone(out: Path, *more: str) -> subprocess.Popen:
         return start(*PYTHON, "-m", "seeds", *words.split(), "--out", out, *more)
@@ -123,16 +128,17 @@ def speed(options: argparse.Namespace, folder: Path) -> bool:
         return {"median": round(statistics.median(each), 3), "each": [round(ratio, 3) for ratio in each]}
 
     said = {
-        "model": options.model, "images": options.images, "batch": options.batch, "nfe": nfe, "cores": os.cpu_count(), "load": os.getloadavg()[0],
-        "seconds of drawing": seconds, "speed-up of two processes": ratios("one process", "two processes"),
-        "speed-up of two shards": ratios("one process", "two shards"), "two processes beside two shards": ratios("two shards", "two processes"),
-        "same bytes": len(digests) == 1,
+        "model": options.model, "images": options.images, "batch": options.batch, "nfe": nfe, "cores": os.cpu_count(),
+        "load": os.getloadavg()[0], "seconds of drawing": seconds,
+        "speed-up of two processes": ratios("one process", "two processes"),
+        "speed-up of two shards": ratios("one process", "two shards"),
+        "two processes beside two shards": ratios("two shards", "two processes"), "same bytes": len(digests) == 1,
     }  # fmt: skip
     print(json.dumps(said, indent=2))
     return len(digests) == 1
 
 
-# Two nodes --------------------------------------------------------------------------------------------------------------------------------------
+# Two nodes ------------------------------------------------------------------------------------------------------------
 
 
 def free_port() -> int:
@@ -141,12 +147,19 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def nodes(words: str, out: Path, each: Sequence[tuple[Sequence[str], str, str]], **environment: str) -> list[subprocess.Popen]:
-    """Two agents of one process with one rendezvous, at the first. `each`: (words before the command, address, network interface) of the two."""
+def nodes(
+    words: str, out: Path, each: Sequence[tuple[Sequence[str], str, str]], **environment: str
+) -> list[subprocess.Popen]:
+    """Two agents of one process with one rendezvous, at the first. `each`: (words before the command, address, network
+    interface) of the two."""
     meeting = ["--nnodes=2", "--nproc_per_node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={each[0][1]}:{free_port()}"]
-    agents = [[*TORCHRUN, *meeting, f"--rdzv-conf=is_host={int(k == 0)}", f"--local-addr={each[k][1]}"] for k in range(2)]
+    agents = [
+        [*TORCHRUN, *meeting, f"--rdzv-conf=is_host={int(k == 0)}", f"--local-addr={each[k][1]}"] for k in range(2)
+    ]
     return [
-        start(*agent, "-m", "seeds", *words.split(), "--out", out, before=before, GLOO_SOCKET_IFNAME=name, **environment)
+        start(
+            *agent, "-m", "seeds", *words.split(), "--out", out, before=before, GLOO_SOCKET_IFNAME=name, **environment
+        )
         for agent, (before, _, name) in zip(agents, each, strict=True)
     ]
 
@@ -156,7 +169,8 @@ LOOPBACK = [([], "127.0.0.1", "lo")] * 2
 
 @contextmanager
 def networks() -> Iterator[list[tuple[list[str], str, str]]]:
-    """Two network namespaces, joined by a veth pair: for each (the words that run a command in it, its address, its interface).
+    """Two network namespaces, joined by a veth pair: for each (the words that run a command in it, its address, its
+    interface).
 
     Raises: OSError saying why this machine does not allow them.
     """
@@ -199,13 +213,19 @@ def two_nodes(options: argparse.Namespace, folder: Path) -> bool:
     return same
 
 
-# Kills ------------------------------------------------------------------------------------------------------------------------------------------
+# Kills ----------------------------------------------------------------------------------------------------------------
 
 
 def processes(out: Path) -> list[tuple[int, int]]:
     """(id, id of the parent) of those that have `out` on their command line."""
-    lines = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [(int(pid), int(parent)) for pid, parent, words in (line.split(None, 2) for line in lines) if str(out) in words.split()]
+    lines = subprocess.run(
+        ["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [
+        (int(pid), int(parent))
+        for pid, parent, words in (line.split(None, 2) for line in lines)
+        if str(out) in words.split()
+    ]
 
 
 def workers(agent: subprocess.Popen, out: Path) -> list[int]:
@@ -271,7 +291,8 @@ def kills(options: argparse.Namespace, folder: Path) -> bool:
         gone(out)
         faults += [f"process {pid}" for pid, _ in processes(out)]
         print(
-            f"kill {number:2}: {target:6}, {moment:4.1f} s after the start, {there:2} of 80 files there, {said}: {faults or 'same bytes'}",
+            f"kill {number:2}: {target:6}, {moment:4.1f} s after the start, {there:2} of 80 files there, {said}: "
+            f"{faults or 'same bytes'}",
             flush=True,
         )
         bad += len(faults)

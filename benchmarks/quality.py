@@ -1,15 +1,19 @@
-"""How many model calls a solver needs for the same distance, on a model whose truth is known: the bundled fashion-mixture.
+"""How many model calls a solver needs for the same distance, on a model whose truth is known: the bundled
+fashion-mixture.
 
-    python benchmarks/quality.py --out docs/quality            # 20 minutes on one core; a killed study goes on where it was
+    python benchmarks/quality.py --out docs/quality            # 20 minutes on one core; a killed study goes on where it
+                                                               was
     python benchmarks/quality.py --out /tmp/q --images 500 --nfe 12 24
 
-For each solver, grid and number of model calls (the final denoise included) it draws the same seeds, every class equally often, and measures, in
-pixel space,
+For each solver, grid and number of model calls (the final denoise included) it draws the same seeds, every class
+equally often, and measures, in pixel space,
 
     Frechet distance  |m - m0|^2 + tr(C + C0 - 2 (C C0)^(1/2)), m0 and C0 the exact moments of the mixture
-    sliced W2         root mean square over 512 directions of the W2 distance to the mixture, held as 20,000 exact samples
+    sliced W2         root mean square over 512 directions of the W2 distance to the mixture, held as 20,000 exact
+                      samples
 
-The floor of each is what as many exact samples have. The denoiser is exact, so everything above the floor is the solver's. Writes OUT.json and OUT.png.
+The floor of each is what as many exact samples have. The denoiser is exact, so everything above the floor is the
+solver's. Writes OUT.json and OUT.png.
 """
 
 import argparse
@@ -80,14 +84,21 @@ def labels(model, count: int) -> torch.Tensor:
 
 
 def exact(model, seed: range) -> torch.Tensor:
-    return torch.cat([model.sample(part, labels(model, len(part))) for part in (seed[at : at + 1000] for at in range(0, len(seed), 1000))])
+    return torch.cat(
+        [
+            model.sample(part, labels(model, len(part)))
+            for part in (seed[at : at + 1000] for at in range(0, len(seed), 1000))
+        ]
+    )
 
 
 def draw(model, name: str, grid: str, calls: int, count: int, batch: int) -> tuple[int, torch.Tensor]:
     """The NFE really made, and the images: seed i is of class i mod 10."""
     solver, options, per_step = SOLVERS[name]
     plan = seeds.plan(solver, steps=max(1, (calls - 1) // per_step), schedule="edm", grid=grid, **options)
-    return plan.nfe, seeds.sample(model, model.shape, seed=range(count), plan=plan, labels=labels(model, count), batch=batch)
+    return plan.nfe, seeds.sample(
+        model, model.shape, seed=range(count), plan=plan, labels=labels(model, count), batch=batch
+    )
 
 
 def calls_for(curve: list[dict], key: str, level: float) -> float | None:
@@ -103,7 +114,10 @@ def speed_up(rows: list[dict], floor: dict) -> list[dict]:
         for grid in GRIDS:
             for excess in (1.0, 0.5, 0.2, 0.1):
                 level = floor[key] * (1 + excess)
-                calls = {name: calls_for([r for r in rows if r["solver"] == name and r["grid"] == grid], key, level) for name in SOLVERS}
+                calls = {
+                    name: calls_for([r for r in rows if r["solver"] == name and r["grid"] == grid], key, level)
+                    for name in SOLVERS
+                }
                 table.append({"distance": key, "grid": grid, "level": level, "over_floor": excess, "calls": calls})
     return table
 
@@ -148,7 +162,13 @@ def main() -> None:
     model = checkpoints.load("fashion-mixture")
     measure = Yardstick(model)
     store = given.out.with_suffix(".json")
-    setting = {"images": given.images, "batch": given.batch, "directions": DIRECTIONS, "truth": MANY, "version": seeds.__version__}
+    setting = {
+        "images": given.images,
+        "batch": given.batch,
+        "directions": DIRECTIONS,
+        "truth": MANY,
+        "version": seeds.__version__,
+    }
     held = json.loads(store.read_text()) if store.exists() else {}
     rows = held.get("rows", []) if held.get("setting") == setting else []
     floor = held.get("floor") if rows else None
@@ -160,7 +180,10 @@ def main() -> None:
         nfe, images = draw(model, name, grid, calls, given.images, given.batch)
         rows.append({"solver": name, "grid": grid, "asked": calls, "nfe": nfe, **measure(images)})
         part = store.with_suffix(".part")
-        part.write_text(json.dumps({"setting": setting, "floor": floor, "rows": rows, "needed": speed_up(rows, floor)}, indent=1) + "\n")
+        part.write_text(
+            json.dumps({"setting": setting, "floor": floor, "rows": rows, "needed": speed_up(rows, floor)}, indent=1)
+            + "\n"
+        )
         os.replace(part, store)
     picture(rows, floor, given.out.with_suffix(".png"))
     print(store.read_text())

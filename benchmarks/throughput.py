@@ -3,10 +3,10 @@
     python benchmarks/throughput.py                       # fashion-unet, 64 images, 40 model calls, 15 rounds
     python benchmarks/throughput.py --seeds 256 --rounds 3
 
-In each round the same work is done twice, in turns which first: the network's forward passes alone, at the plan's levels and in the same batches, and
-the whole job on disk. The ratio of the two, median over the rounds, is what the pipeline costs. A machine that others share gives two runs of one
-thing 10 % apart, so there is a second figure without that noise: the time of the job beside the time that the same job spent in the network.
-One JSON object on stdout.
+In each round the same work is done twice, in turns which first: the network's forward passes alone, at the plan's
+levels and in the same batches, and the whole job on disk. The ratio of the two, median over the rounds, is what the
+pipeline costs. A machine that others share gives two runs of one thing 10 % apart, so there is a second figure without
+that noise: the time of the job beside the time that the same job spent in the network. One JSON object on stdout.
 """
 
 import argparse
@@ -82,8 +82,8 @@ def main() -> None:
             network = before or bare(denoiser, plan, given.seeds, given.batch)
             times.append((network, job, inside))
             print(
-                f"round {k + 1}: network {network:.2f} s, seeds sample {job:.2f} s, ratio {job / network:.4f}; in the network {inside:.2f} s,"
-                f" ratio {job / inside:.4f}",
+                f"round {k + 1}: network {network:.2f} s, seeds sample {job:.2f} s, ratio {job / network:.4f}; in the "
+                f"network {inside:.2f} s, ratio {job / inside:.4f}",
                 flush=True,
             )
     ratio = statistics.median(job / network for network, job, _ in times)

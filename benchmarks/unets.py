@@ -1,4 +1,5 @@
-"""Quality of a bundled network: Frechet distance, copies, guidance, speed. One JSON object on stdout, pictures under --out.
+"""Quality of a bundled network: Frechet distance, copies, guidance, speed. One JSON object on stdout, pictures under
+--out.
 
 What `benchmarks.fashion_unet` and `benchmarks.emoji_unet` share. Classes go round: seed k draws class k mod `classes`.
 """
@@ -51,7 +52,9 @@ def draw(denoiser: Any, num: int, solver: str, nfe: int, labels: Tensor | None =
     """uint8 (num, C, H, W): seeds 0..num-1 with at most `nfe` model calls each, the final denoise included."""
     labels = torch.arange(num) % denoiser.classes if labels is None else labels
     steps = (nfe - 1) // CALLS[solver]
-    x = seeds.sample(denoiser, denoiser.shape, seed=range(num), batch=BATCH, solver=solver, steps=steps, labels=labels, progress=True)
+    x = seeds.sample(
+        denoiser, denoiser.shape, seed=range(num), batch=BATCH, solver=solver, steps=steps, labels=labels, progress=True
+    )
     return to_uint8(x)
 
 
@@ -85,7 +88,12 @@ def grid(images: Iterable[np.ndarray], columns: int, path: Path, zoom: int = 2) 
     """Saves (C, H, W) images as one picture, row by row."""
     tiles = np.stack([image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in images])
     rows, (h, w, *colours) = len(tiles) // columns, tiles.shape[1:]
-    picture = tiles[: rows * columns].reshape(rows, columns, h, w, *colours).swapaxes(1, 2).reshape(rows * h, columns * w, *colours)
+    picture = (
+        tiles[: rows * columns]
+        .reshape(rows, columns, h, w, *colours)
+        .swapaxes(1, 2)
+        .reshape(rows * h, columns * w, *colours)
+    )
     Image.fromarray(picture).resize((columns * w * zoom, rows * h * zoom), Image.Resampling.NEAREST).save(path)
 
 
@@ -100,7 +108,9 @@ def quality(bench: Bench, denoiser: Any, num: int, nfe: int, solvers: list[str],
     asked, columns = torch.arange(num) % denoiser.classes, denoiser.classes
     if bench.exact in checkpoints.bundled():
         mixture = checkpoints.load(bench.exact)
-        makers[f"{bench.exact}, exact"] = lambda: to_uint8(mixture.sample(range(num), asked).reshape(num, *denoiser.shape))
+        makers[f"{bench.exact}, exact"] = lambda: to_uint8(
+            mixture.sample(range(num), asked).reshape(num, *denoiser.shape)
+        )
     for name, make in makers.items():
         begun = time.monotonic()
         images = make()
@@ -114,7 +124,8 @@ def quality(bench: Bench, denoiser: Any, num: int, nfe: int, solvers: list[str],
 
 
 def copies(images: np.ndarray, training: np.ndarray, test: np.ndarray, out: Path) -> dict[str, Any]:
-    """Distances of 1,000 images to their nearest training images, beside those of 1,000 test images; a picture of the ten closest pairs."""
+    """Distances of 1,000 images to their nearest training images, beside those of 1,000 test images; a picture of the
+    ten closest pairs."""
     gaps, which = nearest(images[:1000], training)
     test_gaps, _ = nearest(test[:1000], training)
     close = np.argsort(gaps)[:10]
@@ -127,7 +138,8 @@ def copies(images: np.ndarray, training: np.ndarray, test: np.ndarray, out: Path
 
 
 def guidance(bench: Bench, denoiser: Any, num: int, solver: str, nfe: int, out: Path) -> dict[str, float]:
-    """Share of images that the classifier puts in the asked class, by guidance scale; one picture, a block of two rows per scale."""
+    """Share of images that the classifier puts in the asked class, by guidance scale; one picture, a block of two rows
+    per scale."""
     shares, shown = {}, []
     for scale in (1.0, 2.0, 4.0):
         images = draw(seeds.guide(denoiser, scale), num, solver, nfe)
@@ -144,15 +156,23 @@ def command(read: Callable[[Path], Bench], root: Path, doc: str | None) -> None:
         read: what the network is measured against, from the file or folder `--data`, by default `root`.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="bundled name or safetensors file; by default the network that the benchmark is named after")
+    parser.add_argument(
+        "--model", help="bundled name or safetensors file; by default the network that the benchmark is named after"
+    )
     parser.add_argument("--data", type=Path, default=root, help="where the images are; %(default)s unless given")
     parser.add_argument("--out", type=Path, help="folder of the pictures; by default out/ and the network's name")
     parser.add_argument("--num", type=int, default=5000)
     parser.add_argument("--nfe", type=int, default=40)
     parser.add_argument("--solvers", default="seeds-3,erk-3", help="the first one also serves copies and guidance")
     parser.add_argument("--guided", type=int, default=500, help="images per guidance scale")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="what draws; a GPU if there is one")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the network: several times faster, same images to rounding")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="what draws; a GPU if there is one"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the network: several times faster, same images to rounding",
+    )
     args = parser.parse_args()
     bench = read(args.data)
     model, out = args.model or bench.model, args.out or Path("out") / bench.model

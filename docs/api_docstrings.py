@@ -1,4 +1,5 @@
-"""Griffe extension: sections that a docstring writes in one line (`Returns: a Plan.`) are read as those with a line of their own."""
+"""Griffe extension: sections that a docstring writes in one line (`Returns: a Plan.`) are read as those with a line of
+their own."""
 
 import re
 

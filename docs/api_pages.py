@@ -1,4 +1,5 @@
-"""Makes the pages of the API reference while mkdocs builds: one of the public names, and one for each module, so that no module is forgotten."""
+"""Makes the pages of the API reference while mkdocs builds: one of the public names, and one for each module, so that
+no module is forgotten."""
 
 import ast
 from pathlib import Path
@@ -12,7 +13,10 @@ def on_files(files, config):
     """A hook of mkdocs."""
     pages = {
         "api/index.md": _front_door(),
-        **{f"api/{name}.md": f"# {name}\n\n::: {name}\n    options: {{show_root_heading: false}}\n" for name in _modules()},
+        **{
+            f"api/{name}.md": f"# {name}\n\n::: {name}\n    options: {{show_root_heading: false}}\n"
+            for name in _modules()
+        },
     }
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
@@ -30,7 +34,11 @@ def _modules():
     paths = sorted((ROOT / "seeds").rglob("*.py"))
     parts = [path.relative_to(ROOT).with_suffix("").parts for path in paths]
     names = [".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts]
-    return [name for name in names if name not in ("seeds", "seeds.public") and "__main__" not in name and ".cli" not in name]
+    return [
+        name
+        for name in names
+        if name not in ("seeds", "seeds.public") and "__main__" not in name and ".cli" not in name
+    ]
 
 
 def _front_door():

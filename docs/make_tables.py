@@ -41,7 +41,9 @@ def rivals() -> str:
 
 def _rival(solver: Solver) -> tuple[str, ...]:
     name, calls, _, ode, weak, note = _solver(solver)
-    options = ", ".join(f"`{name}`" for name in solver.options if not name.startswith("S_") or solver.noise == "churn") or "-"
+    options = (
+        ", ".join(f"`{name}`" for name in solver.options if not name.startswith("S_") or solver.noise == "churn") or "-"
+    )
     eta = (
         "-"
         if solver.noise != "eta"

@@ -1,4 +1,5 @@
-"""Samples from an EDM-family checkpoint in the setting of the SEEDS paper: SEEDS-3, data prediction, Karras grid, sigma(t) = t.
+"""Samples from an EDM-family checkpoint in the setting of the SEEDS paper: SEEDS-3, data prediction, Karras grid,
+sigma(t) = t.
 
 seeds convert baseline-cifar10-32x32-uncond-vp.pkl cifar10-vp.safetensors        # once; a https address works too
 python examples/edm_checkpoint.py cifar10-vp.safetensors --steps 30 --count 16 --out images.png

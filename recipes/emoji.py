@@ -2,12 +2,12 @@ r"""Emoji drawings as 32 x 32 RGB images: from five npm packages, rendered once,
 
     pip install resvg_py && python -m recipes.emoji --packages DIR            # writes that file anew; needs npm
 
-Each drawing is rendered by resvg on white at 64 x 64 and averaged over 2 x 2 pixels. Its class is the group of Unicode's
-emoji list (package unicode-emoji-json). Drawings whose emoji is not found are left out; of the skin tones the plain one and
-`TONES` stay, so that people are not most of the data. Licences: `recipes/data/emoji32.md`.
+Each drawing is rendered by resvg on white at 64 x 64 and averaged over 2 x 2 pixels. Its class is the group of
+Unicode's emoji list (package unicode-emoji-json). Drawings whose emoji is not found are left out; of the skin tones the
+plain one and `TONES` stay, so that people are not most of the data. Licences: `recipes/data/emoji32.md`.
 
-`load("held")` is a tenth of the *subjects*: every drawing of a subject, by all makers, in all tones and genders, is on one
-side. It is never trained on, and stands for test images.
+`load("held")` is a tenth of the *subjects*: every drawing of a subject, by all makers, in all tones and genders, is on
+one side. It is never trained on, and stands for test images.
 """
 
 import argparse
@@ -30,7 +30,8 @@ SHA256 = "a0965b913f1a67ab61c61a0e6b62b634d342b1b6cdccc5094906a886bba2e912"  # o
 SOURCE = "emoji drawings of five npm packages, MIT and Apache-2.0: recipes/data/emoji32.md"
 CLASSES = ("faces", "people", "nature", "food", "travel", "activities", "objects", "symbols", "flags")
 GROUPS = (
-    "Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects",
+    "Smileys & "
+    "Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects",
     "Symbols", "Flags",
 )  # fmt: skip
 UNFLIPPED = ("symbols", "flags")  # their mirror images are others, or none
@@ -55,13 +56,14 @@ _TABLE = """
 @iconify-json/flag              1.2.12 42246bc20f6154739a192172d71ffe477747ad38278f2e912ec43f4dcb5a15e0 MIT        Lipiridis
 @iconify-json/flagpack          1.2.8  165ea189ef6ee00b8c10d66c0a2702a6afe1d89d7feafdc3a02a459d65580483 MIT        Yummygum
 unicode-emoji-json              0.9.0  ae7efacb55533385bf8767d613dbd36c71226669759d95919a6e9059f5e4c401 MIT        Chiou
-"""
+"""  # noqa: E501
 MAKERS = {name: Package(*rest) for name, *rest in map(str.split, _TABLE.strip().splitlines())}
 LIST = "unicode-emoji-json", MAKERS.pop("unicode-emoji-json")
 
 
 class Drawing(NamedTuple):
-    """One drawing: index of its maker in MAKERS, of its class in CLASSES, its subject (CLDR name without gender), and its SVG."""
+    """One drawing: index of its maker in MAKERS, of its class in CLASSES, its subject (CLDR name without gender), and
+    its SVG."""
 
     maker: int
     label: int
@@ -80,7 +82,9 @@ def archive(name: str, package: Package, folder: Path) -> Path:
         pack = ["npm", "pack", "--silent", f"{name}@{package.version}"]
         subprocess.run(pack, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
-        raise ValueError(f"{path} is not the archive that the recipe was written for; delete it, and it is fetched again.")
+        raise ValueError(
+            f"{path} is not the archive that the recipe was written for; delete it, and it is fetched again."
+        )
     return path
 
 
@@ -107,7 +111,8 @@ def subject_of(name: str) -> str:
 
 
 def icons_by_code(icons: dict, chars: dict, named: dict[str, tuple[int, ...]]) -> dict[tuple[int, ...], str]:
-    """Icon of each emoji (code points) that a maker draws: as the package says, or by the emoji's name or a flag's letters."""
+    """Icon of each emoji (code points) that a maker draws: as the package says, or by the emoji's name or a flag's
+    letters."""
     found: dict[tuple[int, ...], str] = {}
     for key, icon in chars.items():
         code = code_of(tuple(int(c, 16) for c in key.split("-")))
@@ -168,7 +173,8 @@ def held_out(subject: str) -> bool:
 
 
 def build(folder: Path) -> dict[str, np.ndarray]:
-    """images (N, 3, 32, 32) uint8, labels, makers (N,) uint8, held (N,) bool; drawings that are equal to the pixel once."""
+    """images (N, 3, 32, 32) uint8, labels, makers (N,) uint8, held (N,) bool; drawings that are equal to the pixel
+    once."""
     unique: dict[bytes, tuple[np.ndarray, Drawing]] = {}
     for drawing in drawings(folder):
         image = render(drawing.svg)

@@ -1,9 +1,10 @@
-"""Makes the bundled statistics `emoji`: mean and covariance of the training drawings in `emoji-features` space, as `emoji-unet` should draw them.
+"""Makes the bundled statistics `emoji`: mean and covariance of the training drawings in `emoji-features` space, as
+`emoji-unet` should draw them.
 
     python -m recipes.emoji_reference --out seeds/data/emoji.npz
 
-`emoji-unet` is asked for every class equally often, so the classes weigh alike here, though they hold 200 to 1,921 drawings. A drawing
-that training mirrors stands half as it is and half mirrored.
+`emoji-unet` is asked for every class equally often, so the classes weigh alike here, though they hold 200 to 1,921
+drawings. A drawing that training mirrors stands half as it is and half mirrored.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from seeds.metrics.references import Statistics, save_statistics
 
 
 def weighted(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images (M, H, W, 3) uint8, mirrored copies among them; weights (M,) that add to one, and to as much in every class)."""
+    """(images (M, H, W, 3) uint8, mirrored copies among them; weights (M,) that add to one, and to as much in every
+    class)."""
     images, labels, flips = emoji.read(split)
     shown = np.concatenate([images, images[flips, ..., ::-1]]).transpose(0, 2, 3, 1)
     weights = np.where(flips, 0.5, 1.0) / np.bincount(labels)[labels] / len(emoji.CLASSES)
@@ -29,11 +31,15 @@ def statistics(split: str) -> Statistics:
     """Of the split "train" or "held", in `emoji-features` space; `n` counts the drawings."""
     extractor = from_module(checkpoints.load("emoji-features"), "emoji-features", channels="rgb")
     images, weights = weighted(split)
-    features = np.concatenate([extractor(images[at : at + 500]) for at in range(0, len(images), 500)]).astype(np.float64)
+    features = np.concatenate([extractor(images[at : at + 500]) for at in range(0, len(images), 500)]).astype(
+        np.float64
+    )
     mu = weights @ features
     spread = features - mu
     n = len(emoji.load(split)[0])
-    return Statistics(mu, spread.T @ (weights[:, None] * spread), n, extractor.recipe, "float32", f"recipes/data/emoji32.npz, {split}")
+    return Statistics(
+        mu, spread.T @ (weights[:, None] * spread), n, extractor.recipe, "float32", f"recipes/data/emoji32.npz, {split}"
+    )
 
 
 def main() -> None:

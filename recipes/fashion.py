@@ -1,4 +1,5 @@
-"""Fashion-MNIST from its IDX files (Debian package dataset-fashion-mnist; Xiao et al. 2017, arXiv:1708.07747; MIT licence)."""
+"""Fashion-MNIST from its IDX files (Debian package dataset-fashion-mnist; Xiao et al. 2017, arXiv:1708.07747; MIT
+licence)."""
 
 import gzip
 from pathlib import Path
@@ -17,7 +18,9 @@ def read_idx(path: Path) -> np.ndarray:
     data = gzip.decompress(path.read_bytes())
     shape = np.frombuffer(data, ">i4", count=data[3], offset=4) if data[:3] == b"\0\0\x08" else None
     if shape is None or len(data) != 4 + 4 * data[3] + shape.prod():
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes, or it is cut short; install dataset-fashion-mnist again.")
+        raise ValueError(
+            f"{path} is not an IDX file of unsigned bytes, or it is cut short; install dataset-fashion-mnist again."
+        )
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 

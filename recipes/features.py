@@ -1,7 +1,8 @@
-"""Trains the classifiers whose features and probabilities the offline quality numbers use: what the recipes `train_*_features` share.
+"""Trains the classifiers whose features and probabilities the offline quality numbers use: what the recipes
+`train_*_features` share.
 
-Cross-entropy, AdamW, one learning-rate cycle, shifts of one pixel, mirrored where that is as good; the saved weights are the moving average
-of the last steps. Every random number is a function of the seed.
+Cross-entropy, AdamW, one learning-rate cycle, shifts of one pixel, mirrored where that is as good; the saved weights
+are the moving average of the last steps. Every random number is a function of the seed.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from seeds.networks.classifier import ConvClassifier
 
 @dataclass(frozen=True)
 class Features:
-    """What a recipe trains: the model's name, the classifier's arguments, the value of the images' ground, and whose data it is."""
+    """What a recipe trains: the model's name, the classifier's arguments, the value of the images' ground, and whose
+    data it is."""
 
     name: str
     network: dict[str, Any]
@@ -40,11 +42,20 @@ class Features:
 def shifted(images: Tensor, rng: np.random.Generator, ground: int = 0) -> Tensor:
     """uint8 (B, C, H, W), all shifted by the same draw of -1, 0 or 1 pixels each way; the value `ground` comes in."""
     down, right = rng.integers(0, 3, 2)
-    return F.pad(images, (1, 1, 1, 1), value=ground)[..., down : down + images.shape[2], right : right + images.shape[3]]
+    return F.pad(images, (1, 1, 1, 1), value=ground)[
+        ..., down : down + images.shape[2], right : right + images.shape[3]
+    ]
 
 
 def train(
-    subject: Features, data: Data, *, epochs: int, batch: int = 128, lr: float = 4e-3, seed: int = 0, compiled: bool = True
+    subject: Features,
+    data: Data,
+    *,
+    epochs: int,
+    batch: int = 128,
+    lr: float = 4e-3,
+    seed: int = 0,
+    compiled: bool = True,
 ) -> ConvClassifier:
     """The trained classifier, in eval mode, with averaged weights."""
     images, labels, flips = data.on("cpu")
@@ -117,6 +128,12 @@ def command(subject: Features, read: Callable[[str, Path], Data], root: Path, do
         "seed": args.seed,
         "minutes": round(minutes, 1),
     } | scores
-    metadata = {"format": "1", "kind": "features", "name": subject.name, "kwargs": json.dumps(subject.network), "about": json.dumps(about)}
+    metadata = {
+        "format": "1",
+        "kind": "features",
+        "name": subject.name,
+        "kwargs": json.dumps(subject.network),
+        "about": json.dumps(about),
+    }
     state = {name: t.half() if t.is_floating_point() else t for name, t in net.state_dict().items()}
     save_file({name: t.contiguous() for name, t in state.items()}, args.out, metadata)

@@ -1,15 +1,18 @@
-r"""Makes seeds/data/fashion_mixture.safetensors and its card: ten classes of clothes, each a mixture of factor analysers, fitted by EM.
+r"""Makes seeds/data/fashion_mixture.safetensors and its card: ten classes of clothes, each a mixture of factor
+analysers, fitted by EM.
 
     python -m recipes.fit_fashion_mixture
 
-Per class, data ~ sum_k w_k N(mu_k, W_k W_k^T + psi_k I). K-means gives the first shares; EM follows, its shares tempered at first so that
-components can still move (Ueda and Nakano 1998, "Deterministic annealing EM algorithm"); the M-step is the closed form of Tipping and
-Bishop 1999, "Mixtures of probabilistic principal component analyzers": with the eigenvalues l_j of the weighted covariance, psi is the mean
-of those left out and the factors have variance l_j - psi. Of the restarts of a class the likeliest stays.
+Per class, data ~ sum_k w_k N(mu_k, W_k W_k^T + psi_k I). K-means gives the first shares; EM follows, its shares
+tempered at first so that components can still move (Ueda and Nakano 1998, "Deterministic annealing EM algorithm"); the
+M-step is the closed form of Tipping and Bishop 1999, "Mixtures of probabilistic principal component analyzers": with
+the eigenvalues l_j of the weighted covariance, psi is the mean of those left out and the factors have variance l_j -
+psi. Of the restarts of a class the likeliest stays.
 
-The maximum-likelihood psi shows as grain, so the model is stored with a small residual (--std) in its place and factor variances l_j -
---std^2: what the factors miss is left out, not drawn as noise. The card says what that costs in likelihood. Pixels that are black in a whole
-class would have density without bound under a variance of their own; psi, one number for all 784 pixels, never falls below --std^2.
+The maximum-likelihood psi shows as grain, so the model is stored with a small residual (--std) in its place and factor
+variances l_j - --std^2: what the factors miss is left out, not drawn as noise. The card says what that costs in
+likelihood. Pixels that are black in a whole class would have density without bound under a variance of their own; psi,
+one number for all 784 pixels, never falls below --std^2.
 """
 
 import argparse
@@ -45,7 +48,9 @@ class Fit(NamedTuple):
     psi: Tensor  # (K,), of the rest
     weights: Tensor  # (K,)
 
-    def law(self, std: float | None = None, component_class: Tensor | None = None, shape: tuple[int, ...] = (-1,)) -> GaussianMixture:
+    def law(
+        self, std: float | None = None, component_class: Tensor | None = None, shape: tuple[int, ...] = (-1,)
+    ) -> GaussianMixture:
         psi = self.psi if std is None else torch.full_like(self.psi, std**2)
         factors = (self.variance - psi[:, None]).clamp_min(0).sqrt()[..., None] * self.axes
         K, r = self.variance.shape
@@ -65,7 +70,8 @@ def read_split(folder: Path, split: str) -> tuple[Tensor, Tensor]:
 
 
 def kmeans(data: Tensor, K: int, rng: np.random.Generator, least: int) -> Tensor:
-    """Shares (n, K) of 0 and 1 from Lloyd's rounds, 20 or more; a cluster of under `least` images gives its centre to half of the largest."""
+    """Shares (n, K) of 0 and 1 from Lloyd's rounds, 20 or more; a cluster of under `least` images gives its centre to
+    half of the largest."""
     centres = data[rng.choice(len(data), K, replace=False)]
     for i in range(200):
         share = torch.nn.functional.one_hot(torch.cdist(data, centres).argmin(1), K).to(data)
@@ -75,7 +81,9 @@ def kmeans(data: Tensor, K: int, rng: np.random.Generator, least: int) -> Tensor
         centres = share.T @ data / size.clamp_min(1)[:, None]
         for k in torch.nonzero(size < least).flatten().tolist():
             centres[k] = torch.lerp(centres[size.argmax()], data[int(rng.integers(len(data)))], 0.1)
-    raise ValueError(f"200 rounds of k-means leave a cluster of under {least} images. Ask for fewer --components or another --seed.")
+    raise ValueError(
+        f"200 rounds of k-means leave a cluster of under {least} images. Ask for fewer --components or another --seed."
+    )
 
 
 def maximise(data: Tensor, share: Tensor, rank: int, floor: float) -> Fit:
@@ -90,7 +98,10 @@ def component(data: Tensor, share: Tensor, rank: int) -> tuple[Tensor, Tensor, T
     used = share > 1e-6
     data, share = data[used], share[used] / share[used].sum()
     if len(data) <= rank:
-        raise ValueError(f"A component holds {len(data)} images, too few for {rank} factors. Ask for fewer --components or another --seed.")
+        raise ValueError(
+            f"A component holds {len(data)} images, too few for {rank} factors. Ask for fewer --components or another "
+            "--seed."
+        )
     mean = share @ data
     rows = share.sqrt()[:, None] * (data - mean)
     total = rows.square().sum()
@@ -100,7 +111,8 @@ def component(data: Tensor, share: Tensor, rank: int) -> tuple[Tensor, Tensor, T
 
 
 def em(data: Tensor, share: Tensor, rank: int, floor: float, anneal: int, rounds: int) -> tuple[Fit, float]:
-    """EM from first shares; returns the fit and its mean log-likelihood in nats. Stops when a round gains under 0.05 nats."""
+    """EM from first shares; returns the fit and its mean log-likelihood in nats. Stops when a round gains under 0.05
+    nats."""
     before = -math.inf
     for i in range(rounds):
         fit = maximise(data, share, rank, floor)
@@ -139,7 +151,9 @@ def full_gaussian(data: Tensor, floor: float) -> GaussianMixture:
 
 def nats(law: GaussianMixture, images: Tensor, labels: Tensor | None = None) -> float:
     """Mean log density of the images in float64."""
-    parts = zip(images.double().split(500), labels.split(500) if labels is not None else [None] * len(images), strict=False)
+    parts = zip(
+        images.double().split(500), labels.split(500) if labels is not None else [None] * len(images), strict=False
+    )
     return torch.cat([law.log_density(x.reshape(-1, *law.shape), labels=y) for x, y in parts]).mean().item()
 
 
@@ -151,7 +165,11 @@ def table(rows: list[tuple[str, float]]) -> str:
 
 
 def compare(
-    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], fits: list[Fit], args: argparse.Namespace, law: GaussianMixture
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    fits: list[Fit],
+    args: argparse.Namespace,
+    law: GaussianMixture,
 ) -> str:
     """The table of log-likelihoods of the test images."""
     (data, classes), (images, labels), one = train, test, torch.ones(len(train[0]), 1)
@@ -224,7 +242,7 @@ little; clip them for display only. A picture and a benchmark, not a model of cl
 ## Data files
 
 {sources}
-"""
+"""  # noqa: E501
 
 
 def grid(law: GaussianMixture, path: Path, columns: int = 10) -> None:
@@ -242,19 +260,26 @@ def sha256(path: Path) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=fashion.ROOT, help="folder of the four IDX files (.gz)")
-    parser.add_argument("--out", type=Path, default=DATA, help="folder for fashion_mixture.safetensors and fashion_mixture.md")
+    parser.add_argument(
+        "--out", type=Path, default=DATA, help="folder for fashion_mixture.safetensors and fashion_mixture.md"
+    )
     parser.add_argument("--grid", type=Path, help="also write a picture of exact samples here (PNG)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--components", type=int, default=20, help="per class")
     parser.add_argument("--rank", type=int, default=17, help="factors of a component")
-    parser.add_argument("--std", type=float, default=0.02, help="residual standard deviation of the stored model, and its floor in EM")
+    parser.add_argument(
+        "--std", type=float, default=0.02, help="residual standard deviation of the stored model, and its floor in EM"
+    )
     parser.add_argument("--restarts", type=int, default=3, help="per class")
     parser.add_argument("--anneal", type=int, default=12, help="rounds of EM with tempered shares")
     parser.add_argument("--rounds", type=int, default=60, help="of EM, at most")
     args = parser.parse_args()
     missing = [name for name in FILES if not (args.data / name).is_file()]
     if missing:
-        parser.error(f"{args.data} lacks {', '.join(missing)}. On Debian and Ubuntu: apt install dataset-fashion-mnist; else pass --data.")
+        parser.error(
+            f"{args.data} lacks {', '.join(missing)}. On Debian and Ubuntu: apt install dataset-fashion-mnist; else "
+            "pass --data."
+        )
     return args
 
 
@@ -290,8 +315,8 @@ def main() -> None:
     rows = compare(train, test, fits, args, law)
     psi = fit.psi.sqrt()
     card = CARD.format(
-        classes=len(sizes), components=args.components, rank=args.rank, std=args.std, command=command(args), size=path.stat().st_size,
-        digest=sha256(path), table=rows, low=psi.min(), high=psi.max(), grey=args.std * 127.5,
+        classes=len(sizes), components=args.components, rank=args.rank, std=args.std, command=command(args),
+        size=path.stat().st_size, digest=sha256(path), table=rows, low=psi.min(), high=psi.max(), grey=args.std * 127.5,
         names=", ".join(f"{k} {name}" for k, name in enumerate(fashion.CLASSES)),
         sources="\n".join(f"- `{name}` sha256 `{sha256(args.data / name)}`" for name in FILES),
     )  # fmt: skip

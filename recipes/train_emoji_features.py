@@ -1,4 +1,5 @@
-"""Trains `emoji-features`: the classifier of Unicode's groups behind the quality numbers of 32 x 32 emoji. `recipes.features` says how.
+"""Trains `emoji-features`: the classifier of Unicode's groups behind the quality numbers of 32 x 32 emoji.
+`recipes.features` says how.
 
     python -m recipes.train_emoji_features --out seeds/data/emoji_features.safetensors
 

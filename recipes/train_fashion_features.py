@@ -1,4 +1,5 @@
-"""Trains `fashion-features`: the classifier behind the quality numbers of 28 x 28 grey images. `recipes.features` says how.
+"""Trains `fashion-features`: the classifier behind the quality numbers of 28 x 28 grey images. `recipes.features` says
+how.
 
     python -m recipes.train_fashion_features --out seeds/data/fashion_features.safetensors
 

@@ -1,4 +1,5 @@
-"""Trains `fashion-unet`: a class-conditional DDPM++ on 2 x 2 patches of Fashion-MNIST. `recipes.training` has the equations.
+"""Trains `fashion-unet`: a class-conditional DDPM++ on 2 x 2 patches of Fashion-MNIST. `recipes.training` has the
+equations.
 
 python -m recipes.train_fashion_unet --run runs/fashion-unet          # start, or go on where it stopped
 python -m recipes.train_fashion_unet --run runs/fashion-unet --export seeds/data/fashion_unet.safetensors

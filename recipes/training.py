@@ -1,19 +1,23 @@
 r"""Trains class-conditional U-Nets with EDM preconditioning and loss: what the recipes of the bundled networks share.
 
-With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table 1):
+With nsr = exp(p_mean + p_std u), u ~ N(0, 1), and data standard deviation sd (Karras et al. 2022, arXiv:2206.00364,
+Table 1):
 
     D(y, nsr) = c_skip y + c_out F(c_in y, ln(nsr) / 4, labels),      loss = E[(nsr^2 + sd^2) / (nsr sd)^2 |D - data|^2]
 
-which is E |F - (data - c_skip y) / c_out|^2. Labels are zeroed with probability `label_dropout`, for classifier-free guidance.
+which is E |F - (data - c_skip y) / c_out|^2. Labels are zeroed with probability `label_dropout`, for classifier-free
+guidance.
 
-Every random number is a function of (seed, place of the image in the run), made by `seeds.noise`, and so the same on every device: a run that was
-stopped and resumed, there or elsewhere, is the unbroken run (bit for bit on one thread of the CPU with `--float32`). The learning rate rises over `warmup`
-images, stays, and falls linearly to zero over the last `cooldown` of `images`: both may be changed on resume, so a cool-down can start from any
-checkpoint; the state keeps the history of the settings. `--fit MINUTES` sets both, as soon as the speed is known, to what that time allows. Ctrl-C
-or SIGTERM saves before it stops. Without the state file (raw weights, averages, moments), `--from` goes on from an exported file: its averaged weights,
-its place in the data, and a fresh optimiser.
+Every random number is a function of (seed, place of the image in the run), made by `seeds.noise`, and so the same on
+every device: a run that was stopped and resumed, there or elsewhere, is the unbroken run (bit for bit on one thread of
+the CPU with `--float32`). The learning rate rises over `warmup` images, stays, and falls linearly to zero over the last
+`cooldown` of `images`: both may be changed on resume, so a cool-down can start from any checkpoint; the state keeps the
+history of the settings. `--fit MINUTES` sets both, as soon as the speed is known, to what that time allows. Ctrl-C or
+SIGTERM saves before it stops. Without the state file (raw weights, averages, moments), `--from` goes on from an
+exported file: its averaged weights, its place in the data, and a fresh optimiser.
 
-A GPU is used where there is one (`--device`): the data lie there, the batches are made there, and the host looks at a result once in 50 steps.
+A GPU is used where there is one (`--device`): the data lie there, the batches are made there, and the host looks at a
+result once in 50 steps.
 """
 
 import argparse
@@ -44,7 +48,8 @@ from seeds.noise import gaussian, maker
 
 
 class Data(NamedTuple):
-    """Images (N, C, H, W) uint8, their labels (N,) int64, and which of them are as good mirrored, (N,) bool (None: no one)."""
+    """Images (N, C, H, W) uint8, their labels (N,) int64, and which of them are as good mirrored, (N,) bool (None: no
+    one)."""
 
     images: Any
     labels: Any
@@ -61,7 +66,8 @@ TRAINING = 1 << 31
 
 @dataclass(frozen=True)
 class Subject:
-    """What a recipe trains: the model's name, the SongUNet's arguments, the patch around it, its levels, and whose data it is."""
+    """What a recipe trains: the model's name, the SongUNet's arguments, the patch around it, its levels, and whose data
+    it is."""
 
     name: str
     network: dict[str, Any]
@@ -97,7 +103,8 @@ class Settings:
 
 
 def batch_at(data: Data, classes: int, seen: int, s: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen` images, where the data are."""
+    """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen`
+    images, where the data are."""
     images, labels, flips = data.on("cpu") if isinstance(data.images, np.ndarray) else data
     device, (_, *shape) = images.device, images.shape
     rows = _rows(len(images), seen, s, device)
@@ -106,7 +113,8 @@ def batch_at(data: Data, classes: int, seen: int, s: Settings) -> tuple[Tensor, 
     nsr = torch.exp(s.p_mean + s.p_std * draws[:, 0]).view(-1, 1, 1, 1)
     kept = draws[:, 1] >= (NormalDist().inv_cdf(s.label_dropout) if s.label_dropout else -math.inf)
     one_hot = (labels[rows, None] == torch.arange(classes, device=device)) & kept[:, None]
-    clean = (images[rows].float() - 127.5) * (2 / 255)  # one rounding, the same everywhere: CUDA divides by a number in two
+    # one rounding, the same everywhere: CUDA divides by a number in two
+    clean = (images[rows].float() - 127.5) * (2 / 255)
     if flips is not None:
         clean = torch.where((flips[rows] & (draws[:, 2] < 0)).view(-1, 1, 1, 1), clean.flip(-1), clean)
     return clean, nsr, draws[:, 3:].reshape(clean.shape), one_hot.float()
@@ -141,7 +149,8 @@ def loss_of(network: nn.Module, sd: float, dtype: torch.dtype) -> Callable[[Tens
 
 
 class Trainer:
-    """Network, optimiser, moving averages and the count of images seen; all of it in one safetensors file, which any device goes on from.
+    """Network, optimiser, moving averages and the count of images seen; all of it in one safetensors file, which any
+    device goes on from.
 
     Attributes:
         spent: seconds of training by the device's name.
@@ -153,11 +162,16 @@ class Trainer:
         self.history = [dict(seen=0, **asdict(settings))]  # settings, and from how many images on
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            self.network = Patched(SongUNet(**subject.network), subject.patch).to(self.device, memory_format=torch.channels_last)
+            self.network = Patched(SongUNet(**subject.network), subject.patch).to(
+                self.device, memory_format=torch.channels_last
+            )
         self.params = dict(self.network.named_parameters())
-        self.adam = torch.optim.Adam(self.network.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2), fused=True)
+        self.adam = torch.optim.Adam(
+            self.network.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2), fused=True
+        )
         self.ema = [{name: p.detach().clone() for name, p in self.params.items()} for _ in settings.ema]
-        for p in self.params.values():  # the state that Adam would make at its first step, so that saving and loading need no cases
+        # the state that Adam would make at its first step, so that saving and loading need no cases
+        for p in self.params.values():
             self.adam.state[p] = {
                 "step": torch.zeros((), device=self.device),
                 "exp_avg": torch.zeros_like(p),
@@ -191,10 +205,12 @@ class Trainer:
         return state | {f"ema{i}.{name}": value for i, ema in enumerate(self.ema) for name, value in ema.items()}
 
     def save(self, path: Path) -> None:
-        """Writes the state; a reader never sees half a file. Raises FloatingPointError, and leaves the last one, if it holds NaN or inf."""
+        """Writes the state; a reader never sees half a file. Raises FloatingPointError, and leaves the last one, if it
+        holds NaN or inf."""
         if not all(bool(torch.isfinite(p).all()) for p in self.params.values()):
             raise FloatingPointError(
-                f"The weights after {self.seen:,} images are not finite. {path} is as it was; go on from there with a lower --lr or --clip."
+                f"The weights after {self.seen:,} images are not finite. {path} is as it was; go on from there with a "
+                "lower --lr or --clip."
             )
         about = {"history": self.history, "network": self.subject.network, "seen": self.seen, "spent": self.spent}
         part = path.with_suffix(".part")
@@ -202,17 +218,22 @@ class Trainer:
         os.replace(part, path)
 
     def load(self, path: Path) -> None:
-        """Takes over the state of `path`; settings of this Trainer stay. Raises ValueError for another network or other averages."""
+        """Takes over the state of `path`; settings of this Trainer stay. Raises ValueError for another network or other
+        averages."""
         with safe_open(path, "pt") as file:
             about, mine = json.loads(file.metadata()["state"]), self.tensors()
             if about["network"] != self.subject.network or set(file.keys()) != set(mine):
-                raise ValueError(f"{path} holds the network {about['network']}, not {self.subject.network}; take another --run folder.")
+                raise ValueError(
+                    f"{path} holds the network {about['network']}, not {self.subject.network}; take another --run "
+                    "folder."
+                )
             for name, tensor in mine.items():
                 tensor.copy_(file.get_tensor(name))
         self._take_place(about)
 
     def start_from(self, path: Path) -> None:
-        """Takes over the weights of an exported file and its place in the data; the optimiser is new. Same errors as `load`."""
+        """Takes over the weights of an exported file and its place in the data; the optimiser is new. Same errors as
+        `load`."""
         model = checkpoints.load(path)
         if model.config.kwargs != self.config().kwargs:
             raise ValueError(f"{path} holds the network {model.config.kwargs}, not {self.config().kwargs}.")
@@ -237,7 +258,9 @@ class Trainer:
     def config(self) -> checkpoints.Config:
         """The network and its preconditioner as weight files record them."""
         given, patch, (low, high) = self.subject.network, self.subject.patch, self.subject.nsr_range
-        own = {key: value for key, value in given.items() if key not in ("img_resolution", "in_channels", "out_channels")}
+        own = {
+            key: value for key, value in given.items() if key not in ("img_resolution", "in_channels", "out_channels")
+        }
         image = {"img_resolution": patch * given["img_resolution"], "img_channels": given["in_channels"] // patch**2}
         levels = {"sigma_min": low, "sigma_max": high, "sigma_data": self.settings.sd}
         return checkpoints.Config("EDMPrecond", dict(model_type="SongUNet", patch=patch, **image, **levels, **own))
@@ -247,8 +270,9 @@ class Trainer:
         denoiser = checkpoints.build(self.config(), name=self.subject.name)
         denoiser.model.load_state_dict(self.ema[which], strict=False)  # buffers (the resampling filter) are constants
         about = {
-            "source": self.subject.source, "recipe": self.subject.recipe, "seen": self.seen, "seconds": round(self.seconds),
-            "spent": {name: round(seconds) for name, seconds in self.spent.items()}, "ema_half_life": self.settings.ema[which],
+            "source": self.subject.source, "recipe": self.subject.recipe, "seen": self.seen,
+            "seconds": round(self.seconds), "spent": {name: round(seconds) for name, seconds in self.spent.items()},
+            "ema_half_life": self.settings.ema[which],
             "history": [past for past in self.history if past["seen"] < self.seen],
         }  # fmt: skip
         checkpoints.save(denoiser, path, dtype=torch.float16, about=about)
@@ -258,12 +282,15 @@ EVERY = 50
 """Steps between two looks at the loss, for which the host waits."""
 
 
-def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0, compiled: bool = False, dtype: torch.dtype = torch.float32,
+def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0, compiled: bool = False,
+          dtype: torch.dtype = torch.float32,
           minutes: float = math.inf, fit: float | None = None) -> float:  # fmt: skip
-    """Trains until `images` are seen, `minutes` are over or a signal comes; keeps run/state.safetensors and run/loss.csv.
+    """Trains until `images` are seen, `minutes` are over or a signal comes; keeps run/state.safetensors and
+    run/loss.csv.
 
     Args:
-        fit: minutes; the length and the cool-down of the run are set to what is seen in that time, once the speed is known.
+        fit: minutes; the length and the cool-down of the run are set to what is seen in that time, once the speed is
+            known.
     Returns: images a second, of the steps after the first `EVERY`, which compile; NaN if there were no more.
     Raises: FloatingPointError if the loss or the weights are not finite; the state on disk is that of the last save.
     """
@@ -274,7 +301,10 @@ def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0,
     values: list[Tensor] = []
     clock = _Clock(trainer)
     saved = time.monotonic()
-    with _signals() as stop, tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar:
+    with (
+        _signals() as stop,
+        tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar,
+    ):
         while trainer.seen < trainer.settings.images and not stop and clock.minutes < minutes:
             values.append(trainer.step(loss, batch_at(data, classes, trainer.seen, trainer.settings)))
             bar.update(trainer.settings.batch)
@@ -283,9 +313,17 @@ def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0,
                 clock.look()
                 if not math.isfinite(mean):
                     raise FloatingPointError(
-                        f"The loss after {trainer.seen:,} images is {mean}. Go on from the last save with a lower --lr or --clip."
+                        f"The loss after {trainer.seen:,} images is {mean}. Go on from the last save with a lower --lr "
+                        "or --clip."
                     )
-                rows.append([str(trainer.seen), f"{trainer.seconds:.0f}", f"{trainer.settings.rate(trainer.seen):.3g}", f"{mean:.5f}"])
+                rows.append(
+                    [
+                        str(trainer.seen),
+                        f"{trainer.seconds:.0f}",
+                        f"{trainer.settings.rate(trainer.seen):.3g}",
+                        f"{mean:.5f}",
+                    ]
+                )
                 bar.set_postfix(loss=rows[-1][-1])
                 values = []
                 if fit is not None and clock.known:
@@ -330,7 +368,8 @@ class _Clock:
         return (self.last[1] - self.first[1]) / (self.last[0] - self.first[0])
 
     def fit(self, minutes: float) -> int:
-        """Settles the trainer on the images that `minutes` of this clock allow, less 3 %, the last 60 % of them cooling down; returns their number."""
+        """Settles the trainer on the images that `minutes` of this clock allow, less 3 %, the last 60 % of them cooling
+        down; returns their number."""
         left = max(60 * minutes - self.last[0], 0) * self.rate * 0.97
         images = self.trainer.seen + int(left) // self.trainer.settings.batch * self.trainer.settings.batch
         self.trainer.settle(replace(self.trainer.settings, images=images, cooldown=max(1, int(0.6 * images))))
@@ -346,7 +385,10 @@ def name_of(device: torch.device) -> str:
 def _signals() -> Iterator[list[int]]:
     """A list to which Ctrl-C and SIGTERM add themselves."""
     stop: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: stop.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda number, _: stop.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
@@ -376,15 +418,22 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
     parser.add_argument("--data", type=Path, default=root, help="where the training set is; %(default)s unless given")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this time")
     parser.add_argument(
-        "--fit", type=float, metavar="MINUTES", help="set --images and --cooldown to what this time allows, once the speed is known"
+        "--fit",
+        type=float,
+        metavar="MINUTES",
+        help="set --images and --cooldown to what this time allows, once the speed is known",
     )
     parser.add_argument("--device", help="cpu, cuda, mps; a GPU if there is one")
     parser.add_argument("--save-every", type=float, default=240.0, help="seconds between two saves")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 inside the network, no compilation")
     parser.add_argument("--channels", type=int, default=subject.network["model_channels"], help="model_channels")
-    parser.add_argument("--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state")
     parser.add_argument(
-        "--export", type=Path, help="write the averaged weights of --run to this file instead of training; with --fit, after it"
+        "--from", dest="start", type=Path, help="an exported file to go on from, where --run holds no state"
+    )
+    parser.add_argument(
+        "--export",
+        type=Path,
+        help="write the averaged weights of --run to this file instead of training; with --fit, after it",
     )
     parser.add_argument("--average", type=int, default=0, help="which average to export")
     for name in ("seed", "images", "batch", "lr", "warmup", "cooldown", "p_mean", "p_std"):
@@ -406,7 +455,10 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
     how = {"save_every": args.save_every, "compiled": fast, "dtype": dtype, "minutes": args.minutes, "fit": args.fit}
     rate = train(trainer, read(args.data), args.run, **how)
     made = f"{str(dtype).removeprefix('torch.')}{', compiled' * fast}"
-    print(f"{trainer.seen:,} images seen in {trainer.seconds:.0f} s; {rate:,.0f} images/s on {name_of(trainer.device)} ({made})")
+    print(
+        f"{trainer.seen:,} images seen in {trainer.seconds:.0f} s; {rate:,.0f} images/s on {name_of(trainer.device)} "
+        f"({made})"
+    )
     if args.export:
         trainer.export(args.export, args.average)
 

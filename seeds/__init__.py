@@ -1,25 +1,31 @@
-"""Fast, provably right stochastic sampling from diffusion models: SEEDS, the exponential SDE solvers, and their rivals, from one plan.
+"""Fast, provably right stochastic sampling from diffusion models: SEEDS, the exponential SDE solvers, and their rivals,
+from one plan.
 
 Where things are:
 
-    solvers/        a solver is a function that writes a plan: one line each in builtin.py, with the writer of writer.py, entered by registry.py;
-                    rivals/ has what others published. An option of a solver, with its line of help, stands in that function's signature.
+    solvers/        a solver is a function that writes a plan: one line each in builtin.py, with the writer of
+                    writer.py, entered by registry.py;
+                    rivals/ has what others published. An option of a solver, with its line of help, stands in that
+                    function's signature.
     laws/           what a solver must pass: `seeds.laws.check`; docs/write-a-solver.md
     schedules, grids, predictions, integrals, tableaus, variables       the mathematics, on the host
-    planning, plans, stepper, sampling      from arguments to a plan, and the loop that runs every plan; inputs, source and watch help the loop
+    planning, plans, stepper, sampling      from arguments to a plan, and the loop that runs every plan; inputs, source
+                                            and watch help the loop
     noise/          random numbers, each a function of seed, draw and place
-    denoisers, exact, preconditioners, joint, conditions, densities     what a model is to a run; checking, modules and tuning look after networks
+    denoisers, exact, preconditioners, joint, conditions, densities     what a model is to a run; checking, modules and
+                                                                        tuning look after networks
     networks/, checkpoints/, data/          EDM's networks, weight files, and what is bundled
     images/         pixels.py: PNG files, from values to pixels and back; sets.py: folders, zips, npz, IDX
     metrics/        FID, KID, Inception score, precision and recall
     runs/           what the command line writes: folders of images (folder.py), studies (measuring.py)
     report/         tables, plots and the page of a study
-    cli/            a file for each command; options.py and jobs.py have the help text of the options that commands share
+    cli/            a file for each command; options.py and jobs.py have the help text of the options that commands
+                    share
     integrations/   diffusers, k-diffusion, ComfyUI
     names, errors, storage, distributed     what all of them use
 
-The public names are those of `seeds.public`, which loads torch; they are taken from there when one is first asked for, so that what needs no torch
-(the command line's help, a submodule) does not wait for it.
+The public names are those of `seeds.public`, which loads torch; they are taken from there when one is first asked for,
+so that what needs no torch (the command line's help, a submodule) does not wait for it.
 """
 
 import importlib

@@ -1,8 +1,9 @@
-"""The default, `solver="auto"`: from the number of model calls to a method and its grid, and how that grid is laid on a schedule. NumPy only.
+"""The default, `solver="auto"`: from the number of model calls to a method and its grid, and how that grid is laid on a
+schedule. NumPy only.
 
-A rule, no solver: what it chooses is a point of one family, exponential Adams methods (seeds.solvers.multistep, the solver "adams") with polynomials in a
-power of nsr, noise where it repairs the network, and a grid whose end depends on the number of calls. Its evidence: docs/family.md and
-benchmarks/rule.py.
+A rule, no solver: what it chooses is a point of one family, exponential Adams methods (seeds.solvers.multistep, the
+solver "adams") with polynomials in a power of nsr, noise where it repairs the network, and a grid whose end depends on
+the number of calls. Its evidence: docs/family.md and benchmarks/rule.py.
 """
 
 import math
@@ -24,8 +25,8 @@ AUTO = "auto"
 METHOD = "adams"
 """The solver that the rule sets."""
 AIMS = ("law", "accuracy")
-"""What the samples are for: the law of a learned network's, whose errors noise repairs; or the least error of the solver, of an exact denoiser, or where
-one image is followed."""
+"""What the samples are for: the law of a learned network's, whose errors noise repairs; or the least error of the
+solver, of an exact denoiser, or where one image is followed."""
 CALLS = 20
 """Model calls where none are asked for."""
 MOST = 4096
@@ -43,7 +44,8 @@ class Setting:
         eta: a number, or a table [(lam_from, eta), ...], see `seeds.Eta`.
         nsr_max, nsr_min: the first and the last level that the model is asked at.
         finish: of `adams`: the level that the last step extrapolates to; 0 is the final denoise.
-        shape: how long the steps in lam are at the start of the grid, in its middle and at its end; (1, 1, 1) are equal steps (`grids.curve`).
+        shape: how long the steps in lam are at the start of the grid, in its middle and at its end; (1, 1, 1) are equal
+            steps (`grids.curve`).
         start_at: of a run that begins with noise alone, see `seeds.plan`.
     """
 
@@ -60,7 +62,8 @@ class Setting:
     def options(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The options of `adams`: those said, and of the others the rule's, where they go together with those.
 
-        A corrector reads at most k + 1 values, and the measures of published methods have weights of their own, most of them in lam and without one.
+        A corrector reads at most k + 1 values, and the measures of published methods have weights of their own, most of
+        them in lam and without one.
         """
         found: dict[str, Any] = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
         found |= {"finish": self.finish} if self.finish else {}
@@ -71,8 +74,11 @@ class Setting:
             found |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
         return found | dict(said)
 
-    def grid(self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None) -> np.ndarray:
-        """The rule's grid as one of `seeds.GRIDS`, but inside those ends: it begins at nsr_max and ends at nsr_min where the rule's own are beyond."""
+    def grid(
+        self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None
+    ) -> np.ndarray:
+        """The rule's grid as one of `seeds.GRIDS`, but inside those ends: it begins at nsr_max and ends at nsr_min
+        where the rule's own are beyond."""
         return times(self, schedule, steps + 1, (nsr_min or 0.0, math.inf if nsr_max is None else nsr_max))
 
     @property
@@ -106,7 +112,8 @@ RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
         (50, replace(_ACCURACY, nsr_max=60.0, nsr_min=0.005, finish=0.002)),
     ),
 }
-"""For each aim the setting from so many model calls on. Between two rows the ends of the grid lie between theirs, straight in logarithms."""
+"""For each aim the setting from so many model calls on. Between two rows the ends of the grid lie between theirs,
+straight in logarithms."""
 
 
 def setting(nfe: int, aim: str = "law") -> Setting:
@@ -137,11 +144,13 @@ def span(
     nsr_max: Any = None,
     steps: int = 1,
 ) -> tuple[float, float]:
-    """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and the levels `known` to the network.
+    """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and the levels `known`
+    to the network.
 
     Args:
         nsr_min, nsr_max: as they are said: levels, or functions of the number of `steps`.
-        start, stop: levels where the run begins and ends, if said. A run that begins low ends lower than the rule has it, at a quarter of its start.
+        start, stop: levels where the run begins and ends, if said. A run that begins low ends lower than the rule has
+            it, at a quarter of its start.
     """
     bottom, top = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
     if known is not None:
@@ -163,10 +172,11 @@ def times(
     nsr_min: float | None = None,
     nsr_max: float | None = None,
 ) -> np.ndarray:
-    """(count,) times of the rule's grid, noisiest first, for hosts that own their list of times; `known` and ends as for `span`.
+    """(count,) times of the rule's grid, noisiest first, for hosts that own their list of times; `known` and ends as
+    for `span`.
 
-    Where the schedule begins at SNR 0, so does the grid, unless it is said: a host's first state is noise alone there. One call leaves it, to the second
-    level, at the mean of the data.
+    Where the schedule begins at SNR 0, so does the grid, unless it is said: a host's first state is noise alone there.
+    One call leaves it, to the second level, at the mean of the data.
     """
     high, low = span(chosen, path, known, nsr_min=nsr_min, nsr_max=nsr_max)
     if count == 1 or not low < high:
@@ -179,9 +189,11 @@ def times(
 
 
 def lay(levels: Callable[[int], Sequence[Point]], count: int) -> list[Point]:
-    """`count` levels, all different, of a grid that may give fewer or more than it is asked for: cut at a start, or rounded to levels that a network knows.
+    """`count` levels, all different, of a grid that may give fewer or more than it is asked for: cut at a start, or
+    rounded to levels that a network knows.
 
-    The grid is asked for more until there are enough; of too many, those go that leave the shortest steps. Fewer, if there are no more.
+    The grid is asked for more until there are enough; of too many, those go that leave the shortest steps. Fewer, if
+    there are no more.
 
     Args:
         levels: (n) -> the levels of a grid of n, noisiest first, without equal neighbours.
@@ -206,6 +218,6 @@ def refuse_steps(steps: Any) -> None:
     """Raises: ValueError for `steps` where no solver is named, which count otherwise for each."""
     if steps is not None:
         raise InputError(
-            f"`steps` = {steps} means nothing without a solver, as the default counts model calls: give `nfe` = {steps} instead, or name a `solver` too, "
-            "as seeds-3, which makes three calls a step."
+            f"`steps` = {steps} means nothing without a solver, as the default counts model calls: give `nfe` = "
+            f"{steps} instead, or name a `solver` too, as seeds-3, which makes three calls a step."
         )

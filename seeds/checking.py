@@ -1,8 +1,10 @@
-r"""Is a denoiser what it is taken for? It is tried on clean samples as it is read, and in all other usual readings of the same network.
+r"""Is a denoiser what it is taken for? It is tried on clean samples as it is read, and in all other usual readings of
+the same network.
 
-Every reading estimates the same data from the same observation y = data + nsr eps, and E[data | y] has the least mean square error there is. So the right
-reading of a good network has the least error of all, at every level, and none has less than it but by chance. A reading is named only when it does
-better than every linear guess at all levels, and clearly better than every reading that says something else.
+Every reading estimates the same data from the same observation y = data + nsr eps, and E[data | y] has the least mean
+square error there is. So the right reading of a good network has the least error of all, at every level, and none has
+less than it but by chance. A reading is named only when it does better than every linear guess at all levels, and
+clearly better than every reading that says something else.
 """
 
 import math
@@ -29,14 +31,17 @@ LEVELS_CHECKED = (0.1, 0.3, 1.0, 3.0)
 FEWEST = 8
 """Samples, at least."""
 NOISES_EACH = 8
-"""Noises put on each clean sample, at least: more where a sample has few numbers, so that all have `NUMBERS` of them."""
+"""Noises put on each clean sample, at least: more where a sample has few numbers, so that all have `NUMBERS` of
+them."""
 NUMBERS = 8192
 CLEARLY = 1.1
 """How many times smaller another reading's error must be for the one that was taken to be wrong."""
 PRICE = 0.02
-"""How much smaller the error of a reading must be for each way in which it differs: with `NUMBERS` numbers, chance moves errors by less."""
+"""How much smaller the error of a reading must be for each way in which it differs: with `NUMBERS` numbers, chance
+moves errors by less."""
 ROUNDING = 0.01
-"""How far apart two answers to one question may be, beside their size: a network in 16 bits rounds otherwise in another batch."""
+"""How far apart two answers to one question may be, beside their size: a network in 16 bits rounds otherwise in another
+batch."""
 FINALISTS = 16
 """Readings that are tried on all samples."""
 ALIKE = 0.3
@@ -66,7 +71,8 @@ class Time(NamedTuple):
 class Reading:
     """One way to read a network's answers; `changes` is in how many ways it differs from the way it was taken.
 
-    The network is asked about x = alpha (a data + b) + sigma eps, times c_in of `sd` where that is its input, and answers +-F of `output`.
+    The network is asked about x = alpha (a data + b) + sigma eps, times c_in of `sd` where that is its input, and
+    answers +-F of `output`.
     """
 
     output: str
@@ -93,33 +99,37 @@ def check_model(
 ) -> dict[str, float]:
     """Finds out whether a denoiser is what it is taken for, from a few clean samples.
 
-    They are noised at four levels. `excess` is the mean square error over that of the best linear guess, c + k (y - c), of data with one mean and
-    one variance: a right denoiser has at most 1, but for chance. The same network is then read in all usual other ways: as another output, with its
-    sign turned, on other schedules, with other times (mirrored, 1000 t, log(nsr) / 4, ...), for data of another scale ([0, 1], divided by its
-    standard deviation, ...). A reading is named only if it fits at all levels and is clearly better than every other that says something else.
-    Readings that are nearly the same (error within 10 %) are not told apart.
+    They are noised at four levels. `excess` is the mean square error over that of the best linear guess, c + k (y - c),
+    of data with one mean and
+    one variance: a right denoiser has at most 1, but for chance. The same network is then read in all usual other ways:
+    as another output, with its sign turned, on other schedules, with other times (mirrored, 1000 t, log(nsr) / 4, ...),
+    for data of another scale ([0, 1], divided by its standard deviation, ...). A reading is named only if it fits at
+    all levels and is clearly better than every other that says something else. Readings that are nearly the same (error
+    within 10 %) are not told apart.
 
     Args:
-        denoiser: from `wrap`, or any callable (then its schedule and time are not varied). A network that looks its time up in a table on a GPU is
+        denoiser: from `wrap`, or any callable (then its schedule and time are not varied). A network that looks its
+            time up in a table on a GPU is
             best checked on the CPU: other readings ask for times that are in no table.
         data: (B, *shape) clean samples, 8 or more, in the scale the model was trained on.
         schedule: default the denoiser's own.
         labels: of the samples, one for each.
         seed: of the noise.
     Returns: {"excess": ..., "excess at nsr 0.1": ..., ...}.
-    Raises: ValueError if another reading fits clearly better, and which; if the denoiser does worse than a linear guess and none fits; if it is in
-        training mode, or answers the same question differently.
+    Raises: ValueError if another reading fits clearly better, and which; if the denoiser does worse than a linear guess
+        and none fits; if it is in training mode, or answers the same question differently.
     """
     known = facts(denoiser)
     own = known.schedule if schedule is None else find_schedule(schedule)
     if own is None:
         raise InputError(
-            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+            "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an "
+            "instance."
         )
     if len(data) < FEWEST or not data.is_floating_point() or not bool(torch.isfinite(data).all()):
         raise InputError(
-            f"`data` holds {len(data)} samples of {data.dtype}: give {FEWEST} or more clean ones, finite, as floating point numbers in the scale that "
-            "the model was trained on."
+            f"`data` holds {len(data)} samples of {data.dtype}: give {FEWEST} or more clean ones, finite, as floating "
+            "point numbers in the scale that the model was trained on."
         )
     refuse_training(denoiser)
     trial = _Trial(denoiser, own, data, labels, seed, _levels(known.nsr_range))
@@ -130,9 +140,16 @@ def check_model(
     found = trial.errors()
     excess = found[taken] / trial.linear if taken in found else np.full(len(trial.levels), math.inf)
     others = [reading for reading in found if reading != taken]
-    if trial.fits(found.get(taken)) and not any(trial.fits(found[other]) and _better(found[other], found[taken]) for other in others):
-        return {"excess": _overall(excess), **{f"excess at nsr {nsr:g}": float(it) for nsr, it in zip(trial.levels, excess, strict=True)}}
-    raise InputError(f"As {taken}, {_what_is_wrong(failed, excess, trial.levels)} {_verdict(trial, found, taken)}") from failed
+    if trial.fits(found.get(taken)) and not any(
+        trial.fits(found[other]) and _better(found[other], found[taken]) for other in others
+    ):
+        return {
+            "excess": _overall(excess),
+            **{f"excess at nsr {nsr:g}": float(it) for nsr, it in zip(trial.levels, excess, strict=True)},
+        }
+    raise InputError(
+        f"As {taken}, {_what_is_wrong(failed, excess, trial.levels)} {_verdict(trial, found, taken)}"
+    ) from failed
 
 
 def _levels(known: tuple[float, float] | None) -> tuple[float, ...]:
@@ -140,7 +157,9 @@ def _levels(known: tuple[float, float] | None) -> tuple[float, ...]:
     if known is None:
         return LEVELS_CHECKED
     inside = tuple(nsr for nsr in LEVELS_CHECKED if known[0] <= nsr <= known[1])
-    return inside if len(inside) > 1 else tuple(float(nsr) for nsr in np.geomspace(max(known[0], 1e-3), known[1], 6)[1:-1])
+    return (
+        inside if len(inside) > 1 else tuple(float(nsr) for nsr in np.geomspace(max(known[0], 1e-3), known[1], 6)[1:-1])
+    )
 
 
 def _overall(row: np.ndarray) -> float:
@@ -157,7 +176,10 @@ def _what_is_wrong(failed: Exception | None, excess: np.ndarray, levels: Sequenc
     if failed is not None:
         return f"the denoiser fails with {type(failed).__name__}: {str(failed).partition(chr(10))[0].rstrip('.')}."
     each = ", ".join(f"{it:.3g} at nsr {nsr:g}" for it, nsr in zip(excess, levels, strict=True))
-    return f"the denoiser's error is {_overall(excess):.3g} times that of the best linear guess (a right one: at most 1 at every level; here {each})."
+    return (
+        f"the denoiser's error is {_overall(excess):.3g} times that of the best linear guess (a right one: at most 1 "
+        f"at every level; here {each})."
+    )
 
 
 def _verdict(trial: "_Trial", found: dict[Reading, np.ndarray], taken: Reading) -> str:
@@ -166,7 +188,9 @@ def _verdict(trial: "_Trial", found: dict[Reading, np.ndarray], taken: Reading) 
     others = sorted((reading for reading in found if reading != taken), key=lambda it: _score(it, found[it]))
     fitting = [reading for reading in others if trial.fits(found[reading])]
     if not fitting:
-        nearest = f"The nearest is {others[0]}, excess {_overall(found[others[0]] / trial.linear):.2f}. " if others else ""
+        nearest = (
+            f"The nearest is {others[0]}, excess {_overall(found[others[0]] / trial.linear):.2f}. " if others else ""
+        )
         tried = f"{len(trial.readings)} tried: {len(OUTPUTS)} outputs with either sign, {trial.tried}"
         return f"No other reading fits at all levels ({tried}). {nearest}{look}"
     name, *rivals = fitting
@@ -174,31 +198,41 @@ def _verdict(trial: "_Trial", found: dict[Reading, np.ndarray], taken: Reading) 
     same = [it for it in near if trial.alike(name, it)]
     if len(same) < len(near):
         told = " or ".join(str(it) for it in [name, *(it for it in near if it not in same)][:4])
-        return f"Several readings fit, none clearly better than the others, so none is named: {told}. Give more samples. {look}"
+        return (
+            f"Several readings fit, none clearly better than the others, so none is named: {told}. Give more samples. "
+            f"{look}"
+        )
     fewest = min(it.changes for it in (name, *same))
     name, *rest = sorted(
-        (it for it in (name, *same) if it.changes == fewest), key=lambda it: (it.question[0], it.sign < 0, _score(it, found[it]))
+        (it for it in (name, *same) if it.changes == fewest),
+        key=lambda it: (it.question[0], it.sign < 0, _score(it, found[it])),
     )
     also = [str(it) for it in rest[:2]]
     more = f" (or, which is nearly the same here, {' or '.join(also)})" if also else ""
-    return f"Read as {name} its excess is {_overall(found[name] / trial.linear):.2f}: that is most likely what it is{more}."
+    return (
+        f"Read as {name} its excess is {_overall(found[name] / trial.linear):.2f}: that is most likely what it "
+        f"is{more}."
+    )
 
 
 def _score(reading: Reading, errors: np.ndarray) -> float:
-    """The log of the error, and `PRICE` for each way in which the reading differs from the one that was taken: of two, the simpler is likelier."""
+    """The log of the error, and `PRICE` for each way in which the reading differs from the one that was taken: of two,
+    the simpler is likelier."""
     return math.log(_overall(errors)) + PRICE * reading.changes
 
 
 def _told_apart(one: Reading, other: Reading, found: dict[Reading, np.ndarray]) -> bool:
     """Whether a reading is better than another beyond chance, and worse by more than that at no level."""
-    return _score(one, found[one]) + PRICE / 2 < _score(other, found[other]) and bool((found[one] <= CLEARLY * found[other]).all())
+    return _score(one, found[one]) + PRICE / 2 < _score(other, found[other]) and bool(
+        (found[one] <= CLEARLY * found[other]).all()
+    )
 
 
 class _Trial:
     """All readings of one denoiser, asked about the same observations.
 
-    A question is what reaches the network (schedule, time, scale of the data, c_in or not); the readings of an answer, as outputs with either sign,
-    cost no further call. Most questions are settled by a few samples at the first level.
+    A question is what reaches the network (schedule, time, scale of the data, c_in or not); the readings of an answer,
+    as outputs with either sign, cost no further call. Most questions are settled by a few samples at the first level.
     """
 
     def __init__(self, denoiser: Any, own: Schedule, data: Tensor, labels: Any, seed: int, levels: Sequence[float]):
@@ -234,7 +268,15 @@ class _Trial:
                 for sign in (1, -1):
                     changes = sum((i > 0, j > 0, k > 0, name != output, sign < 0, sd not in (None, self.sds[0])))
                     reading = Reading(
-                        name, sign, self.paths[i], self.times[i][j], self.scales[k], sd or self.sds[0], question, changes, wrapped
+                        name,
+                        sign,
+                        self.paths[i],
+                        self.times[i][j],
+                        self.scales[k],
+                        sd or self.sds[0],
+                        question,
+                        changes,
+                        wrapped,
                     )
                     if changes == 0:
                         first = reading
@@ -290,12 +332,15 @@ class _Trial:
         refuse_random(*(self._answer(question, level, count)[0] for count in (self.few, max(1, self.few // 2))))
 
     def errors(self) -> dict[Reading, np.ndarray]:
-        """(levels,) mean square errors of the readings that are worth a look: of the one that was taken, and of those that come near the least."""
+        """(levels,) mean square errors of the readings that are worth a look: of the one that was taken, and of those
+        that come near the least."""
         alive, found = self.readings, dict[Reading, list[float]]()
         for level in sorted(
             range(len(self.levels)), key=lambda level: abs(math.log(self.levels[level]))
         ):  # where readings differ most, first
-            found = {reading: [*found.get(reading, []), error] for reading, error in self._errors(alive, level, self.few)}
+            found = {
+                reading: [*found.get(reading, []), error] for reading, error in self._errors(alive, level, self.few)
+            }
             least = min((row[-1] for row in found.values()), default=math.inf)
             alive = [reading for reading, row in found.items() if row[-1] <= 2 * least or reading.changes == 0]
             found = {reading: found[reading] for reading in alive}
@@ -303,7 +348,9 @@ class _Trial:
         finalists = [*order[:FINALISTS], *(reading for reading in order[FINALISTS:] if reading.changes == 0)]
         full = [dict(self._errors(finalists, level, len(self.data))) for level in range(len(self.levels))]
         return {
-            reading: np.array([errors[reading] for errors in full]) for reading in finalists if all(reading in errors for errors in full)
+            reading: np.array([errors[reading] for errors in full])
+            for reading in finalists
+            if all(reading in errors for errors in full)
         }
 
     def _errors(self, readings: Sequence[Reading], level: int, count: int) -> Iterator[tuple[Reading, float]]:
@@ -316,7 +363,9 @@ class _Trial:
                 answer, x, at = self._answer(question, level, count)
             except Exception:  # a network may refuse times that are not its own, in any way: then it is not that one
                 continue
-            rows = torch.stack([it.flatten().cpu().double() for it in (x, answer, self.data[:count], torch.ones_like(x))])
+            rows = torch.stack(
+                [it.flatten().cpu().double() for it in (x, answer, self.data[:count], torch.ones_like(x))]
+            )
             gram = (rows @ rows.T / rows.shape[1]).numpy()
             for reading in asked:  # its estimate less the data is linear in the rows
                 _, skip, out = output_map(reading.output, at, reading.sd)
@@ -328,26 +377,34 @@ class _Trial:
 
     def fits(self, errors: np.ndarray | None) -> bool:
         """Better than every linear guess, at all levels, but for chance."""
-        return errors is not None and bool((errors <= (CLEARLY + 3 * math.sqrt(2 / self.data.numel())) * self.linear).all())
+        return errors is not None and bool(
+            (errors <= (CLEARLY + 3 * math.sqrt(2 / self.data.numel())) * self.linear).all()
+        )
 
     def alike(self, one: Reading, other: Reading) -> bool:
         """Whether two readings say the same: their answers differ by less than a share of their errors."""
         for level in range(len(self.levels)):
-            a, b = (self._estimate(reading, *self._answer(reading.question, level, self.few)) for reading in (one, other))
-            if float((a - b).square().mean()) > ALIKE**2 * float((a - self.data[: self.few]).square().mean()) + 1e-12 * self.variance:
+            a, b = (
+                self._estimate(reading, *self._answer(reading.question, level, self.few)) for reading in (one, other)
+            )
+            if (
+                float((a - b).square().mean())
+                > ALIKE**2 * float((a - self.data[: self.few]).square().mean()) + 1e-12 * self.variance
+            ):
                 return False
         return True
 
 
 def refuse_random(answer: Tensor, again: Tensor) -> None:
-    """Raises: ValueError if the first rows of an answer differ from an answer about these rows alone by more than rounding."""
+    """Raises: ValueError if the first rows of an answer differ from an answer about these rows alone by more than
+    rounding."""
     apart = float((answer[: len(again)] - again).square().mean().sqrt())
     size = float(again.square().mean().sqrt())
     if apart > ROUNDING * size:
         raise InputError(
-            f"The denoiser answers the same question differently: by {apart:.3g}, where its answers are of size {size:.3g}. It is random, or an image's "
-            "answer depends on the others in its batch. Look for noise that it draws, dropout that ignores `network.eval()`, and batch norm without "
-            "statistics."
+            f"The denoiser answers the same question differently: by {apart:.3g}, where its answers are of size "
+            f"{size:.3g}. It is random, or an image's answer depends on the others in its batch. Look for noise that "
+            "it draws, dropout that ignores `network.eval()`, and batch norm without statistics."
         )
 
 
@@ -357,10 +414,17 @@ def _paths(denoiser: Any, own: Schedule) -> list[Schedule]:
 
 
 def _times(denoiser: Any, path: Schedule, own: Schedule, levels: Sequence[float]) -> list[Time]:
-    """What the network may take as its time on a schedule, the way it was taken first, then that mirrored, then the usual ones that differ from these."""
+    """What the network may take as its time on a schedule, the way it was taken first, then that mirrored, then the
+    usual ones that differ from these."""
     if not isinstance(denoiser, Wrapped):
         return [Time("", "t")]
-    top = 0.0 if isinstance(path, EDM) or path.t_max > 1e4 else path.t_max if isinstance(path, Discrete) or path.t_max > 1 else 1.0
+    top = (
+        0.0
+        if isinstance(path, EDM) or path.t_max > 1e4
+        else path.t_max
+        if isinstance(path, Discrete) or path.t_max > 1
+        else 1.0
+    )
     taken = denoiser.time
     code = f"{taken!r}" if isinstance(taken, str) else "your own"
 
@@ -397,7 +461,9 @@ def _distinct(times: Sequence[Time], path: Schedule, levels: Sequence[float]) ->
         try:
             points = [point(path, float(path.t_of_nsr(nsr))) for nsr in levels]
             row = np.array([float(time.of(at) if callable(time.of) else getattr(at, time.of)) for at in points])
-        except Exception:  # a caller's function that cannot say its time here; the one that was taken is told of when it is asked
+        except (
+            Exception
+        ):  # a caller's function that cannot say its time here; the one that was taken is told of when it is asked
             row = np.full(len(levels), math.nan)
         new = np.isfinite(row).all() and not any(np.allclose(row, other, rtol=1e-6, atol=1e-9) for other in seen)
         if k == 0 or new:
@@ -428,7 +494,8 @@ def _scales(data: Tensor) -> list[Scale]:
 
 
 def _sds(denoiser: Any, std: float) -> list[float]:
-    """Standard deviations that raw F may be for, the one that was taken first; that of the data is there in case that it is none of the usual."""
+    """Standard deviations that raw F may be for, the one that was taken first; that of the data is there in case that
+    it is none of the usual."""
     kept: list[float] = []
     for sd in (denoiser.sd if isinstance(denoiser, Wrapped) else 0.5, 0.5, 1.0, float(f"{std:.2g}")):
         if not any(abs(sd / it - 1) < 0.03 for it in kept):

@@ -13,12 +13,14 @@ from seeds.errors import InputError
 def nested(labels: Any) -> bool:
     """Several conditions: a dict, or a tuple that holds more than plain numbers."""
     return isinstance(labels, Mapping) or (
-        isinstance(labels, tuple) and any(isinstance(it, (Mapping, tuple)) or getattr(it, "ndim", 0) > 0 for it in labels)
+        isinstance(labels, tuple)
+        and any(isinstance(it, (Mapping, tuple)) or getattr(it, "ndim", 0) > 0 for it in labels)
     )
 
 
 def transform(change: Callable[[str, Any], Any], labels: Any, name: str = "`labels`") -> Any:
-    """The conditions with every leaf changed by `change(name, leaf)`; dicts and tuples, named ones too, keep their kind."""
+    """The conditions with every leaf changed by `change(name, leaf)`; dicts and tuples, named ones too, keep their
+    kind."""
     if isinstance(labels, Mapping):
         changed = {key: transform(change, value, f"{name}[{key!r}]") for key, value in labels.items()}
         return changed if type(labels) is dict else type(labels)(changed)  # type: ignore[call-arg]
@@ -29,9 +31,11 @@ def transform(change: Callable[[str, Any], Any], labels: Any, name: str = "`labe
 
 
 def prepared(labels: Any, count: int, device: torch.device) -> Any:
-    """Dicts and tuples of conditions as a run hands them on: arrays and lists are tensors, each on the device, with a row for each of `count` samples.
+    """Dicts and tuples of conditions as a run hands them on: arrays and lists are tensors, each on the device, with a
+    row for each of `count` samples.
 
-    A tensor without dimensions is of all samples, and so is what is no tensor. float64, which not every device has, becomes float32.
+    A tensor without dimensions is of all samples, and so is what is no tensor. float64, which not every device has,
+    becomes float32.
 
     Raises: ValueError naming the condition that has another number of rows.
     """
@@ -49,7 +53,8 @@ def prepared(labels: Any, count: int, device: torch.device) -> Any:
 
 
 def sent(value: Tensor, device: torch.device) -> Tensor:
-    """A few numbers of the host's on the device, for each model call: nobody waits for the copy. (CUDA takes it from pinned memory; MPS waits.)"""
+    """A few numbers of the host's on the device, for each model call: nobody waits for the copy. (CUDA takes it from
+    pinned memory; MPS waits.)"""
     if value.device.type == "cpu" and device.type == "cuda" and not value.requires_grad:
         value = value.pin_memory()
     return value.to(device, non_blocking=device.type != "mps")

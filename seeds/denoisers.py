@@ -1,4 +1,5 @@
-r"""Denoisers: what a solver asks. A denoiser is any callable D(x, at) that estimates the clean data behind x = alpha data + sigma eps at a Point.
+r"""Denoisers: what a solver asks. A denoiser is any callable D(x, at) that estimates the clean data behind x = alpha
+data + sigma eps at a Point.
 
 This file makes one from a network, guides it, bounds it, and says in one place what is known of it. No file access.
 """
@@ -29,10 +30,12 @@ Rows = slice | list[int]
 class Denoiser(Protocol):
     """D(x, at): x (B, *shape) is the state at the level `at`; returns E[data | x], like x.
 
-    A denoiser that takes labels has a third parameter `labels`. What else is read, where it is there, is in `Facts`, all in one place. Three methods
-    are used where they are there: `parameters()` (they tell the device), `to(device)` (returns the denoiser there), and `rows(part, of)` (returns
-    the denoiser for these of the run's images, where it holds something for each).
-    Steps end at levels it knows. Other levels are asked for by seeds-4 and erk-4, whose stages cannot move, and under `round_nsr=None`.
+    A denoiser that takes labels has a third parameter `labels`. What else is read, where it is there, is in `Facts`,
+    all in one place. Three methods
+    are used where they are there: `parameters()` (they tell the device), `to(device)` (returns the denoiser there), and
+    `rows(part, of)` (returns the denoiser for these of the run's images, where it holds something for each).
+    Steps end at levels it knows. Other levels are asked for by seeds-4 and erk-4, whose stages cannot move, and under
+    `round_nsr=None`.
     """
 
     def __call__(self, x: Tensor, at: Point) -> Tensor: ...
@@ -49,8 +52,10 @@ class Facts:
         nsr_range: lowest and highest level it was trained on.
         round_nsr: the levels it knows, as a rounding of nsr: float64 array to float64 array; None is all.
         name: for messages and records.
-        data_range: (low, high), the range of the data's values. Pixels are 255 (D - low) / (high - low). The state stays in the network's own scale.
-        decode: (B, *latent) -> (B, C, H, W) images in `data_range`, for a model of latents; called in batches of `decode_batch`.
+        data_range: (low, high), the range of the data's values. Pixels are 255 (D - low) / (high - low). The state
+            stays in the network's own scale.
+        decode: (B, *latent) -> (B, C, H, W) images in `data_range`, for a model of latents; called in batches of
+            `decode_batch`.
         encode: images in `data_range` -> latents.
         null: the label that means "no label", for guidance; None asks without labels.
         device: where it is: with its parameters, those of the networks behind it, on its own `device`, or on the CPU.
@@ -73,10 +78,13 @@ class Facts:
 def facts(denoiser: Any) -> Facts:
     """What is known of a denoiser.
 
-    Raises: ValueError if it is no denoiser (None, text, a network that was not wrapped), or a fact is not what it must be.
+    Raises: ValueError if it is no denoiser (None, text, a network that was not wrapped), or a fact is not what it must
+        be.
     """
     _check_denoiser(denoiser)
-    known: dict[str, Any] = {it.name: getattr(denoiser, it.name, it.default) for it in fields(Facts) if it.name != "device"}
+    known: dict[str, Any] = {
+        it.name: getattr(denoiser, it.name, it.default) for it in fields(Facts) if it.name != "device"
+    }
     if known["schedule"] is not None:
         known["schedule"] = find_schedule(known["schedule"])
     known["classes"], known["data_range"] = known["classes"] or 0, check_range(known["data_range"])
@@ -91,13 +99,17 @@ def check_range(given: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"`data_range` must be (low, high), two finite numbers that rise, as (-1, 1) or (0, 1), but is {given!r}.")
+        raise InputError(
+            f"`data_range` must be (low, high), two finite numbers that rise, as (-1, 1) or (0, 1), but is {given!r}."
+        )
     return low, high
 
 
 def _check_batch(given: Any) -> None:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
-        raise InputError(f"`decode_batch` must be a whole number, at least 1, but is {given!r}: so many latents are decoded at once.")
+        raise InputError(
+            f"`decode_batch` must be a whole number, at least 1, but is {given!r}: so many latents are decoded at once."
+        )
 
 
 TIMES = {
@@ -120,18 +132,25 @@ TIMES = {
 
 def _check_denoiser(denoiser: Any) -> None:
     wrapping = (
-        "seeds.wrap(network, output='noise', schedule='vp', time='t') makes a denoiser of a network: say what it outputs, on which schedule"
+        "seeds.wrap(network, output='noise', schedule='vp', time='t') makes a denoiser of a network: say what it "
+        "outputs, on which schedule"
     )
     if isinstance(denoiser, type) or not callable(denoiser):
-        what = f"the class {denoiser.__name__}, which is to be called first" if isinstance(denoiser, type) else repr(denoiser)
-        raise InputError(f"`denoiser` must be a callable D(x, at) that returns the clean data, but is {what[:200]}. {wrapping}.")
+        what = (
+            f"the class {denoiser.__name__}, which is to be called first"
+            if isinstance(denoiser, type)
+            else repr(denoiser)
+        )
+        raise InputError(
+            f"`denoiser` must be a callable D(x, at) that returns the clean data, but is {what[:200]}. {wrapping}."
+        )
     if isinstance(denoiser, nn.Module) and not hasattr(denoiser, "schedule"):
         taken = [it for it in inspect.signature(denoiser.forward).parameters.values() if it.kind != it.KEYWORD_ONLY]
         takes_two = len(taken) > 1 or any(it.kind == it.VAR_POSITIONAL for it in taken)
         if not takes_two or (len(taken) > 1 and taken[1].name in TIMES):
             raise InputError(
-                f"`denoiser` is a bare network, {type(denoiser).__name__}({', '.join(it.name for it in taken)}), but a denoiser is called as "
-                f"D(x, at), where `at` is a Point, and returns the clean data. {wrapping}."
+                f"`denoiser` is a bare network, {type(denoiser).__name__}({', '.join(it.name for it in taken)}), but a "
+                f"denoiser is called as D(x, at), where `at` is a Point, and returns the clean data. {wrapping}."
             )
 
 
@@ -183,13 +202,16 @@ class Wrapped:
         scale, skip, out = output_map(self.output, own, self.sd)
         ratio = own.sigma / at.sigma  # takes x, a state of the plan's schedule, to the network's
         asked = (x * (scale * ratio) if scale * ratio != 1 else x).to(self.dtype or x.dtype)
-        time = asked.new_full((len(x),), _time(self.time, self._known(own)), dtype=torch.promote_types(asked.dtype, torch.float32))
+        time = asked.new_full(
+            (len(x),), _time(self.time, self._known(own)), dtype=torch.promote_types(asked.dtype, torch.float32)
+        )
         raw = self.network(asked, time) if labels is None else self.network(asked, time, labels)
         if not isinstance(raw, Tensor) or raw.shape != x.shape:
             what = f"a tensor of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else f"a {type(raw).__name__}"
             raise InputError(
-                f"The network returned {what}, but {self.output!r} has the shape of x, {tuple(x.shape)}. Wrap a function that picks it out, as "
-                "`lambda x, t: unet(x, t).sample`, or `lambda x, t: unet(x, t)[:, :3]` for a network that predicts its variance too."
+                f"The network returned {what}, but {self.output!r} has the shape of x, {tuple(x.shape)}. Wrap a "
+                "function that picks it out, as `lambda x, t: unet(x, t).sample`, or `lambda x, t: unet(x, t)[:, :3]` "
+                "for a network that predicts its variance too."
             )
         return (x * (skip * ratio)).add_(raw.to(x.dtype), alpha=out) if skip else raw.to(x.dtype) * out
 
@@ -199,20 +221,26 @@ class Wrapped:
             return at
         known = np.asarray(self.round_nsr(at.nsr * (1 + NEAR * np.array([-1.0, 0.0, 1.0]))))
         nsr = float(known[np.argmin(np.abs(known - at.nsr))])
-        return at if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=NEAR) else point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
+        return (
+            at
+            if nsr == 0 or math.isclose(nsr, at.nsr, rel_tol=NEAR)
+            else point(self.schedule, float(self.schedule.t_of_nsr(nsr)))
+        )
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the networks behind it, if there are any: they tell the device."""
         return (parameter for module in modules(self.network) for parameter in module.parameters())
 
     def to(self, device: torch.device | str) -> "Wrapped":
-        """The denoiser on that device: the networks behind `network`, `decode` and `encode` are moved, in place as torch does."""
+        """The denoiser on that device: the networks behind `network`, `decode` and `encode` are moved, in place as
+        torch does."""
         move((self.decode, self.encode), device)
         return replace(self, network=moved(self.network, device))
 
 
 NEAR = 1e-9
-"""Levels nearer than this are one level to a network, whose table or formula was rounded elsewhere; plans tell them apart to `plans.SAME`."""
+"""Levels nearer than this are one level to a network, whose table or formula was rounded elsewhere; plans tell them
+apart to `plans.SAME`."""
 
 
 def point(schedule: Schedule, t: float) -> Point:
@@ -221,7 +249,8 @@ def point(schedule: Schedule, t: float) -> Point:
 
 
 def _same_level(schedule: Schedule, at: Point) -> Point:
-    """The Point with the nsr of `at` on the schedule that a network was trained on: `at` itself where it lies there already."""
+    """The Point with the nsr of `at` on the schedule that a network was trained on: `at` itself where it lies there
+    already."""
     own = point(schedule, float(schedule.t_of_lam(at.lam)))
     return at if all(math.isclose(a, b, rel_tol=NEAR, abs_tol=NEAR) for a, b in zip(own, at, strict=True)) else own
 
@@ -233,8 +262,8 @@ def _time(time: str | Callable[[Point], float], at: Point) -> float:
         return float(time(at))
     except TypeError as error:
         raise InputError(
-            f"`time` fails with TypeError: {str(error).partition(chr(10))[0]} The Point holds Python floats and `time` returns one: use functions of "
-            "`math`, as `lambda at: math.log(at.sigma) / 4`, and not of torch."
+            f"`time` fails with TypeError: {str(error).partition(chr(10))[0]} The Point holds Python floats and `time` "
+            "returns one: use functions of `math`, as `lambda at: math.log(at.sigma) / 4`, and not of torch."
         ) from error
 
 
@@ -261,18 +290,21 @@ def wrap(
 
     Args:
         network: called as network(x, time) or network(x, time, labels); x (B, *shape), time (B,) float.
-        output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data), "score" (-eps / sigma, sigma of
-            the network's own schedule), or "edm_raw" (F of EDM's preconditioning for data of standard deviation `sd`; the network is then given
+        output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data),
+            "score" (-eps / sigma, sigma of the network's own schedule), or "edm_raw" (F of EDM's preconditioning for
+            data of standard deviation `sd`; the network is then given
             c_in x / alpha). Names from elsewhere are understood: "epsilon", "x0", "sample", "v_prediction".
-        schedule: what it was trained on, an instance or a name. A plan may run on another: the network is asked at the same nsr, in its own scale
-            and time.
-        time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at: 1000 * at.t`. The Point
-            holds Python floats, so functions of `math` work in it, and those of torch do not.
+        schedule: what it was trained on, an instance or a name. A plan may run on another: the network is asked at the
+            same nsr, in its own scale and time.
+        time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at:
+            1000 * at.t`. The Point holds Python floats, so functions of `math` work in it, and those of torch do not.
         sd: standard deviation of the data, of "edm_raw".
         dtype: what it computes in (bfloat16, ...); None is the state's own. The state itself keeps its dtype.
-        shape, classes, nsr_range, name, data_range, decode, encode, decode_batch, null: what else is known of it, see `Facts`.
-        round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the `time` of the rounded level,
-            and its input and output are scaled for the exact one, as iDDPM's preconditioner does. None: all levels or, with a `Discrete` schedule, the
+        shape, classes, nsr_range, name, data_range, decode, encode, decode_batch, null: what else is known of it, see
+            `Facts`.
+        round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the
+            `time` of the rounded level, and its input and output are scaled for the exact one, as iDDPM's
+            preconditioner does. None: all levels or, with a `Discrete` schedule, the
             table's own. A network that takes times between whole steps: `round_nsr=lambda nsr: nsr`.
     Raises: ValueError if `output`, `schedule` or `time` is unknown, or `data_range` or `decode_batch` is none.
     """
@@ -284,14 +316,21 @@ def wrap(
         round_nsr = path.round_nsr
     if not callable(network):
         raise InputError(f"`network` must be callable as network(x, time), but is {str(network)[:200]!r}.")
-    seen = {"data_range": check_range(data_range), "decode": decode, "encode": encode, "decode_batch": decode_batch, "null": null}
+    seen = {
+        "data_range": check_range(data_range),
+        "decode": decode,
+        "encode": encode,
+        "decode_batch": decode_batch,
+        "null": null,
+    }
     _check_batch(decode_batch)
     return Wrapped(network, output, path, time, sd, dtype, shape, classes, nsr_range, round_nsr, name, **seen)
 
 
 @dataclass(frozen=True, eq=False)
 class Derived:
-    """A denoiser made from another, `inner`, which answers for all else (schedule, shape, ...). Plain data: it is pickled if `inner` can be."""
+    """A denoiser made from another, `inner`, which answers for all else (schedule, shape, ...). Plain data: it is
+    pickled if `inner` can be."""
 
     inner: Any
 
@@ -398,8 +437,12 @@ def _like_each(null: Any, labels: Any) -> Any:
     """The label that means none, once for each image, in the form of `labels`: a tensor, or a dict or tuple of such."""
     if isinstance(labels, Mapping):
         if missing := [key for key in labels if isinstance(null, Mapping) and key not in null]:
-            raise InputError(f"`null` has no {missing[0]!r}, which `labels` has: give a label that means none for each part.")
-        return {key: _like_each(null[key] if isinstance(null, Mapping) else null, value) for key, value in labels.items()}
+            raise InputError(
+                f"`null` has no {missing[0]!r}, which `labels` has: give a label that means none for each part."
+            )
+        return {
+            key: _like_each(null[key] if isinstance(null, Mapping) else null, value) for key, value in labels.items()
+        }
     if isinstance(labels, (tuple, list)):
         nulls = null if isinstance(null, (tuple, list)) and len(null) == len(labels) else [null] * len(labels)
         return tuple(_like_each(one, value) for one, value in zip(nulls, labels, strict=True))
@@ -409,7 +452,8 @@ def _like_each(null: Any, labels: Any) -> Any:
 
 
 def answer(denoiser: Any, x: Tensor, at: Point, labels: Any = None) -> tuple[Tensor, Tensor | None]:
-    """The denoiser's answer, and the state that the run goes on from where that is another: x + alpha (D - D_null) under `guide(..., plus=True)`.
+    """The denoiser's answer, and the state that the run goes on from where that is another: x + alpha (D - D_null)
+    under `guide(..., plus=True)`.
 
     Raises: ValueError if such a guided denoiser is inside another that changes its answers.
     """
@@ -421,25 +465,28 @@ def answer(denoiser: Any, x: Tensor, at: Point, labels: Any = None) -> tuple[Ten
         inner = inner.inner
         if isinstance(inner, Guided) and inner.plus:
             raise InputError(
-                "guide(..., plus=True) moves the state, which a denoiser around it cannot: put it outermost, as guide(threshold(model), ...)."
+                "guide(..., plus=True) moves the state, which a denoiser around it cannot: put it outermost, as "
+                "guide(threshold(model), ...)."
             )
     return ask(denoiser, x, at, labels), None
 
 
-def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None, plus: bool = False) -> Guided:
+def guide(
+    denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, null: Any = None, plus: bool = False
+) -> Guided:
     """Classifier-free guidance, in every stage:  D = D_null + scale (D_labels - D_null).
 
-    Scale 0 ignores the labels, 1 is the plain model, more sharpens. Two network evaluations for a call (one where the scale is 0 or 1); NFE counts calls
-    of the guided denoiser.
+    Scale 0 ignores the labels, 1 is the plain model, more sharpens. Two network evaluations for a call (one where the
+    scale is 0 or 1); NFE counts calls of the guided denoiser.
 
     Args:
         denoiser: the one to guide; it takes labels.
-        scale: a number, (B,) numbers, one for each image of the run, or a function of the Point, which guides in an interval only:
-            `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0`.
-        null: the label that means "no label": a class index or a (K,) row, or a dict or tuple of such where the labels are. None is the denoiser's own
-            `null` or, where it has none, asks without labels.
-        plus: CFG++: the noise that a step keeps is the unguided one's, docs/hosts.md derives it. Scales are from 0 (no labels) to 1, and there is no plain
-            model among them. Of runs by `sample` and `iterate`.
+        scale: a number, (B,) numbers, one for each image of the run, or a function of the Point, which guides in an
+            interval only: `lambda at: 3.0 if 0.2 < at.nsr < 5 else 1.0`.
+        null: the label that means "no label": a class index or a (K,) row, or a dict or tuple of such where the labels
+            are. None is the denoiser's own `null` or, where it has none, asks without labels.
+        plus: CFG++: the noise that a step keeps is the unguided one's, docs/hosts.md derives it. Scales are from 0 (no
+            labels) to 1, and there is no plain model among them. Of runs by `sample` and `iterate`.
     Raises: ValueError if a scale is not finite.
     Source: Ho and Salimans 2022 (arXiv:2207.12598); in an interval Kynkaanniemi et al. 2024 (arXiv:2404.07724).
     """
@@ -451,7 +498,8 @@ def guide(denoiser: Any, scale: float | Tensor | Callable[[Point], float], *, nu
             numbers = torch.tensor(math.nan)
         if numbers.ndim > 1 or not bool(torch.isfinite(numbers).all()):
             raise InputError(
-                f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual. (B,) numbers are one for each image."
+                f"`scale` must be a finite number, but is {scale}. 1 is the plain model; 1.5 to 4 are usual. (B,) "
+                "numbers are one for each image."
             )
         scale = numbers if numbers.ndim else float(scale)
     return Guided(denoiser, scale, getattr(denoiser, "null", None) if null is None else null, plus)
@@ -469,8 +517,11 @@ class Bounded(Derived):
         return bounded(ask(self.inner, x, at, labels), self.limit, self.quantile, centre=self.centre)
 
 
-def bounded(denoised: Tensor, limit: float, quantile: float | None = None, *, centre: float = 0.0, most: float = math.inf) -> Tensor:
-    """The values kept inside [centre - limit, centre + limit], as `threshold` says; where `most` is finite, s is at most that."""
+def bounded(
+    denoised: Tensor, limit: float, quantile: float | None = None, *, centre: float = 0.0, most: float = math.inf
+) -> Tensor:
+    """The values kept inside [centre - limit, centre + limit], as `threshold` says; where `most` is finite, s is at
+    most that."""
     if quantile is None:
         return denoised.clamp(centre - limit, centre + limit)
     away = denoised - centre if centre else denoised
@@ -483,13 +534,14 @@ def bounded(denoised: Tensor, limit: float, quantile: float | None = None, *, ce
 def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | None = None) -> Bounded:
     """Keeps D inside the range of the data.
 
-    Static (quantile None): D is clipped to [c - limit, c + limit], c the middle of the denoiser's `data_range`. Dynamic: with s the `quantile` of
+    Static (quantile None): D is clipped to [c - limit, c + limit], c the middle of the denoiser's `data_range`.
+        Dynamic: with s the `quantile` of
     |D - c| in each sample, where s > limit D - c is clipped to [-s, s] and scaled by limit / s.
 
     Args:
         denoiser: the one to bound.
-        limit: None is half the width of `data_range`, 1 by default. Of a model of latents (one with `decode`), whose range nobody knows, c is 0 and
-            None is 1.
+        limit: None is half the width of `data_range`, 1 by default. Of a model of latents (one with `decode`), whose
+            range nobody knows, c is 0 and None is 1.
         quantile: in (0, 1], of the dynamic one; None is the static one.
     Source: Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
     """
@@ -498,5 +550,8 @@ def threshold(denoiser: Any, limit: float | None = None, *, quantile: float | No
     low, high = (-1.0, 1.0) if latent else check_range(getattr(denoiser, "data_range", (-1.0, 1.0)))
     limit = (high - low) / 2 if limit is None else limit
     if not (limit > 0 and math.isfinite(limit)) or not (quantile is None or 0 < quantile <= 1):
-        raise InputError(f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and 0.995.")
+        raise InputError(
+            f"`limit` must be positive and `quantile` in (0, 1], but are {limit} and {quantile}. Imagen uses 1 and "
+            "0.995."
+        )
     return Bounded(denoiser, float(limit), (low + high) / 2, quantile)

@@ -1,6 +1,8 @@
-r"""The law of each step of a run, given what came before it: for policy gradients on samplers (DDPO, Flow-GRPO, Flow-CPS).
+r"""The law of each step of a run, given what came before it: for policy gradients on samplers (DDPO, Flow-GRPO,
+Flow-CPS).
 
-Row i of a plan makes x_{i+1} = sum x[j] x_j + sum d[j] D_j + sum z[j] z_j. With A the rows' weights of the draws, A A^T = L L^T tells what of the noise of
+Row i of a plan makes x_{i+1} = sum x[j] x_j + sum d[j] D_j + sum z[j] z_j. With A the rows' weights of the draws, A A^T
+= L L^T tells what of the noise of
 row i is new: given the states before it, x_{i+1} is Gaussian with standard deviation L_ii and mean
 
     sum x[j] x_j + sum d[j] D_j + sum_{k<i} L_ik e_k,        e = L^{-1} (noise of the rows before)
@@ -25,7 +27,8 @@ SMALL = 1e-12
 
 
 class StepLaw(NamedTuple):
-    """The Gaussian law of a row's state, given those before it: mean like a state, std, and log-density (B,) of the state that was made, in nats."""
+    """The Gaussian law of a row's state, given those before it: mean like a state, std, and log-density (B,) of the
+    state that was made, in nats."""
 
     mean: Tensor
     std: float
@@ -50,7 +53,8 @@ def step_logprob(plan: Plan, i: int, states: Sequence[Tensor], answers: Sequence
     """
     if not 0 <= i < plan.nfe or len(states) < i + 2 or len(answers) < i + 1:
         raise InputError(
-            f"`i` = {i} of a plan of {plan.nfe} calls needs {i + 2} states and {i + 1} answers, but there are {len(states)} and {len(answers)}."
+            f"`i` = {i} of a plan of {plan.nfe} calls needs {i + 2} states and {i + 1} answers, but there are "
+            f"{len(states)} and {len(answers)}."
         )
     factor = _factor(plan.rows, len(plan.draws))
     std = float(factor[i, i])
@@ -59,7 +63,9 @@ def step_logprob(plan: Plan, i: int, states: Sequence[Tensor], answers: Sequence
     means = {k: _without_noise(plan, k, states, answers) for k in _chain(factor, i)}
     fresh: dict[int, Tensor] = {}
     for k in sorted(means):
-        means[k] = means[k] + sum((float(factor[k, j]) * e for j, e in fresh.items() if factor[k, j]), torch.zeros_like(means[k]))
+        means[k] = means[k] + sum(
+            (float(factor[k, j]) * e for j, e in fresh.items() if factor[k, j]), torch.zeros_like(means[k])
+        )
         if k < i:
             fresh[k] = (states[k + 1] - means[k]) / float(factor[k, k])
     away = ((states[i + 1] - means[i]) / std).flatten(1)

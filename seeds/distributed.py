@@ -1,4 +1,5 @@
-"""The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of them have together."""
+"""The processes that torchrun starts: which of them this one is, which part of the work is its own, and what all of
+them have together."""
 
 import hashlib
 import json
@@ -19,7 +20,8 @@ T = TypeVar("T")
 LOOK = 0.05
 """Seconds between two looks at the others, while waiting."""
 PATIENCE = timedelta(days=7)
-"""How long a process waits for the others. One that died is noticed by its elastic agent, which ends or restarts all of them."""
+"""How long a process waits for the others. One that died is noticed by its elastic agent, which ends or restarts all of
+them."""
 
 
 class LeaderError(SeedsError, RuntimeError):
@@ -30,14 +32,16 @@ class LeaderError(SeedsError, RuntimeError):
 class Group:
     """The processes of a job. `Group()` is a process on its own; `joined` gives the group that torchrun started.
 
-    Work is cut into pieces that are the same for any number of processes, and dealt out by their place in the list, so results do not depend on
-    who makes them. Every method but `share`, `owns`, `count` and `news` must be called by all processes, in the same order.
+    Work is cut into pieces that are the same for any number of processes, and dealt out by their place in the list, so
+    results do not depend on who makes them. Every method but `share`, `owns`, `count` and `news` must be called by all
+    processes, in the same order.
 
     Attributes:
         rank, world: this process' number from 0, and how many there are.
         local: its number on its own machine, which is the number of its GPU.
-        again: whether the elastic agent has started the group anew, and the one before had begun its work (`begin`): this one goes on with it. One
-            that was refused, because its folder holds what it was not told to go on with, is refused again.
+        again: whether the elastic agent has started the group anew, and the one before had begun its work (`begin`):
+            this one goes on with it. One that was refused, because its folder holds what it was not told to go on with,
+            is refused again.
     """
 
     rank: int = 0
@@ -73,7 +77,8 @@ class Group:
         return self._counts[name]
 
     def news(self, text: str) -> bool:
-        """Whether no other process has asked this about `text`: it is said by the first, and missed by none. A process on its own may call it."""
+        """Whether no other process has asked this about `text`: it is said by the first, and missed by none. A process
+        on its own may call it."""
         if self.store is None:
             return True
         try:
@@ -133,9 +138,9 @@ class Group:
 def joined() -> Iterator[Group]:
     """The group of this process: the one torchrun started it in, or itself alone.
 
-    `torchrun --nproc_per_node=K -m seeds ...`, also on several machines (--nnodes, --rdzv-backend=c10d). What the processes exchange lies in
-    the machines' memory, so they talk through gloo; nccl is there for tensors on a GPU. A process whose agent is gone ends at once, so that
-    none is left to write beside the job that is started in its place.
+    `torchrun --nproc_per_node=K -m seeds ...`, also on several machines (--nnodes, --rdzv-backend=c10d). What the
+    processes exchange lies in the machines' memory, so they talk through gloo; nccl is there for tensors on a GPU. A
+    process whose agent is gone ends at once, so that none is left to write beside the job that is started in its place.
 
     Raises: ConnectionError if the others cannot be reached.
     """
@@ -155,7 +160,9 @@ def joined() -> Iterator[Group]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     except (OSError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
-        raise ConnectionError(f"This process cannot reach the others, or one of them has ended while they met: {first}.") from error
+        raise ConnectionError(
+            f"This process cannot reach the others, or one of them has ended while they met: {first}."
+        ) from error
     if not _agents_store():  # nothing remembers
         again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     try:
@@ -181,8 +188,9 @@ def _agents_store() -> bool:
 def _attempt(store: Any, rank: int, world: int) -> int:
     """How often processes have met at this store, 1, 2, ...: the same on all of these, and on none of those before.
 
-    An agent's store outlives the processes and keeps all that they wrote: counts, answers, and addresses where nobody listens any more. So each process
-    asks under a name of its own, and rank 0 answers every name until all have what they asked for.
+    An agent's store outlives the processes and keeps all that they wrote: counts, answers, and addresses where nobody
+    listens any more. So each process asks under a name of its own, and rank 0 answers every name until all have what
+    they asked for.
     """
     if rank:
         own = secrets.token_hex(8)
@@ -200,7 +208,8 @@ def _attempt(store: Any, rank: int, world: int) -> int:
 
 
 def _end_with_parent() -> None:
-    """From now on this process ends when the one that started it, its elastic agent, is gone. What it waits for, computes or writes then is lost."""
+    """From now on this process ends when the one that started it, its elastic agent, is gone. What it waits for,
+    computes or writes then is lost."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,11 +1,14 @@
-r"""Data laws whose denoiser, density and samples are known in closed form: Gaussians, Gaussian mixtures, finite data sets.
+r"""Data laws whose denoiser, density and samples are known in closed form: Gaussians, Gaussian mixtures, finite data
+sets.
 
-They are the oracles of the tests and, fitted to images, a bundled model: error measured on them is the solver's alone. All are mixtures,
-data ~ sum_k w_k N(mu_k, C_k), seen through x = alpha data + sigma eps, so that x given k is N(alpha mu_k, alpha^2 C_k + sigma^2 I) and
+They are the oracles of the tests and, fitted to images, a bundled model: error measured on them is the solver's alone.
+All are mixtures, data ~ sum_k w_k N(mu_k, C_k), seen through x = alpha data + sigma eps, so that x given k is N(alpha
+mu_k, alpha^2 C_k + sigma^2 I) and
 
     D(x) = E[data | x] = sum_k P(k | x) (mu_k + alpha C_k (alpha^2 C_k + sigma^2 I)^-1 (x - alpha mu_k)).
 
-C_k is diagonalised once, when the law is built, so that each noise level costs a few matrix products and no factorisation.
+C_k is diagonalised once, when the law is built, so that each noise level costs a few matrix products and no
+factorisation.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from seeds.schedules import EDM, Schedule
 
 LOG_2PI = math.log(2 * math.pi)
 MOST_CELLS = 1 << 26
-"""Classes times components of a stored mixture, at most: a call makes a table of that size, which a small file must not make large."""
+"""Classes times components of a stored mixture, at most: a call makes a table of that size, which a small file must not
+make large."""
 
 
 class _Factors(NamedTuple):
@@ -33,7 +37,8 @@ class _Factors(NamedTuple):
     With c = x - alpha mu, p = U^T c, v = alpha^2 psi + sigma^2 across the factors and v_j = v + alpha^2 s_j along them:
 
         c^T (alpha^2 C + sigma^2 I)^-1 c = |c|^2 / v - sum_j p_j^2 alpha^2 s_j / (v v_j)
-        E[data | x, k]                   = mu sigma^2 / v + x alpha psi / v + alpha sum_j (s_j / v_j) (sigma^2 / v) p_j U_j
+        E[data | x, k]                   = mu sigma^2 / v + x alpha psi / v + alpha sum_j (s_j / v_j) (sigma^2 / v) p_j
+                                         U_j
 
     No coefficient is a difference, so none loses digits at either end of the noise range.
     """
@@ -52,10 +57,19 @@ class _Factors(NamedTuple):
         left, singular, _ = torch.linalg.svd(small)
         s, rows = singular.square(), (frame @ left).mT
         centre = mean.mean(0)
-        return cls(mean, std.square(), s, rows.reshape(-1, mean.shape[1]), centre, torch.einsum("krd,kd->kr", rows, mean - centre))
+        return cls(
+            mean,
+            std.square(),
+            s,
+            rows.reshape(-1, mean.shape[1]),
+            centre,
+            torch.einsum("krd,kd->kr", rows, mean - centre),
+        )
 
     def project(self, x: Tensor, alpha: float) -> Tensor:
-        return torch.addmm(-alpha * self.offset.flatten(), x - alpha * self.centre, self.basis.T).unflatten(1, self.s.shape)
+        return torch.addmm(-alpha * self.offset.flatten(), x - alpha * self.centre, self.basis.T).unflatten(
+            1, self.s.shape
+        )
 
     def log_likelihood(self, x: Tensor, p: Tensor, alpha: float, sigma: float) -> Tensor:
         """(B, K): log density of x under each component."""
@@ -76,7 +90,11 @@ class _Factors(NamedTuple):
     def sample(self, k: int, z: Tensor) -> Tensor:
         """Component k from standard normals z (n, r + d)."""
         K, r = self.s.shape
-        return self.mean[k] + self.psi[k].sqrt() * z[:, r:] + (self.s[k].sqrt() * z[:, :r]) @ self.basis.unflatten(0, (K, r))[k]
+        return (
+            self.mean[k]
+            + self.psi[k].sqrt() * z[:, r:]
+            + (self.s[k].sqrt() * z[:, :r]) @ self.basis.unflatten(0, (K, r))[k]
+        )
 
     def of(self, own: Tensor) -> _Factors:
         """These components only."""
@@ -89,7 +107,8 @@ class _Factors(NamedTuple):
 
 
 class _Axes(NamedTuple):
-    """Components with C_k = R_k diag(variance_k) R_k^T: any covariance, R orthogonal, or a diagonal one, R = I and left out."""
+    """Components with C_k = R_k diag(variance_k) R_k^T: any covariance, R orthogonal, or a diagonal one, R = I and left
+    out."""
 
     mean: Tensor  # (K, d)
     variance: Tensor  # (K, d)
@@ -138,14 +157,16 @@ class GaussianMixture:
 
         std a number or (K,)                          C_k = std_k^2 I
         std (K, *shape)                               C_k diagonal
-        factors (K, r, *shape), std a number or (K,)  C_k = W_k W_k^T + std_k^2 I, the rows of `factors` being the columns of W_k
+        factors (K, r, *shape), std a number or (K,)  C_k = W_k W_k^T + std_k^2 I, the rows of `factors` being the
+        columns of W_k
         covariance (K, d, d), d = prod(shape)         any C_k
 
-    The law is held in float64 on the CPU. A call computes in float64 if `x` is float64 and in float32 otherwise, on the device of `x`;
-    it reads no tensor value on the host, so nothing in it waits for a device.
+    The law is held in float64 on the CPU. A call computes in float64 if `x` is float64 and in float32 otherwise, on the
+    device of `x`; it reads no tensor value on the host, so nothing in it waits for a device.
 
     Args:
-        mean: (K, *shape). The shape of one datum is read from here; `mean` of shape (K,) makes scalar data, x of shape (B,).
+        mean: (K, *shape). The shape of one datum is read from here; `mean` of shape (K,) makes scalar data, x of shape
+            (B,).
         std, factors, covariance: as above.
         weights: (K,), positive, default equal; scaled to sum to 1.
         component_class: (K,) integers, the class that each component belongs to; left out, the law has no classes.
@@ -174,14 +195,19 @@ class GaussianMixture:
     ) -> None:
         centres = _array("mean", mean)
         if centres.ndim < 1 or not len(centres):
-            raise InputError("`mean` must have shape (K, *shape), K >= 1 components first. For one component use Gaussian, or mean[None].")
+            raise InputError(
+                "`mean` must have shape (K, *shape), K >= 1 components first. For one component use Gaussian, or "
+                "mean[None]."
+            )
         K, self.shape = len(centres), tuple(centres.shape[1:])
         self.name, self.schedule = name, EDM() if schedule is None else schedule
         self._law = _spread(centres, std, factors, covariance)
         self._is_flat = not bool((self._law.psi if isinstance(self._law, _Factors) else self._law.variance).all())
         weight = torch.full((K,), 1.0, dtype=torch.float64) if weights is None else _array("weights", weights)
         if weight.shape != (K,) or not bool((weight > 0).all()):
-            raise InputError(f"`weights` must be {K} positive numbers, one for each component; got shape {tuple(weight.shape)}.")
+            raise InputError(
+                f"`weights` must be {K} positive numbers, one for each component; got shape {tuple(weight.shape)}."
+            )
         self.weights = weight / weight.sum()
         self.component_class = None if component_class is None else _classes(component_class, K)
         self.classes = 0 if self.component_class is None else int(self.component_class.max()) + 1
@@ -192,9 +218,12 @@ class GaussianMixture:
         """D(x) = E[data | x], shape and dtype of `x`.
 
         Args:
-            x: (B, *shape), the state alpha data + sigma eps at the Point `at`. At alpha = 0 the answer is the mean of the data.
-            labels: None for the whole law, (B,) integers for one class each, or (B, classes) weights >= 0 with a positive sum.
-        Raises: ValueError for a wrong shape, labels the law has not, or sigma = 0 where a component has no spread in some direction.
+            x: (B, *shape), the state alpha data + sigma eps at the Point `at`. At alpha = 0 the answer is the mean of
+                the data.
+            labels: None for the whole law, (B,) integers for one class each, or (B, classes) weights >= 0 with a
+                positive sum.
+        Raises: ValueError for a wrong shape, labels the law has not, or sigma = 0 where a component has no spread in
+            some direction.
         """
         flat, law, prior = self._prepare(x, at, labels)
         if labels is not None and not labels.is_floating_point() and x.device.type == labels.device.type == "cpu":
@@ -204,7 +233,8 @@ class GaussianMixture:
         return found.reshape(x.shape).to(x.dtype)
 
     def _by_class(self, flat: Tensor, at: Point, labels: Tensor) -> Tensor:
-        """(B, d), each state asked of the components of its class alone, where its class can be read without waiting for a device."""
+        """(B, d), each state asked of the components of its class alone, where its class can be read without waiting
+        for a device."""
         order = labels.argsort(stable=True)
         parts = flat[order].split(labels.bincount(minlength=self.classes).tolist())
         found = [_posterior_mean(part, *self._class(flat.dtype, k), at) for k, part in enumerate(parts) if len(part)]
@@ -216,23 +246,29 @@ class GaussianMixture:
         return (prior + law.log_likelihood(flat, law.project(flat, at.alpha), at.alpha, at.sigma)).to(x.dtype)
 
     def log_density(self, x: Tensor, at: Point = CLEAN, labels: Tensor | None = None) -> Tensor:
-        """Log density (B,) in nats at `x`, of the data or, with another Point `at`, of the state alpha data + sigma eps.
+        """Log density (B,) in nats at `x`, of the data or, with another Point `at`, of the state alpha data + sigma
+        eps.
 
         Pass float64: float32 loses up to a nat where a component is thin against its size (784 pixels, std 0.02).
         """
         return torch.logsumexp(self.log_joint(x, at, labels), -1)
 
-    def sample(self, seed: int | Iterable[int], labels: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def sample(
+        self, seed: int | Iterable[int], labels: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Exact draws from the data law, (len(seed), *shape), on the CPU; draw b depends on (seed[b], labels[b]) only.
 
-        The numbers come from draw 1 of the labels' stream, which no solver reads: a draw is independent of the noise of its own seed.
+        The numbers come from draw 1 of the labels' stream, which no solver reads: a draw is independent of the noise of
+        its own seed.
 
         Args:
             seed: an integer in [0, 2^64) for one draw, or several.
             labels: as in a call; its length is that of `seed`.
         """
         z = gaussian(seed, 1, (1 + self._law.normals,), LABELS).double()
-        prior = self._log_prior(labels, len(z), self._params(torch.float64, torch.device("cpu"))).exp().expand(len(z), -1)
+        prior = (
+            self._log_prior(labels, len(z), self._params(torch.float64, torch.device("cpu"))).exp().expand(len(z), -1)
+        )
         level = torch.special.ndtr(z[:, :1]) * prior.sum(-1, keepdim=True)  # uniform below the total
         which = (prior.cumsum(-1) <= level).sum(-1).clamp_max(len(self.weights) - 1)
         data = z.new_empty(len(z), self._law.mean.shape[1])
@@ -241,11 +277,19 @@ class GaussianMixture:
         return data.reshape(len(z), *self.shape).to(dtype)
 
     def to_tensors(self, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-        """The law as tensors to store: `mean` and `factors` in `dtype`, the rest exact. Rounded numbers define the law that loads."""
+        """The law as tensors to store: `mean` and `factors` in `dtype`, the rest exact. Rounded numbers define the law
+        that loads."""
         if not isinstance(self._law, _Factors):
-            raise InputError("Only a law with `factors` or one std for each component can be stored; this one has full or diagonal spread.")
+            raise InputError(
+                "Only a law with `factors` or one std for each component can be stored; this one has full or diagonal "
+                "spread."
+            )
         K, r = self._law.s.shape
-        factors = self._law.s.sqrt()[..., None] * self._law.basis.unflatten(0, (K, r)) if r else self._law.basis.new_empty(K, 0, 0)
+        factors = (
+            self._law.s.sqrt()[..., None] * self._law.basis.unflatten(0, (K, r))
+            if r
+            else self._law.basis.new_empty(K, 0, 0)
+        )
         tensors = {
             "mean": self._law.mean.reshape(K, *self.shape).to(dtype),
             "factors": factors.reshape(K, r, *self.shape).to(dtype),
@@ -258,10 +302,16 @@ class GaussianMixture:
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> GaussianMixture:
         """The law of `to_tensors`; `metadata` has kind = "mixture" and name. Raises ValueError if a part is missing."""
         if metadata.get("kind") != "mixture":
-            raise InputError(f"`metadata` must have kind = 'mixture' to be read as a Gaussian mixture; it has {metadata.get('kind')!r}.")
+            raise InputError(
+                "`metadata` must have kind = 'mixture' to be read as a Gaussian mixture; it has "
+                f"{metadata.get('kind')!r}."
+            )
         missing = {"mean", "factors", "std", "weights"} - set(tensors)
         if missing:
-            raise InputError(f"`tensors` lacks {', '.join(sorted(missing))}: the file is not a whole mixture. Fetch or make it again.")
+            raise InputError(
+                f"`tensors` lacks {', '.join(sorted(missing))}: the file is not a whole mixture. Fetch or make it "
+                "again."
+            )
         law = cls(
             tensors["mean"],
             tensors["std"],
@@ -272,7 +322,8 @@ class GaussianMixture:
         )
         if law.classes * len(law.weights) > MOST_CELLS:
             raise InputError(
-                f"`component_class` has {law.classes:,} classes for {len(law.weights):,} components: the table of their weights would not fit in memory."
+                f"`component_class` has {law.classes:,} classes for {len(law.weights):,} components: the table of "
+                "their weights would not fit in memory."
             )
         return law
 
@@ -281,7 +332,10 @@ class GaussianMixture:
             wanted = str(("B", *self.shape)).replace("'", "")
             raise InputError(f"`x` must have shape {wanted} for {self.name!r}; got {tuple(x.shape)}.")
         if at.sigma == 0 and self._is_flat:
-            raise InputError(f"At sigma = 0 {self.name!r} has no density: a component has no spread in some direction. Ask at sigma > 0.")
+            raise InputError(
+                f"At sigma = 0 {self.name!r} has no density: a component has no spread in some direction. Ask at sigma "
+                "> 0."
+            )
         params = self._params(torch.float64 if x.dtype == torch.float64 else torch.float32, x.device)
         flat = x.reshape(len(x), -1).to(params[2].dtype)
         return flat, params[0], self._log_prior(labels, len(x), params)
@@ -298,16 +352,21 @@ class GaussianMixture:
         if not labels.is_floating_point() and labels.shape == (batch,):
             return self._rows(table, labels)
         found = f"{tuple(labels.shape)}, {labels.dtype}"
-        raise InputError(f"`labels` must be ({batch},) integers or ({batch}, {self.classes}) floating weights; got {found}.")
+        raise InputError(
+            f"`labels` must be ({batch},) integers or ({batch}, {self.classes}) floating weights; got {found}."
+        )
 
     def _rows(self, table: Tensor, labels: Tensor) -> Tensor:
         try:
             return table.index_select(0, labels.to(table.device)).log()
         except IndexError as error:  # where torch looks for it: on the CPU
-            raise InputError(f"`labels` of {self.name!r} are from 0 to {self.classes - 1}; got {labels.tolist()}.") from error
+            raise InputError(
+                f"`labels` of {self.name!r} are from 0 to {self.classes - 1}; got {labels.tolist()}."
+            ) from error
 
     def _params(self, dtype: torch.dtype, device: torch.device) -> tuple[_Factors | _Axes, Tensor, Tensor]:
-        """The law, the weights within each class (classes, K) and the log weights (K,), where and in what the call computes."""
+        """The law, the weights within each class (classes, K) and the log weights (K,), where and in what the call
+        computes."""
         if (dtype, device) not in self._cast:
             table = torch.zeros(self.classes, len(self.weights), dtype=torch.float64)
             if self.component_class is not None:
@@ -365,14 +424,17 @@ class Gaussian(GaussianMixture):
 
 
 class Empirical(GaussianMixture):
-    """The law that draws one of the given data, each as likely: what a network that fits its training set perfectly learns.
+    """The law that draws one of the given data, each as likely: what a network that fits its training set perfectly
+    learns.
 
     Args:
         data: (N, *shape). A call takes 2 N d multiplications for each state and holds (B, N) numbers.
         labels: (N,) integers, the class of each datum.
     """
 
-    def __init__(self, data: Any, labels: Any = None, *, schedule: Schedule | None = None, name: str = "empirical") -> None:
+    def __init__(
+        self, data: Any, labels: Any = None, *, schedule: Schedule | None = None, name: str = "empirical"
+    ) -> None:
         super().__init__(data, 0.0, component_class=labels, schedule=schedule, name=name)
 
 
@@ -412,12 +474,22 @@ def _spread(mean: Tensor, std: Any, factors: Any, covariance: Any) -> _Factors |
         return _Axes.build(flat, full)
     spread = _array("std", std)
     if not bool((spread >= 0).all()) or spread.shape not in ((), (K,), mean.shape):
-        raise InputError(f"`std` must be >= 0 and a number, ({K},) or {tuple(mean.shape)}; got shape {tuple(spread.shape)}.")
+        raise InputError(
+            f"`std` must be >= 0 and a number, ({K},) or {tuple(mean.shape)}; got shape {tuple(spread.shape)}."
+        )
     if spread.ndim > 1:
         if factors is not None:
             raise InputError(f"With `factors`, `std` must be a number or ({K},): one noise level for each component.")
         return _Axes(flat, spread.reshape(K, d).square())
     loadings = mean.new_empty(K, 0, *shape) if factors is None else _array("factors", factors)
-    if loadings.ndim != mean.ndim + 1 or len(loadings) != K or loadings.shape[2:] != shape or not loadings.shape[1] <= d:
-        raise InputError(f"`factors` must have shape ({K}, r, {', '.join(map(str, shape))}) with r <= {d}; got {tuple(loadings.shape)}.")
+    if (
+        loadings.ndim != mean.ndim + 1
+        or len(loadings) != K
+        or loadings.shape[2:] != shape
+        or not loadings.shape[1] <= d
+    ):
+        raise InputError(
+            f"`factors` must have shape ({K}, r, {', '.join(map(str, shape))}) with r <= {d}; got "
+            f"{tuple(loadings.shape)}."
+        )
     return _Factors.build(flat, spread.expand(K), loadings.reshape(K, loadings.shape[1], d))

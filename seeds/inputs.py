@@ -1,4 +1,5 @@
-"""What a run is given, checked: for whom it draws, what it starts from, what it tells the model, and where the state is."""
+"""What a run is given, checked: for whom it draws, what it starts from, what it tells the model, and where the state
+is."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from seeds.stepper import GradientError
 
 
 class Inputs:
-    """The tensors and numbers of a run, once they are found to fit; they are where the denoiser is, or where the caller says.
+    """The tensors and numbers of a run, once they are found to fit; they are where the denoiser is, or where the caller
+    says.
 
     Attributes:
         facts: what is known of the denoiser.
@@ -49,7 +51,9 @@ class Inputs:
         self.facts, self.seeds, self.dtype, self.grad = facts(denoiser), seed_list(seed), dtype, grad
         refuse_training(denoiser)
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise InputError(f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's.")
+            raise InputError(
+                f"`dtype` = {dtype!r} must be a floating point dtype of torch, as torch.float32: it is the state's."
+            )
         if grad not in (False, True, "checkpoint"):
             raise InputError(f"`grad` must be False, True or 'checkpoint', but is {grad!r}.")
         if not self.seeds:
@@ -66,7 +70,8 @@ class Inputs:
     def _take_state(self, x: Tensor | None, data: Tensor | None) -> None:
         if x is not None and data is not None:
             raise InputError(
-                "`x` (the state at the start level) and `data` (clean data to noise there) exclude each other: give one of them."
+                "`x` (the state at the start level) and `data` (clean data to noise there) exclude each other: give "
+                "one of them."
             )
         self.given = "x" if x is not None else "data" if data is not None else ""
         self.x, self.data = self._rows("x", x), self._rows("data", data)
@@ -76,23 +81,33 @@ class Inputs:
             return None
         if not value.is_floating_point():
             raise InputError(
-                f"`{name}` is {value.dtype}: give floating point numbers in the scale of the model's data, as images / 127.5 - 1."
+                f"`{name}` is {value.dtype}: give floating point numbers in the scale of the model's data, as images / "
+                "127.5 - 1."
             )
         if value.shape == self.shape and name == "data":
             value = value.expand(len(self.seeds), *self.shape)
         if value.shape != (len(self.seeds), *self.shape):
             raise InputError(
-                f"`{name}` has shape {tuple(value.shape)}, but {len(self.seeds)} seeds of shape {self.shape} need {(len(self.seeds), *self.shape)}."
+                f"`{name}` has shape {tuple(value.shape)}, but {len(self.seeds)} seeds of shape {self.shape} need "
+                f"{(len(self.seeds), *self.shape)}."
             )
         taken = value.to(self.device, self.dtype)
         if not torch.isfinite(taken).all():
             bad = [seed for seed, row in zip(self.seeds, taken, strict=True) if not torch.isfinite(row).all()]
-            what = "NaN or inf" if not torch.isfinite(value).all() else f"values beyond {self.dtype}, {torch.finfo(self.dtype).max:.3g},"
-            raise InputError(f"`{name}` holds {what} for {len(bad)} of {len(self.seeds)} seeds ({watch.some(bad)}), before any model call.")
+            what = (
+                "NaN or inf"
+                if not torch.isfinite(value).all()
+                else f"values beyond {self.dtype}, {torch.finfo(self.dtype).max:.3g},"
+            )
+            raise InputError(
+                f"`{name}` holds {what} for {len(bad)} of {len(self.seeds)} seeds ({watch.some(bad)}), before any "
+                "model call."
+            )
         return taken
 
     def parts(self, part: int | Sequence[int] | None, goes_on: bool) -> list[int]:
-        """The part of each seed: the caller's, else 0 where a run begins with noise or goes on, else a hash of the state that it begins anew from."""
+        """The part of each seed: the caller's, else 0 where a run begins with noise or goes on, else a hash of the
+        state that it begins anew from."""
         if part is not None:
             return part_list(part, len(self.seeds))
         if goes_on or self._said is None:
@@ -108,11 +123,13 @@ class Inputs:
         return draw(-1) * at.sigma
 
     def explain(self, error: RuntimeError) -> None:
-        """Raises: ValueError if a model's own error may come of a `shape` with the batch in it, which only the model can know."""
+        """Raises: ValueError if a model's own error may come of a `shape` with the batch in it, which only the model
+        can know."""
         if type(error) is RuntimeError and self.facts.shape is None and len(self.shape) > 3:
             raise InputError(
-                f"The denoiser fails on states of shape {(len(self.seeds), *self.shape)}: {str(error).partition(chr(10))[0]} `shape` = {self.shape} is "
-                f"that of one sample, without the batch: is it {self.shape[1:]}, and seed=range({self.shape[0]})?"
+                f"The denoiser fails on states of shape {(len(self.seeds), *self.shape)}: "
+                f"{str(error).partition(chr(10))[0]} `shape` = {self.shape} is that of one sample, without the batch: "
+                f"is it {self.shape[1:]}, and seed=range({self.shape[0]})?"
             ) from error
 
     def _labels(self, labels: Any) -> Any:
@@ -124,7 +141,10 @@ class Inputs:
         rows = rows.to(torch.float32 if rows.is_floating_point() else torch.int64)
         rows = rows.expand(len(self.seeds)) if rows.ndim == 0 else rows
         if len(rows) != len(self.seeds):
-            raise InputError(f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for all.")
+            raise InputError(
+                f"`labels` has {len(rows)} entries for {len(self.seeds)} seeds: give one for each, or a single int for "
+                "all."
+            )
         classes = self.facts.classes
         if classes and rows.ndim == 1 and not ((rows >= 0) & (rows < classes)).all():
             raise InputError(f"`labels` must be from 0 to {classes - 1} for this model, but are {rows.tolist()}.")
@@ -134,7 +154,8 @@ class Inputs:
         for name, value in (("x", self.x), ("data", self.data), ("labels", self.labels)):
             if not self.grad and torch.is_grad_enabled() and conditions.need_gradients(value):
                 raise GradientError(
-                    f"`{name}` asks for a gradient, but a run keeps none: pass grad=True, or grad='checkpoint' for less memory, or detach `{name}`."
+                    f"`{name}` asks for a gradient, but a run keeps none: pass grad=True, or grad='checkpoint' for "
+                    f"less memory, or detach `{name}`."
                 )
 
 
@@ -178,11 +199,13 @@ def _shape(shape: Sequence[int], own: tuple[int, ...] | None) -> tuple[int, ...]
     except TypeError:
         sizes = (-1,)
     if any(n < 0 for n in sizes):
-        raise InputError(f"`shape` must be the sizes of one sample, without the batch, as (3, 32, 32), but is {shape!r}.")
+        raise InputError(
+            f"`shape` must be the sizes of one sample, without the batch, as (3, 32, 32), but is {shape!r}."
+        )
     if own is not None and sizes[1:] == tuple(own) and sizes != tuple(own):
         raise InputError(
-            f"`shape` = {sizes} has the batch in it: one sample of this model is {tuple(own)}. Leave the {sizes[0]} out; as many samples are drawn "
-            f"as `seed` has numbers, as seed=range({sizes[0]})."
+            f"`shape` = {sizes} has the batch in it: one sample of this model is {tuple(own)}. Leave the {sizes[0]} "
+            f"out; as many samples are drawn as `seed` has numbers, as seed=range({sizes[0]})."
         )
     return sizes
 
@@ -195,11 +218,13 @@ def _device(own: torch.device, device: torch.device | str | None, given: Tensor 
             found = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise InputError(
-                f"`device` = {device!r} is no device of torch's, as 'cpu', 'cuda' or 'mps': {str(error).splitlines()[0]}"
+                f"`device` = {device!r} is no device of torch's, as 'cpu', 'cuda' or 'mps': "
+                f"{str(error).splitlines()[0]}"
             ) from error
     if found.type == "meta":
         raise InputError(
-            "`device` is 'meta', which holds shapes without numbers: nothing can be drawn there. Load the model on 'cpu', 'cuda' or 'mps'."
+            "`device` is 'meta', which holds shapes without numbers: nothing can be drawn there. Load the model on "
+            "'cpu', 'cuda' or 'mps'."
         )
     if device is not None:
         check_device(found)

@@ -1,13 +1,18 @@
 r"""The one integral behind every exponential solver, in float64 on the host.
 
-With y = x / alpha, D = p y + q F and eta(lam) >= 0, the process  dy = (1+eta)(D - y) dlam + sqrt(2 eta) e^{-lam} dW  has the exact solution
+With y = x / alpha, D = p y + q F and eta(lam) >= 0, the process  dy = (1+eta)(D - y) dlam + sqrt(2 eta) e^{-lam} dW
+has the exact solution
 
-    y(lam1) = Phi(lam1, lam0) y(lam0) + int Phi(lam1, lam) (1+eta) q F dlam + n,     Phi(b, a) = exp(-int_a^b (1+eta)(1-p) dlam)
+    y(lam1) = Phi(lam1, lam0) y(lam0) + int Phi(lam1, lam) (1+eta) q F dlam + n,     Phi(b, a) = exp(-int_a^b
+                                                                                     (1+eta)(1-p) dlam)
     var(n)  = int Phi(lam1, lam)^2 2 eta e^{-2 lam} dlam
 
-A solver replaces F by a polynomial; its weights are integrals of Phi (1+eta) q times a basis function. Here all of them are computed by
-Gauss-Legendre quadrature on short panels: one code for every prediction (p, q) and every eta, without cancellation at small h.
-Accuracy: 1e-13 relative to sum |w| for h from 1e-12 to 50 (tests/laws/test_integral.py, against closed forms and mpmath).
+A solver replaces F by a polynomial; its weights are integrals of Phi (1+eta) q times a basis function. Here all of them
+are computed by
+Gauss-Legendre quadrature on short panels: one code for every prediction (p, q) and every eta, without cancellation at
+small h.
+Accuracy: 1e-13 relative to sum |w| for h from 1e-12 to 50 (tests/laws/test_integral.py, against closed forms and
+mpmath).
 """
 
 import math
@@ -23,7 +28,8 @@ from seeds.errors import InputError
 Array = np.ndarray
 EtaLike = float | Sequence[tuple[float, float]] | Callable[[float], float]
 
-# Gauss-Legendre, 20 points on [-1, 1]: the positive nodes and their weights, to full precision (NumPy's own lose digits near the ends).
+# Gauss-Legendre, 20 points on [-1, 1]: the positive nodes and their weights, to full precision (NumPy's own lose digits
+# near the ends).
 _HALF_RULE = np.array(
     [
         (0.076526521133497333755, 0.1527533871307258507),
@@ -43,7 +49,8 @@ WEIGHTS = np.concatenate([_HALF_RULE[::-1, 1], _HALF_RULE[:, 1]]) / 2
 
 
 def _tail_matrix() -> Array:
-    """S with int_{x_i}^1 f dx = sum_j S[i, j] f(x_j) for polynomials of degree 19 on the panel [0, 1], from the Legendre expansion of f."""
+    """S with int_{x_i}^1 f dx = sum_j S[i, j] f(x_j) for polynomials of degree 19 on the panel [0, 1], from the
+    Legendre expansion of f."""
     x = 2 * NODES - 1
     order = len(x)
     legendre = np.polynomial.legendre.legvander(x, order)
@@ -66,8 +73,9 @@ class Eta:
     """Stochasticity eta(lam) >= 0: 0 is the probability-flow ODE, 1 the reverse-time SDE of the paper.
 
     Args:
-        value: a number, a table [(lam_from, eta), ...] (piecewise constant, first lam_from = -inf, rising) or a callable of lam, smooth: where it jumps
-            the integrals are only as good as a panel of 20 points; a table is split at its jumps.
+        value: a number, a table [(lam_from, eta), ...] (piecewise constant, first lam_from = -inf, rising) or a
+            callable of lam, smooth: where it jumps the integrals are only as good as a panel of 20 points; a table is
+            split at its jumps.
     Raises:
         ValueError: a value is negative, not finite or above 1000, or the table does not start at -inf or does not rise.
     """
@@ -86,26 +94,31 @@ class Eta:
                 table = tuple((float(lam), float(eta)) for lam, eta in rows)
             except (TypeError, ValueError):
                 raise InputError(
-                    f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. The paper's SDE has eta = 1."
+                    f"`eta` must be a number, a table [(lam_from, eta), ...] or a callable of lam, but is {value!r}. "
+                    "The paper's SDE has eta = 1."
                 ) from None
             froms = [lam for lam, _ in table]
             if not froms or froms[0] != -math.inf or not all(a < b for a, b in pairwise(froms)):
                 raise InputError(
-                    f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in [(-inf, 0), (1.2, 1)]."
+                    f"`eta` as a table must start at lam_from = -inf and rise, but its lam_from are {froms}. As in "
+                    "[(-inf, 0), (1.2, 1)]."
                 )
         object.__setattr__(self, "table", table)
         self._check(np.array([eta for _, eta in table]))
 
     @classmethod
     def of_fraction(cls, fraction: float, lam: Array) -> "Eta":
-        """The table with 1 - exp(-2 int eta) = fraction^2 over each interval between neighbours of `lam`, a rising row of levels.
+        """The table with 1 - exp(-2 int eta) = fraction^2 over each interval between neighbours of `lam`, a rising row
+        of levels.
 
-        The first may be -inf, SNR 0: the eta of that interval is put into its last nat, as only its integral counts there.
+        The first may be -inf, SNR 0: the eta of that interval is put into its last nat, as only its integral counts
+        there.
         Raises: ValueError if `fraction` is not from 0 to below 1.
         """
         if not 0 <= fraction < 1:
             raise InputError(
-                f"`fraction` must be from 0 (the ODE) to below 1, but is {fraction!r}; 1 would forget the state at every step."
+                f"`fraction` must be from 0 (the ODE) to below 1, but is {fraction!r}; 1 would forget the state at "
+                "every step."
             )
         each, lam = -math.log1p(-(fraction**2)) / 2, np.asarray(lam, np.float64)
         table = [(-math.inf, 0.0), (float(lam[1]) - 1.0, each)] if np.isneginf(lam[0]) and len(lam) > 1 else []
@@ -119,7 +132,10 @@ class Eta:
     def _check(values: Array) -> Array:
         bad = ~((values >= 0) & (values <= ETA_MAX))
         if bad.any():
-            raise InputError(f"`eta` must be a number from 0 (ODE) to {ETA_MAX:g}, but is {values[bad][0]:g}. The paper's SDE has eta = 1.")
+            raise InputError(
+                f"`eta` must be a number from 0 (ODE) to {ETA_MAX:g}, but is {values[bad][0]:g}. The paper's SDE has "
+                "eta = 1."
+            )
         return values
 
     @property
@@ -136,7 +152,9 @@ class Eta:
         """eta at each lam (at a jump: the value after it)."""
         lam = np.asarray(lam, dtype=np.float64)
         if callable(self.value):
-            return self._check(np.array([self._called(float(at)) for at in lam.ravel()], dtype=np.float64).reshape(lam.shape))
+            return self._check(
+                np.array([self._called(float(at)) for at in lam.ravel()], dtype=np.float64).reshape(lam.shape)
+            )
         froms, etas = np.array(self.table).T
         return etas[np.searchsorted(froms, lam, side="right") - 1]
 
@@ -145,7 +163,8 @@ class Eta:
             return float(self.value(lam))  # type: ignore[operator]
         except (ArithmeticError, TypeError) as error:
             raise InputError(
-                f"`eta`, a function, fails at lam = {lam:g} (nsr = {math.exp(-lam):g}): {error}. Give it a value there, or a table."
+                f"`eta`, a function, fails at lam = {lam:g} (nsr = {math.exp(-lam):g}): {error}. Give it a value "
+                "there, or a table."
             ) from error
 
     def total(self, lam1: float, reach: float = 60.0) -> float:
@@ -162,7 +181,9 @@ class Eta:
         ends = [*self.breaks, math.inf]
         if self.table[0][1] > 0:
             return math.inf
-        return sum(eta * (min(end, lam1) - lam) for (lam, eta), end in zip(self.table[1:], ends[1:], strict=True) if lam < lam1)
+        return sum(
+            eta * (min(end, lam1) - lam) for (lam, eta), end in zip(self.table[1:], ends[1:], strict=True) if lam < lam1
+        )
 
 
 class Panels:
@@ -202,7 +223,8 @@ class Panels:
 
 
 def _apply(matrix: Array, rows: Array) -> Array:
-    """rows @ matrix.T by plain sums: a BLAS rounds a row in another way among other rows, and a run in two parts is to be the run to the bit."""
+    """rows @ matrix.T by plain sums: a BLAS rounds a row in another way among other rows, and a run in two parts is to
+    be the run to the bit."""
     total = rows[:, :1] * matrix[:, 0]
     for j in range(1, matrix.shape[1]):
         total += rows[:, j : j + 1] * matrix[:, j]
@@ -253,7 +275,8 @@ class Integrals:
         return self.panels.sum(np.abs(self._gain * basis))
 
     def moment(self, k: int) -> Array:
-        """(M,) the weight of ((lam - lam0) / h)^(k-1) / (k-1)!; in data mode with constant eta and H = (1+eta) h it is H phi_k(-H)."""
+        """(M,) the weight of ((lam - lam0) / h)^(k-1) / (k-1)!; in data mode with constant eta and H = (1+eta) h it is
+        H phi_k(-H)."""
         if k == 1:
             return self.weight()
         fraction = self.panels.offset / self.h[self.panels.owner][:, None]
@@ -277,7 +300,8 @@ class Integrals:
 
 
 def lagrange_values(at: Array, nodes: Array) -> Iterator[Array]:
-    """(P, places) for each of k: the Lagrange polynomial that is 1 at nodes[:, j] and 0 at the other nodes, at `at`, (P, places).
+    """(P, places) for each of k: the Lagrange polynomial that is 1 at nodes[:, j] and 0 at the other nodes, at `at`,
+    (P, places).
 
     Args:
         nodes: (P, k).

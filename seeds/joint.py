@@ -1,4 +1,5 @@
-"""States of several tensors that share one noise level, as of video with sound: a run sees them as one row of numbers for each sample."""
+"""States of several tensors that share one noise level, as of video with sound: a run sees them as one row of numbers
+for each sample."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +18,12 @@ Parts = dict[str, Tensor] | tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """A denoiser of dicts or tuples of tensors as one of rows, made by `joint`; what else is known of the model is that of `inner`.
+    """A denoiser of dicts or tuples of tensors as one of rows, made by `joint`; what else is known of the model is that
+    of `inner`.
 
     Attributes:
-        inner: D(parts, at) or D(parts, at, labels=...), parts a dict or tuple of (B, *shape): the parts of E[data | all parts].
+        inner: D(parts, at) or D(parts, at, labels=...), parts a dict or tuple of (B, *shape): the parts of E[data | all
+            parts].
         shapes: of the parts, without the batch.
     """
 

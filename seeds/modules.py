@@ -1,4 +1,5 @@
-"""The networks behind a callable, as far as Python shows them: which they are, where they are, that they are not being trained."""
+"""The networks behind a callable, as far as Python shows them: which they are, where they are, that they are not being
+trained."""
 
 import functools
 import types
@@ -17,8 +18,9 @@ DEEPEST = 6
 def modules(thing: Any) -> list[nn.Module]:
     """The modules that a call of `thing` can reach, each once.
 
-    They are: `thing` itself; the arguments of a partial; what a function closes over, or names among its globals; of an object with methods, the
-    attributes that the method called names, and the parts of a list, tuple or dict among these. What is passed in another way is not seen.
+    They are: `thing` itself; the arguments of a partial; what a function closes over, or names among its globals; of an
+    object with methods, the attributes that the method called names, and the parts of a list, tuple or dict among
+    these. What is passed in another way is not seen.
     """
     return list({id(module): module for module in _look(thing, set(), 0)}.values())
 
@@ -47,10 +49,17 @@ def _parts(thing: Any) -> list[Any]:
         return [thing.__self__] if isinstance(thing.__self__, nn.Module) else _named(thing.__self__, thing.__func__)
     if isinstance(thing, types.FunctionType):
         return _of_function(thing)
-    if isinstance(thing, (type, types.ModuleType, Tensor)) or type(thing).__module__.partition(".")[0] in ("builtins", "torch", "numpy"):
+    if isinstance(thing, (type, types.ModuleType, Tensor)) or type(thing).__module__.partition(".")[0] in (
+        "builtins",
+        "torch",
+        "numpy",
+    ):
         return []
     held = vars(thing) if hasattr(thing, "__dict__") else {}
-    return [*_named(thing, type(thing).__call__ if callable(thing) else None), *(held.get(name) for name in ("decode", "encode"))]
+    return [
+        *_named(thing, type(thing).__call__ if callable(thing) else None),
+        *(held.get(name) for name in ("decode", "encode")),
+    ]
 
 
 def _of_function(function: types.FunctionType) -> list[Any]:
@@ -58,7 +67,11 @@ def _of_function(function: types.FunctionType) -> list[Any]:
         return []
     cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
     names = _names(function.__code__)
-    return [*cells, *(function.__defaults__ or ()), *(function.__globals__[name] for name in names if name in function.__globals__)]
+    return [
+        *cells,
+        *(function.__defaults__ or ()),
+        *(function.__globals__[name] for name in names if name in function.__globals__),
+    ]
 
 
 def _named(owner: Any, method: Any) -> list[Any]:
@@ -67,7 +80,11 @@ def _named(owner: Any, method: Any) -> list[Any]:
         return []
     held = vars(owner) if hasattr(owner, "__dict__") else {}
     names = _names(method.__code__)
-    others = [types.MethodType(other, owner) for name in names if isinstance(other := getattr(type(owner), name, None), types.FunctionType)]
+    others = [
+        types.MethodType(other, owner)
+        for name in names
+        if isinstance(other := getattr(type(owner), name, None), types.FunctionType)
+    ]
     return [*(held[name] for name in names if name in held), *others, *_of_function(method)]
 
 
@@ -85,7 +102,8 @@ def _is_empty(cell: types.CellType) -> bool:
 
 
 def acts_in_training(part: nn.Module) -> bool:
-    """Whether a module, its own parts aside, computes something else while it is trained: dropout, batch norm, or code that asks for `training`."""
+    """Whether a module, its own parts aside, computes something else while it is trained: dropout, batch norm, or code
+    that asks for `training`."""
     if isinstance(part, torch.jit.ScriptModule):
         return part.original_name.startswith(("Dropout", "BatchNorm", "AlphaDropout", "FeatureAlphaDropout"))
     if isinstance(part, nn.modules.instancenorm._InstanceNorm):
@@ -96,21 +114,27 @@ def acts_in_training(part: nn.Module) -> bool:
         return part.p > 0
     if isinstance(part, (nn.MultiheadAttention, nn.RNNBase)):
         return part.dropout > 0
-    own = [cls for cls in type(part).__mro__ if not cls.__module__.startswith(("torch.nn.modules", "torch._dynamo", "builtins"))]
+    own = [
+        cls
+        for cls in type(part).__mro__
+        if not cls.__module__.startswith(("torch.nn.modules", "torch._dynamo", "builtins"))
+    ]
     methods = [it for cls in own for it in vars(cls).values() if isinstance(it, types.FunctionType)]
     return any("training" in _names(method.__code__) for method in methods)
 
 
 def refuse_training(thing: Any) -> None:
-    """Raises: ValueError if a part of a network behind `thing` is in training mode, and computes something else in it."""
+    """Raises: ValueError if a part of a network behind `thing` is in training mode, and computes something else in
+    it."""
     for module in modules(thing):
         acting = next((name for name, part in module.named_modules() if part.training and acts_in_training(part)), None)
         if acting is None:
             continue
         part = f" (its part {acting!r}, a {type(module.get_submodule(acting)).__name__})" if acting else ""
         raise InputError(
-            f"The network {type(module).__name__}{part} is in training mode: dropout makes its answers random, batch norm makes them depend on the rest "
-            "of the batch and moves its statistics. Call `network.eval()` before sampling, and `network.train()` to go on training."
+            f"The network {type(module).__name__}{part} is in training mode: dropout makes its answers random, batch "
+            "norm makes them depend on the rest of the batch and moves its statistics. Call `network.eval()` before "
+            "sampling, and `network.train()` to go on training."
         )
 
 
@@ -142,8 +166,8 @@ def _moved(thing: Any, device: torch.device | str) -> Any:
     except Exception as error:  # torch's and a user's own `to` fail in their own ways
         why = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"`device` = {str(device)!r}: {type(thing).__name__} cannot be moved there ({why.rstrip('.')}). Put it on its device before it is wrapped "
-            "and leave `device` out, or choose another device."
+            f"`device` = {str(device)!r}: {type(thing).__name__} cannot be moved there ({why.rstrip('.')}). Put it on "
+            "its device before it is wrapped and leave `device` out, or choose another device."
         ) from error
     return thing if there is None else there
 

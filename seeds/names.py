@@ -1,4 +1,5 @@
-"""Names of solvers, schedules, grids and predictions: the registry's own, the usual other ones, and what to say of the rest."""
+"""Names of solvers, schedules, grids and predictions: the registry's own, the usual other ones, and what to say of the
+rest."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,33 +11,42 @@ T = TypeVar("T")
 
 OTHER = {
     "prediction": {
-        "epsilon": "noise", "eps": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data", "flow_prediction": "flow",
+        "epsilon": "noise", "eps": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data",
+        "flow_prediction": "flow",
     },
     "output": {
-        "epsilon": "noise", "eps": "noise", "noise_prediction": "noise", "v_prediction": "v", "sample": "data", "x0": "data", "x_start": "data",
-        "denoised": "data", "flow_prediction": "flow", "rectified_flow": "flow", "score_function": "score",
+        "epsilon": "noise", "eps": "noise", "noise_prediction": "noise", "v_prediction": "v", "sample": "data",
+        "x0": "data", "x_start": "data", "denoised": "data", "flow_prediction": "flow", "rectified_flow": "flow",
+        "score_function": "score",
     },
     "solver": {
-        "ddpm": "seeds-1", "euler": "rk-1", "heun": "rk-2", "euler_a": "seeds-1", "euler_ancestral": "seeds-1", "lms": "ipndm-v",
-        "dpm2": "dpm-solver-2", "dpm_2": "dpm-solver-2", "dpm++_2s": "dpmpp-2s", "dpm++_2s_a": "dpmpp-2s-ancestral", "dpm++_2m": "dpmpp-2m",
-        "dpm++_3m": "dpmpp-3m", "dpm++_sde": "dpmpp-sde", "dpm++_2m_sde": "dpmpp-2m-sde", "dpm++_3m_sde": "dpmpp-3m-sde", "uni_pc": "unipc",
-        "deis": "deis-tab3", "er_sde": "er-sde-3", "res_2m": "res-2m", "res_multistep": "res-2m", "edm_stochastic": "edm-stochastic",
-        "dpm2_a": "dpm-2-ancestral", "dpm_2_a": "dpm-2-ancestral", "dpm2_ancestral": "dpm-2-ancestral", "dpmpp_2s_a": "dpmpp-2s-ancestral",
-        "uni_pc_bh2": "unipc", "dpmpp_sde_gpu": "dpmpp-sde", "dpmpp_2m_sde_gpu": "dpmpp-2m-sde", "dpmpp_3m_sde_gpu": "dpmpp-3m-sde",
-        "er_sde_solver": "er-sde-3", "edm_heun": "rk-2", "pfdiff_1": "pfdiff", "euler_discrete": "rk-1", "heun_discrete": "rk-2",
+        "ddpm": "seeds-1", "euler": "rk-1", "heun": "rk-2", "euler_a": "seeds-1", "euler_ancestral": "seeds-1",
+        "lms": "ipndm-v", "dpm2": "dpm-solver-2", "dpm_2": "dpm-solver-2", "dpm++_2s": "dpmpp-2s",
+        "dpm++_2s_a": "dpmpp-2s-ancestral", "dpm++_2m": "dpmpp-2m", "dpm++_3m": "dpmpp-3m", "dpm++_sde": "dpmpp-sde",
+        "dpm++_2m_sde": "dpmpp-2m-sde", "dpm++_3m_sde": "dpmpp-3m-sde", "uni_pc": "unipc", "deis": "deis-tab3",
+        "er_sde": "er-sde-3", "res_2m": "res-2m", "res_multistep": "res-2m", "edm_stochastic": "edm-stochastic",
+        "dpm2_a": "dpm-2-ancestral", "dpm_2_a": "dpm-2-ancestral", "dpm2_ancestral": "dpm-2-ancestral",
+        "dpmpp_2s_a": "dpmpp-2s-ancestral", "uni_pc_bh2": "unipc", "dpmpp_sde_gpu": "dpmpp-sde",
+        "dpmpp_2m_sde_gpu": "dpmpp-2m-sde", "dpmpp_3m_sde_gpu": "dpmpp-3m-sde", "er_sde_solver": "er-sde-3",
+        "edm_heun": "rk-2", "pfdiff_1": "pfdiff", "euler_discrete": "rk-1", "heun_discrete": "rk-2",
     },
     "schedule": {"rectified_flow": "flow"},
     "grid": {
-        "logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam", "polyexponential": "uniform_lam",
-        "normal": "linear_t", "uniform": "linear_t", "ddim_uniform": "linear_t", "simple": "sgm_uniform", "align_your_steps": "ays",
+        "logsnr": "uniform_lam", "log_snr": "uniform_lam", "exponential": "uniform_lam",
+        "polyexponential": "uniform_lam", "normal": "linear_t", "uniform": "linear_t", "ddim_uniform": "linear_t",
+        "simple": "sgm_uniform", "align_your_steps": "ays",
     },
 }  # fmt: skip
 """For each kind, names that others use for the very thing that the registry has: {their name: ours}."""
 
 IMAGE = "Its numbers depend on the image, so it is no plan."
 ADAPTIVE = "It chooses its steps as it goes, so it is no plan. Take dpm-solver-2 or dpm-solver-3."
-CFG_PP = "CFG++ is another guidance, of which the model's answer must know: no solver. Take the name without it, and seeds.guide."
-CFG_PP_NAMES = ("ddim", "euler", "euler_a", "euler_ancestral", "dpmpp_2s_ancestral", "dpmpp_2m", "res_multistep", "res_multistep_ancestral",
+CFG_PP = (
+    "CFG++ is another guidance, of which the model's answer must know: no solver. Take the name without it, and "
+    "seeds.guide."
+)
+CFG_PP_NAMES = ("ddim", "euler", "euler_a", "euler_ancestral", "dpmpp_2s_ancestral", "dpmpp_2m", "res_multistep",
+                "res_multistep_ancestral",
                 "gradient_estimation")  # fmt: skip
 WHICH = "Say which: 'dpmpp-2s', 'dpmpp-2m', 'dpmpp-3m', 'dpmpp-sde', 'dpmpp-2m-sde', 'dpmpp-3m-sde'."
 VELOCITY = "Two are called that: 'v' is alpha eps - sigma data, 'flow' is eps - data. Say which."
@@ -48,7 +58,8 @@ EXPLAINED = {
     },
     "solver": {
         "dpm_fast": ADAPTIVE, "dpm_adaptive": ADAPTIVE, "evodiff": IMAGE, "era": IMAGE, "era_solver": IMAGE,
-        "gddim": "For noise that is the same in every direction it is DDIM: 'ddim', with noise its eta_ddim; with more values DEIS, 'deis-tab1'.",
+        "gddim": "For noise that is the same in every direction it is DDIM: 'ddim', with noise its eta_ddim; with more "
+                 "values DEIS, 'deis-tab1'.",
         "pndm": "Its first steps are of another kind. Take 'ipndm'.",
         "plms": "Its first steps are of another kind. Take 'ipndm'.",
         "exp_heun_2_x0": "It is 'erk-2' with variant='2b', r=1.",
@@ -67,7 +78,8 @@ EXPLAINED = {
     | {f"{name}_cfg++": CFG_PP for name in CFG_PP_NAMES},
     "schedule": {
         "ddpm": "Its table of 1,000 levels is seeds.Discrete.linear(), its continuous form 'vp'.",
-        "linear": "Stable Diffusion's and DDPM's betas are seeds.Discrete's; x = data + t eps is 'edm', x = (1 - t) data + t eps is 'flow'.",
+        "linear": "Stable Diffusion's and DDPM's betas are seeds.Discrete's; x = data + t eps is 'edm', x = (1 - t) "
+                  "data + t eps is 'flow'.",
     },
 }  # fmt: skip
 """Names that are refused, with what to take instead."""

@@ -25,10 +25,12 @@ from seeds.solvers.levels import Levels, Place, Round, lay_out, level_nsr
 OWN = "own"
 """The rounding that a denoiser says of itself."""
 SLIPS = {
-    "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has it in two lines.",
+    "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has "
+    "it in two lines.",
     "generator": "Noise comes from `seed=` alone, one number for each image; noise of your own is `noise=`.",
     "guidance": "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...).",
-    "steps": "Say nfe=, so many calls of the model; or, of a named solver, steps=, so many intervals, each of as many calls as it has stages.",
+    "steps": "Say nfe=, so many calls of the model; or, of a named solver, steps=, so many intervals, each of as many "
+    "calls as it has stages.",
     "strength": "Say where to begin: data=..., start=('nsr', 2.0); higher keeps less of the data.",
 }
 SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
@@ -66,37 +68,44 @@ def plan(
     nsr_max: grids.End | None = None,
     **options: Any,
 ) -> Plan:
-    """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and draws.
+    """Everything about a run but the model, as numbers: which levels to visit and how to combine states, answers and
+    draws.
 
     Args:
-        solver: "auto", a rule that chooses method, noise and grid by the number of calls (docs/choose-a-solver.md), a name of `seeds.SOLVERS`, or a
-            `Solver`. What is said beside "auto" goes before the rule, word by word; the options of `adams` and of the grids are its own.
-        nfe: model calls, all counted, after `start` too; 20 for "auto" where it is not said. Met exactly by "auto", or, where that cannot be, with a
-            warning; of a named solver the most steps that they allow.
-        aim: of "auto": "law" (None) for samples of a learned network, "accuracy" for the least error of the solver: an exact denoiser, one image.
-        steps: of a named solver, instead of nfe: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with final="denoise"; the step that leaves
-            SNR 0 takes one call.
+        solver: "auto", a rule that chooses method, noise and grid by the number of calls (docs/choose-a-solver.md), a
+            name of `seeds.SOLVERS`, or a `Solver`. What is said beside "auto" goes before the rule, word by word; the
+            options of `adams` and of the grids are its own.
+        nfe: model calls, all counted, after `start` too; 20 for "auto" where it is not said. Met exactly by "auto", or,
+            where that cannot be, with a warning; of a named solver the most steps that they allow.
+        aim: of "auto": "law" (None) for samples of a learned network, "accuracy" for the least error of the solver: an
+            exact denoiser, one image.
+        steps: of a named solver, instead of nfe: N intervals, N + 1 levels. NFE is s N for s calls a step, + 1 with
+            final="denoise"; the step that leaves SNR 0 takes one call.
         schedule: an instance or a name.
-        grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means final="denoise".
-            None is the rule's, or the solver's own, karras but for some rivals.
+        grid: a name of `seeds.GRIDS`, or an array of times t of the schedule, falling; a last t with sigma(t) = 0 means
+            final="denoise". None is the rule's, or the solver's own, karras but for some rivals.
         sigmas: instead of a grid: an array of nsr, falling, used as it is; a trailing 0 means final="denoise".
         prediction: what is interpolated: "data", "noise", "v", "flow" or "edm_raw".
             None is the solver's own, data but for some rivals.
-        eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of the ODE, which take no other.
-        fraction: instead of eta: in every step this fraction, from 0 to below 1, of the noise that belongs to its end is fresh, whatever the step's
+        eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of
+            the ODE, which take no other.
+        fraction: instead of eta: in every step this fraction, from 0 to below 1, of the noise that belongs to its end
+            is fresh, whatever the step's
             length: 1 - exp(-2 eta h) = fraction^2. Source: Flow-CPS, Wang and Yu 2025 (arXiv:2509.05952).
         final: "denoise" returns D at the last level; "none" returns the state there.
-        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none". The rule lays its grid between the two,
-            so two parts of a run of "auto" are two runs, not the whole.
-        start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise alone (`Plan.at_mean`);
-            with `start` it does nothing, as the state there holds data. "zero" begins as if the mean were 0, as methods are published. None is the
-            rule's, and "zero" for named solvers.
+        start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none". The rule
+            lays its grid between the two, so two parts of a run of "auto" are two runs, not the whole.
+        start_at: "mean" begins at the mean of the data, which the first answer tells, where the run begins with noise
+            alone (`Plan.at_mean`); with `start` it does nothing, as the state there holds data. "zero" begins as if the
+            mean were 0, as methods are published. None is the rule's, and "zero" for named solvers.
         s_noise: multiplies the noise, not the drift. Anything but 1 leaves the exact marginals; EDM's S_noise.
         sd: of prediction="edm_raw": standard deviation of the data; None is 0.5.
-        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of seeds-4 and erk-4 cannot move: they
-            stay between known levels, and the network rounds inside.
-        stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts them, and the network rounds inside.
-        nsr_min, nsr_max: ends of a named grid, instead of its own: levels, or functions of the number of steps, as the best ends depend on it.
+        round_nsr: rounds levels to those a network knows; the weights are formed for the rounded levels. The stages of
+            seeds-4 and erk-4 cannot move: they stay between known levels, and the network rounds inside.
+        stages: with `round_nsr`, "known" moves stages to known levels too; "free" leaves them where the method puts
+            them, and the network rounds inside.
+        nsr_min, nsr_max: ends of a named grid, instead of its own: levels, or functions of the number of steps, as the
+            best ends depend on it.
         options: of the grid (rho, ...) and of the solver (variant, r, S_churn, ...: `seeds.SOLVERS[name].options`).
     Returns: a Plan.
     Raises: ValueError naming the argument, its value and the rule it broke.
@@ -129,7 +138,8 @@ def plan_for(
     nsr_max: grids.End | None = None,
     **options: Any,
 ) -> Plan:
-    """The `plan` that `sample` makes for this denoiser: on its own schedule, inside its range of levels, at levels it knows.
+    """The `plan` that `sample` makes for this denoiser: on its own schedule, inside its range of levels, at levels it
+    knows.
 
         plan = seeds.plan_for(model, nfe=10)
         images = seeds.sample(model, model.shape, seed=range(8), plan=plan)
@@ -139,8 +149,8 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd, stages: as for
-            `plan`.
+        solver, nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd,
+            stages: as for `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.
@@ -156,7 +166,8 @@ def request_for(denoiser: Denoiser | None, *said: Any, **named: Any) -> "Request
 
 
 def method_of(solver: str | Solver | None) -> Solver:
-    """The solver of that name, the Solver given, or, of "auto" or None, the one that the rule sets. Raises: ValueError if there is none."""
+    """The solver of that name, the Solver given, or, of "auto" or None, the one that the rule sets. Raises: ValueError
+    if there is none."""
     return find_solver(auto.METHOD if is_auto(solver) else solver)  # type: ignore[arg-type]
 
 
@@ -164,7 +175,8 @@ def method_of(solver: str | Solver | None) -> Solver:
 class Request:
     """What is asked of a plan: the arguments of `plan`, as they are said. `plan` makes the plan.
 
-    Two more: nsr_range, the levels that the network was trained on, which a named grid does not leave; laid, the levels of the run where they are there.
+    Two more: nsr_range, the levels that the network was trained on, which a named grid does not leave; laid, the levels
+    of the run where they are there.
     """
 
     solver: str | Solver
@@ -201,9 +213,12 @@ class Request:
         path = known.schedule if given is None else schedules.schedule(given)
         if path is None:
             raise InputError(
-                "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... or an instance."
+                "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... "
+                "or an instance."
             )
-        rounding = known.round_nsr if isinstance(said["round_nsr"], str) and said["round_nsr"] == OWN else said["round_nsr"]
+        rounding = (
+            known.round_nsr if isinstance(said["round_nsr"], str) and said["round_nsr"] == OWN else said["round_nsr"]
+        )
         asked = cls(**said | {"schedule": path, "round_nsr": rounding}, nsr_range=known.nsr_range)
         return asked if asked.automatic else asked.within()
 
@@ -242,7 +257,8 @@ class Request:
 
     @cached_property
     def shaping(self) -> dict[str, Any]:
-        """The options of the grid that are given; ends that depend on the number of steps are levels once that is known."""
+        """The options of the grid that are given; ends that depend on the number of steps are levels once that is
+        known."""
         ends = {name: getattr(self, name) for name in grids.ENDS}
         if self.steps is not None:
             ends = {name: grids.end_at(name, end, self.steps) for name, end in ends.items()}
@@ -275,7 +291,8 @@ class Request:
         return self.sigmas is not None or not isinstance(self.grid, str)
 
     def within(self) -> "Request":
-        """The request with the ends of the levels that a network was trained on, where a named grid would begin or end outside them."""
+        """The request with the ends of the levels that a network was trained on, where a named grid would begin or end
+        outside them."""
         known = self.nsr_range
         if known is None or self.lists_levels:
             return self
@@ -291,7 +308,8 @@ class Request:
             return _Choice(self).plan()
         if self.aim is not None:
             raise InputError(
-                f"`aim` = {self.aim!r} is of the default, solver='auto', but `solver` is {self.method.name!r}. Leave one of them out."
+                f"`aim` = {self.aim!r} is of the default, solver='auto', but `solver` is {self.method.name!r}. Leave "
+                "one of them out."
             )
         if self.nfe is not None:
             return self._of_calls(self.nfe)
@@ -316,11 +334,19 @@ class Request:
         """Raises: ValueError unless `nfe` may say how long the run is."""
         nfe = self.nfe
         if isinstance(nfe, bool) or not isinstance(nfe, (int, np.integer)) or nfe < 1:
-            raise InputError(f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise included.")
+            raise InputError(
+                f"`nfe` = {nfe!r} must be a whole number, at least 1: it counts model calls, the final denoise "
+                "included."
+            )
         if self.steps is not None:
-            raise InputError(f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them.")
+            raise InputError(
+                f"`steps` = {self.steps} and `nfe` = {nfe} both say how long the run is: give one of them."
+            )
         if self.lists_levels:
-            raise InputError(f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` out.")
+            raise InputError(
+                f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` "
+                "out."
+            )
 
     def _of_calls(self, nfe: int) -> Plan:
         """The plan of the most steps that make at most `nfe` calls."""
@@ -332,10 +358,13 @@ class Request:
         one = made(1)
         if one.nfe > nfe:
             raise InputError(
-                f"`nfe` = {nfe} is too few for {self.method.name}: one step takes {one.nfe} calls here, the final denoise included."
+                f"`nfe` = {nfe} is too few for {self.method.name}: one step takes {one.nfe} calls here, the final "
+                "denoise included."
             )
         best, low, stride = one, 1, max(1, (nfe - one.nfe) // max(1, made(3).nfe - made(2).nfe))
-        while stride:  # right at once where all steps cost the same; where `start` or rounding takes some of them, by doubling and halving
+        # right at once where all steps cost the same; where `start` or rounding takes some of them, by doubling and
+        # halving
+        while stride:
             longer = made(low + stride)
             best, low, stride = (longer, low + stride, stride) if longer.nfe <= nfe else (best, low, stride // 2)
         return best
@@ -382,25 +411,35 @@ class Request:
 
     def _check(self) -> None:
         if self.fraction is not None and self.eta is not None:
-            raise InputError(f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of them.")
+            raise InputError(
+                f"`eta` = {self.eta} and `fraction` = {self.fraction} both say how much noise there is: give one of "
+                "them."
+            )
         self.method.check_eta(self.stochastic, None if self.fraction is None else f"`fraction` = {self.fraction}")
         prediction = resolve("prediction", self.prediction, PREDICTIONS)
         if prediction != "data" and not self.method.interpolates:
             raise InputError(
-                f"`prediction` = {prediction!r} means nothing to {self.method.name}, which steps y itself. Leave it out, or use an exponential "
-                "solver."
+                f"`prediction` = {prediction!r} means nothing to {self.method.name}, which steps y itself. Leave it "
+                "out, or use an exponential solver."
             )
         if self.sd is not None and prediction != "edm_raw":
-            raise InputError(f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out.")
+            raise InputError(
+                f"`sd` = {self.sd} is of prediction='edm_raw', but `prediction` is {prediction!r}. Leave it out."
+            )
         if not (self.s_noise >= 0 and np.isfinite(self.s_noise)):
             raise InputError(f"`s_noise` must be a finite number >= 0, but is {self.s_noise}. 1 is exact.")
-        for name, words in (("final", ("denoise", "none")), ("stages", ("known", "free")), ("start_at", ("zero", "mean"))):
+        for name, words in (
+            ("final", ("denoise", "none")),
+            ("stages", ("known", "free")),
+            ("start_at", ("zero", "mean")),
+        ):
             if getattr(self, name) not in words:
                 raise InputError(f"`{name}` must be {words[0]!r} or {words[1]!r}, but is {getattr(self, name)!r}.")
         check_options(self.own, self.method, self.grid if self.sigmas is None else None, arguments_of(plan))
         if self.times[1] and self.final != "denoise":
             raise InputError(
-                f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {self.final!r}. Leave the last level out.'
+                f'The grid ends at the clean level, which only final="denoise" reaches, but `final` is {self.final!r}. '
+                f"Leave the last level out."
             )
 
 
@@ -430,7 +469,8 @@ class _Choice:
         made, asked = self._made[1], self.asked
         if made.nfe < self.nfe and not asked.lists_levels:
             warnings.warn(
-                f"`nfe` = {self.nfe}, but {made.nfe} calls are made: there are no more levels here that the network knows, or a step takes several.",
+                f"`nfe` = {self.nfe}, but {made.nfe} calls are made: there are no more levels here that the network "
+                "knows, or a step takes several.",
                 stacklevel=6,
             )
         grid = {} if asked.lists_levels else {"grid": {"name": asked.grid, **self._ends(), **self._shape}}
@@ -458,7 +498,9 @@ class _Choice:
         )
         if asked.lists_levels:
             return named, named.plan()
-        named = replace(named, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if asked.denoises else "none")
+        named = replace(
+            named, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if asked.denoises else "none"
+        )
         named = named if asked.start is None else replace(named, start=None, start_at="zero")
         least = 1 if asked.denoises else 2
         count = self.nfe + least - 1
@@ -468,7 +510,8 @@ class _Choice:
             made = laid.plan()
             if made.nfe <= self.nfe or count == least:
                 break
-            count = max(least, count - max(1, (made.nfe - self.nfe) // 2))  # a step makes two calls at most, and a start-up some more
+            # a step makes two calls at most, and a start-up some more
+            count = max(least, count - max(1, (made.nfe - self.nfe) // 2))
         if made.nfe > self.nfe:
             raise InputError(f"`nfe` = {self.nfe} is too few: one step takes {made.nfe} calls here.")
         return laid, made
@@ -503,7 +546,9 @@ class _Choice:
         ends, steps = {name: getattr(asked, name) for name in grids.ENDS}, max(1, self.nfe - asked.denoises)
         high, low = auto.span(self.rule, asked.path, asked.nsr_range, start=start, stop=stop, steps=steps, **ends)
         if stop is not None and not stop < high:
-            raise InputError(f"`stop` = {asked.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left.")
+            raise InputError(
+                f"`stop` = {asked.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left."
+            )
         return {"nsr_max": high, "nsr_min": low}
 
     def _level(self, name: str) -> float | None:
@@ -513,7 +558,8 @@ class _Choice:
             return None
         if not isinstance(place, tuple):
             raise InputError(
-                f"`{name}` = {place!r} is the index of a level, but solver='auto' lays its levels from the start on: say ('nsr', value) or ('lam', value)."
+                f"`{name}` = {place!r} is the index of a level, but solver='auto' lays its levels from the start on: "
+                "say ('nsr', value) or ('lam', value)."
             )
         return level_nsr(name, place)
 
@@ -538,7 +584,8 @@ def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, 
         if name in every and isinstance(grid, str):
             of = [key for key in grids.GRIDS if name in grid_options(key)]
             raise InputError(
-                f"`{name}` = {repr(value)[:60]} shapes the grid {', '.join(of)}, but `grid` is {grid!r}. Say grid={of[0]!r} too."
+                f"`{name}` = {repr(value)[:60]} shapes the grid {', '.join(of)}, but `grid` is {grid!r}. Say "
+                f"grid={of[0]!r} too."
             )
         if solver:
             solver.check_options({name: value}, also=[*arguments, *every])
@@ -549,7 +596,11 @@ def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, 
 
 def arguments_of(function: Callable[..., Any]) -> list[str]:
     """The names that a function may be given by keyword, its further options aside."""
-    return [name for name, it in inspect.signature(function).parameters.items() if it.kind in (it.KEYWORD_ONLY, it.POSITIONAL_OR_KEYWORD)]
+    return [
+        name
+        for name, it in inspect.signature(function).parameters.items()
+        if it.kind in (it.KEYWORD_ONLY, it.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 def grid_options(grid: Any) -> list[str]:
@@ -563,7 +614,8 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_snr_0(round_nsr: Round) -> Round:
-    """The rounding with SNR 0 as it is: a part of a run may be counted from there, though the network cannot be asked there."""
+    """The rounding with SNR 0 as it is: a part of a run may be counted from there, though the network cannot be asked
+    there."""
 
     def rounded(nsr: np.ndarray) -> np.ndarray:
         known, finite = nsr.copy(), np.isfinite(nsr)
@@ -573,7 +625,9 @@ def _from_snr_0(round_nsr: Round) -> Round:
     return rounded
 
 
-def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]) -> tuple[np.ndarray, bool]:
+def _times(
+    path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: dict[str, Any]
+) -> tuple[np.ndarray, bool]:
     """The grid's times without a clean end, and whether it had one."""
     if sigmas is not None and not (isinstance(grid, str) and grid == "karras"):
         raise InputError("`grid` and `sigmas` both say where to stop: give one of them.")
@@ -585,13 +639,17 @@ def _times(path: Schedule, grid: Any, sigmas: Any, steps: int | None, shaping: d
     clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
     if sigmas is not None and clean and levels[0] <= 1 and isinstance(path, Flow):
         raise InputError(
-            f"`sigmas` run from {levels[0]:g} to 0 on a flow schedule: those are its times t, but `sigmas` are sigma / alpha = t / (1 - t), so a run "
-            "would begin half way. Give them as grid=. (If they are sigma / alpha, leave the last 0 out: the final denoise is made anyway.)"
+            f"`sigmas` run from {levels[0]:g} to 0 on a flow schedule: those are its times t, but `sigmas` are sigma / "
+            "alpha = t / (1 - t), so a run would begin half way. Give them as grid=. (If they are sigma / alpha, "
+            "leave the last 0 out: the final denoise is made anyway.)"
         )
     levels = levels[:-1] if clean else levels
     if clean and len(levels) == 1:
         if steps not in (None, 0):
-            raise InputError(f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave `steps` out.")
+            raise InputError(
+                f"`steps` = {steps}, but one level and the clean end make no step, only the final denoise. Leave "
+                "`steps` out."
+            )
         return levels if sigmas is None else np.atleast_1d(path.t_of_nsr(levels)), clean
     if sigmas is not None:
         levels = np.asarray(path.t_of_nsr(levels))

@@ -1,11 +1,14 @@
 r"""What a solver writes and the stepper runs: a plan.
 
-Everything a sampler does is linear in its states, denoised values and draws, except the model itself. A `Plan` holds that linear part as float64
-numbers: one `Row` for each model call. With x_i the state that row i asks the model about and D_i the answer, row i makes
+Everything a sampler does is linear in its states, denoised values and draws, except the model itself. A `Plan` holds
+that linear part as float64
+numbers: one `Row` for each model call. With x_i the state that row i asks the model about and D_i the answer, row i
+makes
 
     x_{i+1} = sum_j x[j] x_j + sum_j d[j] D_j + sum_j z[j] z_j,        j <= i for x and d
 
-and the opening makes x_0 from the state at the start level. A plan knows no solver and no torch; NFE is `len(plan.rows)`.
+and the opening makes x_0 from the state at the start level. A plan knows no solver and no torch; NFE is
+`len(plan.rows)`.
 """
 
 import hashlib
@@ -20,7 +23,8 @@ from typing import Any, NamedTuple
 from seeds.errors import InputError
 
 FORMAT = 2
-"""Of a plan's JSON; one that a later version wrote is refused. 2 adds `start_at`, and is written only where that is not "zero"."""
+"""Of a plan's JSON; one that a later version wrote is refused. 2 adds `start_at`, and is written only where that is not
+"zero"."""
 Terms = tuple[tuple[int, float], ...]
 """A sparse linear combination: (index, coefficient) pairs, indices rising."""
 
@@ -76,14 +80,16 @@ class Row(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """How the first state comes from the one at the start level: x_0 = scale * x_start + sum_j z[j] z_j (churn before the first call)."""
+    """How the first state comes from the one at the start level: x_0 = scale * x_start + sum_j z[j] z_j (churn before
+    the first call)."""
 
     scale: float = 1.0
     z: Terms = ()
 
 
 class Before(NamedTuple):
-    """What the part of the run before the start has used up: so many draws and model calls. A run cut at a level goes on with fresh noise."""
+    """What the part of the run before the start has used up: so many draws and model calls. A run cut at a level goes
+    on with fresh noise."""
 
     draws: int = 0
     calls: int = 0
@@ -106,7 +112,8 @@ class Plan:
     """A sampling run as numbers: a frozen value that any number of threads may share.
 
     Raises:
-        ValueError: a row reads a state, an answer or a draw that does not exist when it runs, or holds a number that is not finite.
+        ValueError: a row reads a state, an answer or a draw that does not exist when it runs, or holds a number that is
+            not finite.
     """
 
     solver: str
@@ -119,23 +126,31 @@ class Plan:
     opening: Opening = field(default_factory=Opening)
     before: Before = field(default_factory=Before)
     about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """How the plan was made: solver, options, schedule, prediction, eta, grid. For people; no number of the run depends on it."""
+    """How the plan was made: solver, options, schedule, prediction, eta, grid. For people; no number of the run depends
+    on it."""
     start_at: str = "zero"
-    """"mean": rows read x_0 + alpha_0 D_0 for the first state x_0, which must then be noise alone (`at_mean`); "zero": x_0 as it is."""
+    """"mean": rows read x_0 + alpha_0 D_0 for the first state x_0, which must then be noise alone (`at_mean`); "zero":
+    x_0 as it is."""
 
     def __post_init__(self):
         object.__setattr__(self, "about", _plain(dict(self.about)))
         if not self.rows:
-            raise InputError("A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the model.")
+            raise InputError(
+                "A plan needs at least one row, but `rows` is empty: a run without a model call draws nothing from the "
+                "model."
+            )
         self._check("The opening", (("z", self.opening.z, len(self.draws) - 1),))
         if not math.isfinite(self.opening.scale):
             raise InputError(f"The opening scales the start state by {self.opening.scale}, which is not finite.")
         for i, row in enumerate(self.rows):
             if not (0 < row.at.sigma < math.inf and 0 <= row.at.alpha < math.inf):
                 raise InputError(
-                    f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be asked where alpha >= 0 and sigma > 0."
+                    f"Row {i} asks the model at alpha = {row.at.alpha}, sigma = {row.at.sigma}; a model can only be "
+                    "asked where alpha >= 0 and sigma > 0."
                 )
-            self._check(f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1)))
+            self._check(
+                f"Row {i} (t = {row.at.t:g})", (("x", row.x, i), ("d", row.d, i), ("z", row.z, len(self.draws) - 1))
+            )
 
     @staticmethod
     def _check(where: str, parts: Iterable[tuple[str, Terms, int]]) -> None:
@@ -177,15 +192,20 @@ class Plan:
     @property
     def remembers(self) -> bool:
         """Some step reads a state or an answer of an earlier one: cut in two, such a run is not the same run."""
-        return any(j < start for row, start in zip(self.rows, self.step_starts(), strict=True) for j, _ in (*row.x, *row.d))
+        return any(
+            j < start for row, start in zip(self.rows, self.step_starts(), strict=True) for j, _ in (*row.x, *row.d)
+        )
 
     @property
     def memory(self) -> int:
-        """State-sized tensors alive at the peak of a run: states, answers and draws that a row still reads, and the state being made."""
+        """State-sized tensors alive at the peak of a run: states, answers and draws that a row still reads, and the
+        state being made."""
         readers = self.readers()
         most = 0
         for i in range(len(self.rows)):
-            alive = {("x", i), ("d", i)} | {key for key, rows in readers.items() if (rows[0] if key[0] == "z" else key[1]) <= i <= rows[-1]}
+            alive = {("x", i), ("d", i)} | {
+                key for key, rows in readers.items() if (rows[0] if key[0] == "z" else key[1]) <= i <= rows[-1]
+            }
             most = max(most, len(alive) + 1)
         return most
 
@@ -194,22 +214,25 @@ class Plan:
         return [*(row.at for row in self.rows), self.end]
 
     def then(self, other: "Plan") -> "Plan":
-        """This plan and then the other, as one, from where this one ends: RePaint's jumps, restarts, another solver for the low levels.
+        """This plan and then the other, as one, from where this one ends: RePaint's jumps, restarts, another solver for
+        the low levels.
 
-        Where `other` starts at a noisier level, the state is moved up to it with fresh noise, x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z.
-        The draws of the two are numbered one after the other, so no noise is used twice.
+        Where `other` starts at a noisier level, the state is moved up to it with fresh noise, x -> (alpha1 / alpha0) x
+        + alpha1 sqrt(nsr1^2 - nsr0^2) z. The draws of the two are numbered one after the other, so no noise is used
+        twice.
 
         Raises: ValueError if `other` starts at a cleaner level than this one ends at, or at SNR 0.
         """
         here, to = self.end, other.start
         if other.start_at == "mean":
             raise InputError(
-                "The second plan starts at the mean, but its first state is what this one ends with, no noise alone. Plan it without start_at."
+                "The second plan starts at the mean, but its first state is what this one ends with, no noise alone. "
+                "Plan it without start_at."
             )
         if not (here.nsr <= to.nsr * (1 + SAME) and to.nsr < math.inf):
             raise InputError(
-                f"The first plan ends at nsr = {here.nsr:.6g}, but the second starts at nsr = {to.nsr:.6g}: it must start there, or at a noisier, "
-                "finite level. Plan it with start=('nsr', ...)."
+                f"The first plan ends at nsr = {here.nsr:.6g}, but the second starts at nsr = {to.nsr:.6g}: it must "
+                "start there, or at a noisier, finite level. Plan it with start=('nsr', ...)."
             )
         scale, lift, draws = to.alpha / here.alpha, [], self.draws
         if to.nsr > here.nsr * (1 + SAME):
@@ -227,31 +250,39 @@ class Plan:
         return Plan(solver, self.start, tuple(rows), other.end, draws, self.opening, self.before, about, self.start_at)
 
     def at_mean(self) -> "Plan":
-        r"""The plan that starts at the mean of the data: wherever this one reads its first state x_0, it reads x_0 + alpha_0 D_0.
+        r"""The plan that starts at the mean of the data: wherever this one reads its first state x_0, it reads x_0 +
+        alpha_0 D_0.
 
-        A run begins at sigma_0 z, as if the data had mean 0, where it should begin at alpha_0 E[data] + sigma_0 z. At high noise the first
-        answer D_0 is E[data], nearly, so the offset is mended by numbers alone: d[0] += alpha_0 x[0] in every row. On data N(m, s^2) the error
-        of the mean falls from m to k m, k = s^2 / (s^2 + nsr_0^2), and that of the variance turns from -s^2 to +s^2: nsr_0 must be large beside
-        the largest principal standard deviation. A plan that begins at SNR 0 is right as it is. Only for runs that begin with noise alone: a
-        state that holds data would get the mean twice.
+        A run begins at sigma_0 z, as if the data had mean 0, where it should begin at alpha_0 E[data] + sigma_0 z. At
+        high noise the first answer D_0 is E[data], nearly, so the offset is mended by numbers alone: d[0] += alpha_0
+        x[0] in every row. On data N(m, s^2) the error of the mean falls from m to k m, k = s^2 / (s^2 + nsr_0^2), and
+        that of the variance turns from -s^2 to +s^2: nsr_0 must be large beside the largest principal standard
+        deviation. A plan that begins at SNR 0 is right as it is. Only for runs that begin with noise alone: a state
+        that holds data would get the mean twice.
 
         Raises: ValueError for the second part of a run.
         """
         if self.before != Before():
             raise InputError(
-                "This plan goes on with a run that was begun before, so its first state holds data already: it cannot start at the mean."
+                "This plan goes on with a run that was begun before, so its first state holds data already: it cannot "
+                "start at the mean."
             )
         alpha = self.rows[0].at.alpha
         if alpha == 0 or self.start_at == "mean":
             return self
-        rows = [row._replace(d=terms([*row.d, *((0, alpha * weight) for j, weight in row.x if j == 0)])) for row in self.rows]
+        rows = [
+            row._replace(d=terms([*row.d, *((0, alpha * weight) for j, weight in row.x if j == 0)]))
+            for row in self.rows
+        ]
         return replace(self, rows=tuple(rows), start_at="mean")
 
     def on(self, schedule: Any) -> "Plan":
-        """The same run on another schedule: the same nsr at every call, the same y = x / alpha, so x is scaled by alpha's ratio.
+        """The same run on another schedule: the same nsr at every call, the same y = x / alpha, so x is scaled by
+        alpha's ratio.
 
         Args:
-            schedule: has t_of_nsr, alpha and sigma, as seeds.VP(). A start at SNR 0 stays there, where the other schedule reaches it.
+            schedule: has t_of_nsr, alpha and sigma, as seeds.VP(). A start at SNR 0 stays there, where the other
+                schedule reaches it.
         Raises: ValueError if `schedule` is none, or does not reach a level of the plan.
         """
         if not hasattr(schedule, "t_of_nsr") or isinstance(schedule, type):
@@ -295,9 +326,17 @@ class Plan:
             at = (f"{row.at.t:.6g}", f"{row.at.lam:.4f}", f"{row.at.nsr:.6g}")
             lines.append((str(i), *at, show(row.x), show(row.d), show(row.z), "step" if row.completes else "stage"))
         widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-        text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-        start = f"start  t = {self.start.t:g}, lam = {self.start.lam:.4f}; x0 = {self.opening.scale:.6g} x_start + z {show(self.opening.z)}"
-        return f"{self.solver}: {self.nfe} model calls, {len(self.draws)} draws, ends at t = {self.end.t:g}\n{start}\n{text}"
+        text = "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+        start = (
+            f"start  t = {self.start.t:g}, lam = {self.start.lam:.4f}; x0 = {self.opening.scale:.6g} x_start + z "
+            f"{show(self.opening.z)}"
+        )
+        return (
+            f"{self.solver}: {self.nfe} model calls, {len(self.draws)} draws, ends at t = "
+            f"{self.end.t:g}\n{start}\n{text}"
+        )
 
     def _numbers(self) -> dict[str, Any]:
         return {
@@ -312,7 +351,8 @@ class Plan:
         }
 
     def to_json(self) -> str:
-        """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings "inf", "-inf")."""
+        """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings
+        "inf", "-inf")."""
         written = 1 if self.start_at == "zero" else FORMAT
         return json.dumps({"format": written, "about": self.about, **self._numbers()}, allow_nan=False)
 
@@ -346,7 +386,9 @@ class Plan:
             it = _is(dict, json.loads(text, parse_constant=_no_number))
             written, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
             if not 1 <= written <= FORMAT:
-                raise InputError(f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date.")
+                raise InputError(
+                    f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date."
+                )
             start_at = _is(str, it.pop("start_at", "zero"))
             if start_at not in ("zero", "mean"):
                 raise InputError(f"`start_at` = {start_at!r} should be 'zero' or 'mean'.")
@@ -381,10 +423,15 @@ def _finite(lam: float) -> float | str:
 
 
 def described(it: Any) -> Any:
-    """A schedule, or another value of named numbers, in words for `about`: its name and the numbers that fit on a line."""
+    """A schedule, or another value of named numbers, in words for `about`: its name and the numbers that fit on a
+    line."""
     if not is_dataclass(it):
         return {"name": type(it).__name__} if type(it).__repr__ is object.__repr__ else repr(it)
-    numbers = {part.name: getattr(it, part.name) for part in fields(it) if isinstance(getattr(it, part.name), (int, float, str))}
+    numbers = {
+        part.name: getattr(it, part.name)
+        for part in fields(it)
+        if isinstance(getattr(it, part.name), (int, float, str))
+    }
     return {"name": type(it).__name__, **numbers}
 
 

@@ -1,15 +1,20 @@
-"""Preconditioners VP, VE, iDDPM and EDM (Karras et al. 2022, arXiv:2206.00364, Table 1): noise levels and scalings around a network.
+"""Preconditioners VP, VE, iDDPM and EDM (Karras et al. 2022, arXiv:2206.00364, Table 1): noise levels and scalings
+around a network.
 
-At noise level sigma (our `nsr` = sigma / alpha) and rescaled state y = x / alpha = data + sigma eps, the clean data is estimated as
+At noise level sigma (our `nsr` = sigma / alpha) and rescaled state y = x / alpha = data + sigma eps, the clean data is
+estimated as
 
     D = c_skip y + c_out F(c_in y, c_noise)
 
-Coefficients are evaluated in the dtype of sigma, operation by operation in the order written here: in float32 that reproduces the rounding
-that the published networks were trained and judged with. Each formula is written once and has two arithmetics (`arithmetic`):
+Coefficients are evaluated in the dtype of sigma, operation by operation in the order written here: in float32 that
+reproduces the rounding
+that the published networks were trained and judged with. Each formula is written once and has two arithmetics
+(`arithmetic`):
 
-- of NumPy arrays, on the host, for one level a call: + - * / sqrt as IEEE 754 rounds them, log, exp and sin in float64 rounded once. Every
-  processor tells the network the same number. Sampling uses this one.
-- of torch tensors, on any device, for a level per image (`Preconditioned.denoise`, training): torch's own, whose last bits depend on the processor.
+- of NumPy arrays, on the host, for one level a call: + - * / sqrt as IEEE 754 rounds them, log, exp and sin in float64
+  rounded once. Every processor tells the network the same number. Sampling uses this one.
+- of torch tensors, on any device, for a level per image (`Preconditioned.denoise`, training): torch's own, whose last
+bits depend on the processor.
 """
 
 import math
@@ -25,11 +30,13 @@ from seeds.errors import InputError
 from seeds.plans import Point
 
 Sigma = TypeVar("Sigma", np.ndarray, Tensor)
-"""Noise levels as an array of at least one dimension (NumPy's scalars take other paths), or as a tensor of any shape; float32 or float64."""
+"""Noise levels as an array of at least one dimension (NumPy's scalars take other paths), or as a tensor of any shape;
+float32 or float64."""
 
 
 class Host:
-    """NumPy's arithmetic for arrays, the same on every processor: IEEE's operations as they are, the others in float64, rounded once."""
+    """NumPy's arithmetic for arrays, the same on every processor: IEEE's operations as they are, the others in float64,
+    rounded once."""
 
     ones_like, sqrt, abs = staticmethod(np.ones_like), staticmethod(np.sqrt), staticmethod(np.abs)
 
@@ -71,8 +78,11 @@ class Preconditioner(Protocol):
     def round_sigma(self, sigma: Sigma) -> Sigma: ...
 
 
-def coefficients_of(preconditioner: Preconditioner, sigma: float, dtype: torch.dtype) -> tuple[float, float, float, float]:
-    """(c_skip, c_out, c_in, c_noise) of one level, in float32 or float64 arithmetic on the host: the same numbers on every machine."""
+def coefficients_of(
+    preconditioner: Preconditioner, sigma: float, dtype: torch.dtype
+) -> tuple[float, float, float, float]:
+    """(c_skip, c_out, c_in, c_noise) of one level, in float32 or float64 arithmetic on the host: the same numbers on
+    every machine."""
     level = np.array([sigma], np.float64 if dtype == torch.float64 else np.float32)
     c_skip, c_out, c_in, c_noise = (float(value[0]) for value in preconditioner.coefficients(level))
     return c_skip, c_out, c_in, c_noise
@@ -80,7 +90,8 @@ def coefficients_of(preconditioner: Preconditioner, sigma: float, dtype: torch.d
 
 @dataclass(frozen=True)
 class VPNoise:
-    """Variance preserving: sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in [epsilon_t, 1]; the network is told (M - 1) t."""
+    """Variance preserving: sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in [epsilon_t, 1]; the network is
+    told (M - 1) t."""
 
     beta_d: float = 19.9
     beta_min: float = 0.1
@@ -89,7 +100,8 @@ class VPNoise:
 
     @property
     def sigma_min(self) -> float:
-        """sigma(epsilon_t) in float32: 2^-10 for the defaults, where 0.0010000 is exact. The published range has this rounding."""
+        """sigma(epsilon_t) in float32: 2^-10 for the defaults, where 0.0010000 is exact. The published range has this
+        rounding."""
         return float(self.sigma(np.array([self.epsilon_t], np.float32))[0])
 
     @property
@@ -101,13 +113,16 @@ class VPNoise:
         return m.sqrt(m.exp(0.5 * self.beta_d * (t * t) + self.beta_min * t) - 1)
 
     def sigma_inv(self, sigma: Sigma) -> Sigma:
-        """t of sigma. Uses log(1 + sigma^2), not log1p: the networks saw its float32 rounding (1.3 % at sigma = 0.002)."""
+        """t of sigma. Uses log(1 + sigma^2), not log1p: the networks saw its float32 rounding (1.3 % at sigma =
+        0.002)."""
         m = arithmetic(sigma)
         return (m.sqrt(self.beta_min**2 + 2 * self.beta_d * m.log(1 + sigma * sigma)) - self.beta_min) / self.beta_d
 
     def coefficients(self, sigma: Sigma) -> Coefficients:
         m = arithmetic(sigma)
-        return Coefficients(m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), (self.M - 1) * self.sigma_inv(sigma))
+        return Coefficients(
+            m.ones_like(sigma), -sigma, 1 / m.sqrt(sigma * sigma + 1), (self.M - 1) * self.sigma_inv(sigma)
+        )
 
     def round_sigma(self, sigma: Sigma) -> Sigma:
         return sigma
@@ -130,7 +145,8 @@ class VENoise:
 
 @dataclass(frozen=True, eq=False)
 class iDDPM:
-    """Discrete cosine levels of improved DDPM: table u of M + 1 levels, falling to u_M = 0; the network is told M - 1 - index(sigma).
+    """Discrete cosine levels of improved DDPM: table u of M + 1 levels, falling to u_M = 0; the network is told M - 1 -
+    index(sigma).
 
         u_{j-1} = sqrt((u_j^2 + 1) / max(abar(j-1) / abar(j), C_1) - 1),  abar(j) = sin(pi j / (2 M (C_2 + 1)))^2
 
@@ -147,7 +163,9 @@ class iDDPM:
         if self.u is None:
             object.__setattr__(self, "u", self._levels())
         if self.u.shape != (self.M + 1,):
-            raise InputError(f"`u` has shape {tuple(self.u.shape)}; a table for M = {self.M} has M + 1 = {self.M + 1} levels.")
+            raise InputError(
+                f"`u` has shape {tuple(self.u.shape)}; a table for M = {self.M} has M + 1 = {self.M + 1} levels."
+            )
 
     def _levels(self) -> Tensor:
         j = np.arange(self.M + 1, dtype=np.float32)
@@ -191,7 +209,8 @@ class iDDPM:
 
 @dataclass(frozen=True)
 class EDMNoise:
-    """Karras et al.'s own: F has unit variance in and out on data of standard deviation sigma_data; c_noise = log(sigma) / 4."""
+    """Karras et al.'s own: F has unit variance in and out on data of standard deviation sigma_data; c_noise =
+    log(sigma) / 4."""
 
     sigma_min: float = 0.0
     sigma_max: float = math.inf
@@ -208,21 +227,27 @@ class EDMNoise:
 
 
 class Preconditioned(nn.Module):
-    """A network with its preconditioner: a denoiser D(x, at, labels=None) for the state x = alpha data + sigma eps of any schedule.
+    """A network with its preconditioner: a denoiser D(x, at, labels=None) for the state x = alpha data + sigma eps of
+    any schedule.
 
     Args:
-        model: called as model(image, noise_labels, class_labels, augment_labels) -> F, with at least shape[0] output channels.
+        model: called as model(image, noise_labels, class_labels, augment_labels) -> F, with at least shape[0] output
+            channels.
         preconditioner: VP, VE, iDDPM or EDM.
         shape: of one image, (channels, height, width).
         classes: number of classes; 0 = unconditional.
-        dtype: of the image path inside the network. float16 and bfloat16 keep embeddings, norm statistics, softmax and all that is out here
-            in float32; float64 evaluates everything in float64. None: float16 on a CUDA device if `use_fp16`, else float32.
-        nsr_range: noise levels the network was trained on, the preconditioner's own by default; None where it has no bounds.
+        dtype: of the image path inside the network. float16 and bfloat16 keep embeddings, norm statistics, softmax and
+            all that is out here in float32; float64 evaluates everything in float64. None: float16 on a CUDA device if
+            `use_fp16`, else float32.
+        nsr_range: noise levels the network was trained on, the preconditioner's own by default; None where it has no
+            bounds.
         schedule: default schedule for sampling; None: the variance-exploding EDM one, sigma = t, alpha = 1.
-        data_range, null: range of the data's values, and the label that means none, if not leaving labels out; see `seeds.denoisers.Facts`.
+        data_range, null: range of the data's values, and the label that means none, if not leaving labels out; see
+            `seeds.denoisers.Facts`.
 
-    The front door reads the attributes of `seeds.denoisers.Facts`; `decode` and `encode` may be set on the instance. The network itself is `model`:
-    `denoiser.model.compile(fullgraph=True)` compiles it, `denoiser.to(memory_format=torch.channels_last)` changes its layout.
+    The front door reads the attributes of `seeds.denoisers.Facts`; `decode` and `encode` may be set on the instance.
+    The network itself is `model`: `denoiser.model.compile(fullgraph=True)` compiles it,
+    `denoiser.to(memory_format=torch.channels_last)` changes its layout.
     """
 
     def __init__(
@@ -257,7 +282,9 @@ class Preconditioned(nn.Module):
             self.register_buffer("u", preconditioner.u.clone())
         self.model = model
 
-    def forward(self, x: Tensor, at: Point, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, at: Point, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
         """Estimate of the clean data, in the shape and dtype of x.
 
         Args:
@@ -270,15 +297,19 @@ class Preconditioned(nn.Module):
         """
         if not 0 < at.nsr < math.inf:
             raise InputError(
-                f"`at` has alpha = {at.alpha:g}, sigma = {at.sigma:g}, where this network cannot be asked: it was trained at noise levels above 0 "
-                f"and below infinity, nsr_range = {self.nsr_range}. Start at a point with alpha > 0 and end at one with sigma > 0."
+                f"`at` has alpha = {at.alpha:g}, sigma = {at.sigma:g}, where this network cannot be asked: it was "
+                f"trained at noise levels above 0 and below infinity, nsr_range = {self.nsr_range}. Start at a point "
+                "with alpha > 0 and end at one with sigma > 0."
             )
         c_skip, c_out, c_in, c_noise = coefficients_of(self.preconditioner, at.nsr, self._work)
         told = torch.full((1,), c_noise, dtype=self._work, device=x.device)
         return self._estimate(x, c_skip / at.alpha, c_out, c_in / at.alpha, told, labels, augment_labels)
 
-    def denoise(self, y: Tensor, sigma: Any, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
-        """The same in EDM's own terms, for training: y = data + sigma eps (B, *shape), one sigma or one per image (B,), on any device."""
+    def denoise(
+        self, y: Tensor, sigma: Any, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """The same in EDM's own terms, for training: y = data + sigma eps (B, *shape), one sigma or one per image (B,),
+        on any device."""
         sigma = torch.as_tensor(sigma, dtype=self._work).to(y.device).reshape(-1, *[1] * len(self.shape))
         c_skip, c_out, c_in, c_noise = self.preconditioner.coefficients(sigma)
         return self._estimate(y, c_skip, c_out, c_in, c_noise.flatten(), labels, augment_labels)
@@ -291,11 +322,15 @@ class Preconditioned(nn.Module):
         self, x: Tensor, c_skip: Any, c_out: Any, c_in: Any, told: Tensor, labels: Tensor | None, augment: Tensor | None
     ) -> Tensor:
         if x.shape[1:] != self.shape:
-            raise InputError(f"`x` has shape {tuple(x.shape)}; this network takes (batch, {', '.join(map(str, self.shape))}).")
+            raise InputError(
+                f"`x` has shape {tuple(x.shape)}; this network takes (batch, {', '.join(map(str, self.shape))})."
+            )
         state = x.to(self._work)
         image_dtype = self.dtype or (torch.float16 if self.use_fp16 and x.is_cuda else torch.float32)
         rows = None if labels is None else self._rows(labels, len(x), x.device)
-        raw = self.model((c_in * state).to(image_dtype), told, rows, None if augment is None else augment.to(x.device, self._work))
+        raw = self.model(
+            (c_in * state).to(image_dtype), told, rows, None if augment is None else augment.to(x.device, self._work)
+        )
         return (c_skip * state + c_out * raw[:, : self.shape[0]].to(self._work)).to(x.dtype)
 
     def _rows(self, labels: Tensor, batch: int, device: torch.device) -> Tensor:
@@ -305,10 +340,12 @@ class Preconditioned(nn.Module):
             return labels.to(device, self._work)
         if labels.shape != (batch,) or labels.is_floating_point():
             raise InputError(
-                f"`labels` has shape {tuple(labels.shape)} and dtype {labels.dtype}; give {batch} class indices, or rows ({batch}, {self.classes})."
+                f"`labels` has shape {tuple(labels.shape)} and dtype {labels.dtype}; give {batch} class indices, or "
+                f"rows ({batch}, {self.classes})."
             )
         if labels.device.type == "cpu" and not bool(((labels >= -1) & (labels < self.classes)).all()):
             raise InputError(
-                f"`labels` holds {labels.min()} to {labels.max()}; class indices are 0 to {self.classes - 1}, and -1 for no class."
+                f"`labels` holds {labels.min()} to {labels.max()}; class indices are 0 to {self.classes - 1}, and -1 "
+                "for no class."
             )
         return (labels.to(device)[:, None] == torch.arange(self.classes, device=device)).to(self._work)

@@ -1,6 +1,8 @@
-r"""Predictions: what a solver interpolates, and what a network was trained to output. Two separate choices, all affine in each other.
+r"""Predictions: what a solver interpolates, and what a network was trained to output. Two separate choices, all affine
+in each other.
 
-With y = x / alpha and nsr = sigma / alpha, a quantity F stands for the denoised value as  D = p(nsr) y + q(nsr) F.  The solver solves the linear part
+With y = x / alpha and nsr = sigma / alpha, a quantity F stands for the denoised value as  D = p(nsr) y + q(nsr) F.  The
+solver solves the linear part
 p y exactly and interpolates F. NumPy only: host-side float64.
 """
 
@@ -55,9 +57,13 @@ def flow() -> Prediction:
 
 
 def edm_raw(sd: float = 0.5) -> Prediction:
-    """F of EDM's preconditioned network for data of standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table 1)."""
+    """F of EDM's preconditioned network for data of standard deviation sd (Karras et al. 2022, arXiv:2206.00364, Table
+    1)."""
     if not (math.isfinite(sd) and sd > 0):
-        raise InputError(f"`sd`, the standard deviation of the data, must be positive and finite, but is {sd}. EDM's networks use 0.5.")
+        raise InputError(
+            f"`sd`, the standard deviation of the data, must be positive and finite, but is {sd}. EDM's networks use "
+            "0.5."
+        )
     return Prediction(
         "edm_raw",
         lambda nsr: sd**2 / (nsr**2 + sd**2),
@@ -66,7 +72,13 @@ def edm_raw(sd: float = 0.5) -> Prediction:
     )
 
 
-PREDICTIONS: dict[str, Callable[..., Prediction]] = {"data": data, "noise": noise, "v": v, "flow": flow, "edm_raw": edm_raw}
+PREDICTIONS: dict[str, Callable[..., Prediction]] = {
+    "data": data,
+    "noise": noise,
+    "v": v,
+    "flow": flow,
+    "edm_raw": edm_raw,
+}
 
 OUTPUTS = (*PREDICTIONS, "score")
 """What a network may have been trained to output: what a solver can interpolate, and the score, grad log p(x)."""
@@ -94,8 +106,8 @@ class Affine(NamedTuple):
 def output(name: str, at: Point, sd: float = 0.5) -> Affine:
     """The affine map of a network trained to output `name`, at one level.
 
-    As an output, `v` is alpha eps - sigma data with the schedule's own alpha and sigma (as the interpolated quantity it is `v()` above), and the score
-    is that of the schedule's own x, E[-eps / sigma | x].
+    As an output, `v` is alpha eps - sigma data with the schedule's own alpha and sigma (as the interpolated quantity it
+    is `v()` above), and the score is that of the schedule's own x, E[-eps / sigma | x].
 
     Raises: ValueError if `name` is unknown, or is "noise" or "score" at SNR 0, where eps says nothing about the data.
     """
@@ -105,8 +117,9 @@ def output(name: str, at: Point, sd: float = 0.5) -> Affine:
     if name in ("noise", "score"):
         if alpha == 0:
             raise InputError(
-                f"A network with output {name!r} cannot say D at SNR 0 (alpha = 0): there x is noise whatever the data. "
-                "Start at a level with alpha > 0, as start=('nsr', 100), or use a network with output 'v', 'flow' or 'data'."
+                f"A network with output {name!r} cannot say D at SNR 0 (alpha = 0): there x is noise whatever the "
+                "data. Start at a level with alpha > 0, as start=('nsr', 100), or use a network with output 'v', "
+                "'flow' or 'data'."
             )
         return Affine(1.0, 1 / alpha, (-sigma if name == "noise" else sigma * sigma) / alpha)
     if name == "v":

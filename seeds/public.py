@@ -1,4 +1,5 @@
-"""The public names of the package; `seeds` has them all, and this is what it loads when one of them is first asked for."""
+"""The public names of the package; `seeds` has them all, and this is what it loads when one of them is first asked
+for."""
 
 from seeds.checking import check_model
 from seeds.denoisers import Denoiser, guide, threshold, wrap

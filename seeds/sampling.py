@@ -80,8 +80,8 @@ class Calls(Iterator[Call]):
         """
         if self._result is None:
             raise InputError(
-                f"`result` is there when all {self.plan.nfe} calls are made, but {self._made} are: run the loop to its end. For the samples "
-                "alone use seeds.sample; for a part of the run give stop=."
+                f"`result` is there when all {self.plan.nfe} calls are made, but {self._made} are: run the loop to its "
+                "end. For the samples alone use seeds.sample; for a part of the run give stop=."
             )
         return self._result
 
@@ -137,14 +137,16 @@ def iterate(
         start, stop, start_at, s_noise, sd, round_nsr, stages, nsr_min, nsr_max: as for `sample`.
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
-    Returns: an iterator over `Call`s, whose `result` is that of `sample` once the last is made. The tensors of a Call may be kept, but not written
+    Returns: an iterator over `Call`s, whose `result` is that of `sample` once the last is made. The tensors of a Call
+        may be kept, but not written
         to: the run still reads them.
     Raises: ValueError as `sample` does, and if `start` has a level for each sample.
     """
     run = Run.of(iterate, locals())
     if len(run.groups) > 1:
         raise InputError(
-            "`start` has a level for each image, but `iterate` runs one plan: use `sample` with a callback, or one level at a time."
+            "`start` has a level for each image, but `iterate` runs one plan: use `sample` with a callback, or one "
+            "level at a time."
         )
     return Calls(run.groups[0][0], run.alone())
 
@@ -197,48 +199,63 @@ def sample(
     Args:
         denoiser: D(x, at), see `seeds.wrap` for networks.
         shape: of one sample, without the batch.
-        seed: an int, or a sequence of B ints from 0 to 2^64 - 1, one per sample: sample k depends on seed[k] alone, in any batch, on any machine.
+        seed: an int, or a sequence of B ints from 0 to 2^64 - 1, one per sample: sample k depends on seed[k] alone, in
+            any batch, on any machine.
         batch: the most samples asked about at once; None is all.
         progress: a bar on stderr.
         callback: called with a `Call` after each model call.
         solver: "auto" (None), the rule that chooses by `nfe`, a name of `seeds.SOLVERS`, or a `Solver`; as for `plan`.
         schedule, nsr_min, nsr_max, round_nsr: as for `plan_for`: by default the denoiser's own.
-        nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, stop, s_noise, sd, stages: as for `plan`; None is its default.
-        start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then holds data.
-        start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run together.
+        nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, stop, s_noise, sd, stages: as for `plan`; None
+            is its default.
+        start_at: as for `plan`; with `x`, `data` or `start` it does nothing, as the state that the run begins with then
+            holds data.
+        start: as for `plan`, or one for each sample: ("nsr", [0.5, 2.0]), or a list of places. Samples of one level run
+            together.
         plan: a plan made before, instead of them.
-        x: (B, *shape) the state at the start level, instead of noise. With `start` it is the state of a run that was stopped there, and the noise goes
-            on where that run's ended (but a solver that remembers earlier steps begins anew); without, and with the rule's own levels, which are laid
-            for this part alone, it draws from a part of its own, see `part`.
-        data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`), from a part of its own.
-        part: which of a seed's independent parts to draw from: an int from 0 to 2^32 - 1, or one for each sample. None: 0 where a run begins with
-            noise, or goes on; else a hash of the state given, `noise.part_of`, so that a run never meets the noise that made what it is given.
-            Give a number of its own to each pass that returns to a level (RePaint, restarts), as part=k.
-        labels: an int, (B,) class indices or (B, K) rows, handed to the denoiser; or a dict or tuple of tensors with B rows each.
-        noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape with the batch; draw -1 is
-            the initial one, -2 - k is for `project` after model call k. A run that begins at `start` numbers its draws and calls as the whole
-            run does, so that two parts of a run use the noise of the whole. If it takes `seeds` or `part` by keyword it is given them, one for
-            each image that it draws for; one that does not must not return the same for every batch.
-        noise_device: where noise of those names is drawn, which changes no bit of it: "auto" is the state's device if that is CUDA, else the CPU,
-            ahead of need; "cpu", or that device by name.
-        project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard normal tensor like x.
-            For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma * draw).
-        grad: True lets gradients flow through the run, to `x`, `data`, labels and the denoiser's parameters; "checkpoint" keeps no activations and
-            makes each model call again on the way back. False, the default, runs without.
-        dtype, device: of the state; default float32 and the denoiser's own device. The networks behind the denoiser are moved to a device that is
-            asked for, in place as torch does.
+        x: (B, *shape) the state at the start level, instead of noise. With `start` it is the state of a run that was
+            stopped there, and the noise goes on where that run's ended (but a solver that remembers earlier steps
+            begins anew); without, and with the rule's own levels, which are laid for this part alone, it draws from a
+            part of its own, see `part`.
+        data: (B, *shape) or (shape) clean data, noised at the start level (image-to-image; see `start`), from a part of
+            its own.
+        part: which of a seed's independent parts to draw from: an int from 0 to 2^32 - 1, or one for each sample. None:
+            0 where a run begins with noise, or goes on; else a hash of the state given, `noise.part_of`, so that a run
+            never meets the noise that made what it is given. Give a number of its own to each pass that returns to a
+            level (RePaint, restarts), as part=k.
+        labels: an int, (B,) class indices or (B, K) rows, handed to the denoiser; or a dict or tuple of tensors with B
+            rows each.
+        noise: "gaussian", "two-point", or a callable (draw, lam0, lam1, shape) -> Tensor of standard normals, shape
+            with the batch; draw -1 is the initial one, -2 - k is for `project` after model call k. A run that begins at
+            `start` numbers its draws and calls as the whole run does, so that two parts of a run use the noise of the
+            whole. If it takes `seeds` or `part` by keyword it is given them, one for each image that it draws for; one
+            that does not must not return the same for every batch.
+        noise_device: where noise of those names is drawn, which changes no bit of it: "auto" is the state's device if
+            that is CUDA, else the CPU, ahead of need; "cpu", or that device by name.
+        project: called as project(x, point, draw) -> x after each completed step, never on stages; `draw` is a standard
+            normal tensor like x. For inpainting return mask * x + (1 - mask) * (point.alpha * known + point.sigma *
+            draw).
+        grad: True lets gradients flow through the run, to `x`, `data`, labels and the denoiser's parameters;
+            "checkpoint" keeps no activations and makes each model call again on the way back. False, the default, runs
+            without.
+        dtype, device: of the state; default float32 and the denoiser's own device. The networks behind the denoiser are
+            moved to a device that is asked for, in place as torch does.
         options: of the grid and of the solver, as for `plan`.
     Returns: (B, *shape) samples, data in the scale the model was trained on.
     Raises:
         ValueError: an argument is wrong, by name; a network is in training mode, or cannot be moved.
-        FloatingPointError: the result is NaN or inf; it says whether by the state, an answer or the plan (looked for once, after the loop).
-    Warns: UserWarning, once, after the loop: the run began from noise where the data should be seen, or states grew a thousand times beyond their level.
+        FloatingPointError: the result is NaN or inf; it says whether by the state, an answer or the plan (looked for
+            once, after the loop).
+    Warns: UserWarning, once, after the loop: the run began from noise where the data should be seen, or states grew a
+        thousand times beyond their level.
     """
     run = Run.of(sample, locals())
     if batch is not None and not (isinstance(batch, (int, np.integer)) and batch >= 1):
         raise InputError(f"`batch` must be a whole number, at least 1, but is {batch!r}.")
     units, done, watched = run.units(batch), [], []
-    with tqdm(total=sum(unit.plan.nfe for unit in units), disable=not progress, unit="call", desc=units[0].plan.solver) as bar:
+    with tqdm(
+        total=sum(unit.plan.nfe for unit in units), disable=not progress, unit="call", desc=units[0].plan.solver
+    ) as bar:
         for unit in units:
             watched.append(run.watcher(unit))
             calls = Calls(unit.plan, run.calls(unit, watched[-1], keep=callback is not None))
@@ -304,8 +321,8 @@ class Run:
         first = groups[0][0]
         if inputs.given and first.start_at == "mean":
             raise InputError(
-                f"`plan` starts at the mean, for runs that begin with noise alone, but `{inputs.given}` is given, which holds data already. "
-                "Plan without start_at."
+                f"`plan` starts at the mean, for runs that begin with noise alone, but `{inputs.given}` is given, "
+                "which holds data already. Plan without start_at."
             )
         if inputs.data is not None and said["start"] is None:
             _check_seen(inputs.data, first.start, said["plan"] is not None or _own_levels(planned))
@@ -357,15 +374,21 @@ class Run:
         return result
 
     def calls(self, unit: Unit, watched: Watch, keep: bool = True) -> Generator[Call, None, Tensor]:
-        """Yields a Call per model call; returns the unit's samples. Gradients are off while it runs, not while the caller holds an item."""
-        return (self._loop if self.inputs.grad else torch.no_grad()(self._loop))(unit, watched, keep)  # torch knows generators
+        """Yields a Call per model call; returns the unit's samples. Gradients are off while it runs, not while the
+        caller holds an item."""
+        # torch knows generators
+        return (self._loop if self.inputs.grad else torch.no_grad()(self._loop))(unit, watched, keep)
 
     def _loop(self, unit: Unit, watched: Watch, keep: bool) -> Generator[Call, None, Tensor]:
         denoiser = rows_of(self.inputs.denoiser, unit.rows, len(self.inputs.seeds))
         labels, seeds = conditions.rows(self.inputs.labels, unit.rows), tuple(unit.seeds)
         with self.source.draws(unit) as draw:
             stepper = Stepper(
-                unit.plan, self.inputs.state(unit.plan.start, unit.rows, draw), draw, reuse=not keep, grad=bool(self.inputs.grad)
+                unit.plan,
+                self.inputs.state(unit.plan.start, unit.rows, draw),
+                draw,
+                reuse=not keep,
+                grad=bool(self.inputs.grad),
             )
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
@@ -391,20 +414,30 @@ class Run:
             raise
 
 
-def _groups(denoiser: Any, plan: Plan | None, count: int, planned: dict[str, Any], start: Any) -> list[tuple[Plan, Rows]]:
+def _groups(
+    denoiser: Any, plan: Plan | None, count: int, planned: dict[str, Any], start: Any
+) -> list[tuple[Plan, Rows]]:
     """The plans of a run, and whose samples they are: one of all, unless each has a start of its own."""
     if plan is None:
         return [(plan_for(denoiser, **planned | {"start": place}), rows) for place, rows in starts(start, count)]
     if not isinstance(plan, Plan):
-        raise InputError(f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is `solver`.")
+        raise InputError(
+            f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is "
+            "`solver`."
+        )
     if planned:
-        raise InputError(f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another plan.")
+        raise InputError(
+            f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another "
+            "plan."
+        )
     return [(plan, slice(None))]
 
 
 def _laid_anew(said: Mapping[str, Any]) -> bool:
     """The rule lays levels for this part alone, not those that a whole run would have there."""
-    return is_auto(said["solver"]) and said["sigmas"] is None and (said["grid"] is None or isinstance(said["grid"], str))
+    return (
+        is_auto(said["solver"]) and said["sigmas"] is None and (said["grid"] is None or isinstance(said["grid"], str))
+    )
 
 
 def _warn_of_rule(part: Any) -> bool:
@@ -414,14 +447,16 @@ def _warn_of_rule(part: Any) -> bool:
     """
     if part is not None and 0 in np.ravel(part):
         raise InputError(
-            f"`part` = {part} goes on with the noise of a whole run, but solver='auto' lays levels of its own from `start` on, so there is none. Leave "
-            "it out, give another number, or name the solver, its grid and steps for both parts."
+            f"`part` = {part} goes on with the noise of a whole run, but solver='auto' lays levels of its own from "
+            "`start` on, so there is none. Leave it out, give another number, or name the solver, its grid and steps "
+            "for both parts."
         )
     if part is None:
         warnings.warn(
-            "solver='auto' makes `nfe` calls of its own from `start` on: two such parts are two runs, not the whole one, and this one draws fresh noise. "
-            "For parts of one run stop and go on with Stepper.save and Stepper.load, or name the solver, its grid and steps for both; say part=1, or "
-            "another number, where this is a run of its own.",
+            "solver='auto' makes `nfe` calls of its own from `start` on: two such parts are two runs, not the whole "
+            "one, and this one draws fresh noise. For parts of one run stop and go on with Stepper.save and "
+            "Stepper.load, or name the solver, its grid and steps for both; say part=1, or another number, where this "
+            "is a run of its own.",
             stacklevel=4,
         )
     return False
@@ -429,15 +464,17 @@ def _warn_of_rule(part: Any) -> bool:
 
 def _own_levels(options: Mapping[str, Any]) -> bool:
     """The caller says where the run begins, by other words than `start`."""
-    return not isinstance(options.get("grid", ""), str) or any(options.get(name) is not None for name in ("sigmas", "nsr_max"))
+    return not isinstance(options.get("grid", ""), str) or any(
+        options.get(name) is not None for name in ("sigmas", "nsr_max")
+    )
 
 
 def _check_seen(data: Tensor, at: Point, own_levels: bool) -> None:
     share = watch.seen(data, at)
     if not own_levels or share < watch.DROWNED:
         raise InputError(
-            f"`data` is given, but not where the run begins, which is at nsr = {at.nsr:.4g}: of the data, {share:.2g} times the noise there, nothing "
-            "would be left. Say start=('nsr', 2.0); higher keeps less of the data."
+            f"`data` is given, but not where the run begins, which is at nsr = {at.nsr:.4g}: of the data, {share:.2g} "
+            "times the noise there, nothing would be left. Say start=('nsr', 2.0); higher keeps less of the data."
         )
 
 
@@ -445,14 +482,16 @@ def _warn_of_parts(groups: list[tuple[Plan, Rows]], sure: bool) -> None:
     """What cannot be known of a state that a run goes on with."""
     if any(plan.remembers for plan, _ in groups):
         warnings.warn(
-            f"{groups[0][0].solver} reads answers of earlier steps, which a state alone does not hold: it begins anew at `start`, and the two parts are "
-            "not the whole run. Stop and go on with Stepper.save and Stepper.load, which keep them.",
+            f"{groups[0][0].solver} reads answers of earlier steps, which a state alone does not hold: it begins anew "
+            "at `start`, and the two parts are not the whole run. Stop and go on with Stepper.save and Stepper.load, "
+            "which keep them.",
             stacklevel=4,
         )
     if not sure:
         warnings.warn(
-            "`x`, `start` and `stop` together go on with the noise of the whole run: right for the next part of a run that was stopped at `start`, "
-            "wrong for another pass from a state that was noised again (RePaint, restarts), which would meet the noise of the pass before. Say "
-            "which: part=0 goes on, part=1, 2, ... are other passes.",
+            "`x`, `start` and `stop` together go on with the noise of the whole run: right for the next part of a run "
+            "that was stopped at `start`, wrong for another pass from a state that was noised again (RePaint, "
+            "restarts), which would meet the noise of the pass before. Say which: part=0 goes on, part=1, 2, ... are "
+            "other passes.",
             stacklevel=4,
         )

@@ -1,10 +1,13 @@
-"""Noise schedules: how much data and how much noise the state `x = alpha * data + sigma * eps` holds at time t. NumPy, float64.
+"""Noise schedules: how much data and how much noise the state `x = alpha * data + sigma * eps` holds at time t. NumPy,
+float64.
 
-Every schedule answers, for floats and arrays alike: `alpha(t)`, `sigma(t)`, `lam(t) = log(alpha / sigma)`, `nsr(t) = sigma / alpha` (EDM's
-"sigma"), and the inverses `t_of_lam(lam)`, `t_of_nsr(nsr)`. Noise grows with t. `t_min` and `t_max` are the default ends of sampling.
+Every schedule answers, for floats and arrays alike: `alpha(t)`, `sigma(t)`, `lam(t) = log(alpha / sigma)`, `nsr(t) =
+sigma / alpha` (EDM's "sigma"), and the inverses `t_of_lam(lam)`, `t_of_nsr(nsr)`. Noise grows with t. `t_min` and
+`t_max` are the default ends of sampling.
 
-Each quantity has its own formula, so none inherits another's cancellation; t -> lam -> t returns t to 1e-13. SNR 0 (alpha = 0, lam = -inf,
-nsr = inf) is a point like any other where a schedule reaches it: Cosine and Flow at t = 1, Discrete with a last `alphas_cumprod` of 0.
+Each quantity has its own formula, so none inherits another's cancellation; t -> lam -> t returns t to 1e-13. SNR 0
+(alpha = 0, lam = -inf, nsr = inf) is a point like any other where a schedule reaches it: Cosine and Flow at t = 1,
+Discrete with a last `alphas_cumprod` of 0.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +25,8 @@ Values = Any  # a float or an array; what comes back has its shape, in float64
 
 
 class Schedule(ABC):
-    """What a schedule answers. One of your own inherits from it and says alpha(t) and sigma(t); the rest follows from these:
+    """What a schedule answers. One of your own inherits from it and says alpha(t) and sigma(t); the rest follows from
+    these:
 
         class Sigmoid(seeds.Schedule):
             def alpha(self, t):
@@ -31,11 +35,13 @@ class Schedule(ABC):
             def sigma(self, t):
                 return np.sqrt(1 / (1 + np.exp(6 - 12 * t)))
 
-    nsr must rise with t >= 0. `t_min` and `t_max`, the default ends of sampling, are 0.001 and 1 where it has none of its own. A start at SNR 0 is
+    nsr must rise with t >= 0. `t_min` and `t_max`, the default ends of sampling, are 0.001 and 1 where it has none of
+    its own. A start at SNR 0 is
     where alpha(t_max) is 0 exactly: a cosine of pi / 2 is not, sin(pi / 2 (1 - t)) is.
 
-    By default lam = log(alpha) - log(sigma), nsr = sigma / alpha, and `t_of_lam` searches: exact to the last bit of t that lam tells apart, in about 60
-    calls of alpha and sigma with all values at once. A schedule that knows better formulas overrides them.
+    By default lam = log(alpha) - log(sigma), nsr = sigma / alpha, and `t_of_lam` searches: exact to the last bit of t
+    that lam tells apart, in about 60 calls of alpha and sigma with all values at once. A schedule that knows better
+    formulas overrides them.
     """
 
     t_min: float = 1e-3
@@ -72,7 +78,8 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class VP(Schedule):
-    r"""Variance preserving: alpha^2 + sigma^2 = 1, t >= 0; with beta_min < 0, as fits to a range of levels have it, only where b(t) >= 0.
+    r"""Variance preserving: alpha^2 + sigma^2 = 1, t >= 0; with beta_min < 0, as fits to a range of levels have it,
+    only where b(t) >= 0.
 
         alpha(t) = exp(-b(t) / 2),   nsr(t) = sqrt(exp(b(t)) - 1),   b(t) = beta_d t^2 / 2 + beta_min t
 
@@ -91,14 +98,18 @@ class VP(Schedule):
             raise InputError(f"`beta_d` = {self.beta_d} must be finite and at least 0: it is the slope of beta(t).")
         if not (np.isfinite(self.beta_min) and (self.beta_min > 0 or self.beta_d / 2 * self.t_min + self.beta_min > 0)):
             raise InputError(
-                f"`beta_min` = {self.beta_min} must be finite and above 0, or so little below that b(t) > 0 from t_min = {self.t_min} on: it is beta(0)."
+                f"`beta_min` = {self.beta_min} must be finite and above 0, or so little below that b(t) > 0 from t_min "
+                f"= {self.t_min} on: it is beta(0)."
             )
 
     def _b(self, t: Values) -> Any:
         t = _time(self, t)
         b = (self.beta_d / 2 * t + self.beta_min) * t
         if np.any(b < 0):
-            raise InputError(f"VP with beta_min = {self.beta_min:g} has no level at t = {t[b < 0].flat[0]:g}: b(t) must be at least 0.")
+            raise InputError(
+                f"VP with beta_min = {self.beta_min:g} has no level at t = {t[b < 0].flat[0]:g}: b(t) must be at least "
+                "0."
+            )
         return b
 
     def alpha(self, t: Values) -> Any:
@@ -197,8 +208,9 @@ class EDM(Schedule):
 class Cosine(Schedule):
     """alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2), t in [0, 1]; SNR 0 at t = 1. Variance preserving.
 
-    Default ends: t from 0.999 down to 0.001 (nsr from 637 down to 0.00157), as near to both ends as VP's epsilon_s; a network that can
-    be asked at SNR 0 may start at `t_max=1.0`. The improved-DDPM table, with its offset and clipping, is `Discrete.cosine()`.
+    Default ends: t from 0.999 down to 0.001 (nsr from 637 down to 0.00157), as near to both ends as VP's epsilon_s; a
+    network that can be asked at SNR 0 may start at `t_max=1.0`. The improved-DDPM table, with its offset and clipping,
+    is `Discrete.cosine()`.
     Source: Salimans and Ho 2022 (arXiv:2202.00512).
     """
 
@@ -263,11 +275,14 @@ class Flow(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Discrete(Schedule):
-    """A trained table: alpha(i)^2 = alphas_cumprod[i], sigma(i)^2 = 1 - alphas_cumprod[i], i = 0 .. T-1. Time is the index, t in [0, T-1].
+    """A trained table: alpha(i)^2 = alphas_cumprod[i], sigma(i)^2 = 1 - alphas_cumprod[i], i = 0 .. T-1. Time is the
+    index, t in [0, T-1].
 
-    Exact at whole t. Between two indices lam is linear in t. An interval that ends in SNR 0 (a last entry of 0: zero terminal SNR) has no
-    such line; there alpha / sigma is linear in t instead. Both rules are invertible, and keep alpha^2 + sigma^2 = 1.
-    Networks trained at whole steps only know those: pass `round_nsr` to the planner. Asked between, `seeds.wrap` gives them the nearest whole step.
+    Exact at whole t. Between two indices lam is linear in t. An interval that ends in SNR 0 (a last entry of 0: zero
+    terminal SNR) has no such line; there alpha / sigma is linear in t instead. Both rules are invertible, and keep
+    alpha^2 + sigma^2 = 1.
+    Networks trained at whole steps only know those: pass `round_nsr` to the planner. Asked between, `seeds.wrap` gives
+    them the nearest whole step.
 
     Default ends: the whole table.
     Args: alphas_cumprod: T >= 2 numbers, falling strictly, below 1, at least 0, as in DDPM (`alpha_bar`).
@@ -295,12 +310,16 @@ class Discrete(Schedule):
 
     @classmethod
     def cosine(cls, steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> "Discrete":
-        """Improved DDPM's: cos((i / T + offset) / (1 + offset) pi / 2)^2, betas clipped (Nichol and Dhariwal 2021, arXiv:2102.09672)."""
+        """Improved DDPM's: cos((i / T + offset) / (1 + offset) pi / 2)^2, betas clipped (Nichol and Dhariwal 2021,
+        arXiv:2102.09672)."""
         f = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
         return cls.from_betas(np.minimum(1 - f[1:] / f[:-1], max_beta))
 
     def __repr__(self) -> str:
-        return f"Discrete({len(self.alphas_cumprod)} levels, alphas_cumprod {self.alphas_cumprod[0]:g} .. {self.alphas_cumprod[-1]:g})"
+        return (
+            f"Discrete({len(self.alphas_cumprod)} levels, alphas_cumprod {self.alphas_cumprod[0]:g} .. "
+            f"{self.alphas_cumprod[-1]:g})"
+        )
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -317,7 +336,8 @@ class Discrete(Schedule):
         return np.sqrt(self._share(t, sign=-1))
 
     def _share(self, t: Values, sign: int) -> Any:
-        """alpha^2 (sign 1) or sigma^2 (sign -1): the table's own number at whole t, a logistic function of 2 lam between."""
+        """alpha^2 (sign 1) or sigma^2 (sign -1): the table's own number at whole t, a logistic function of 2 lam
+        between."""
         t = _time(self, t, top=self.t_max)
         table = np.asarray(self.alphas_cumprod)[np.floor(t).astype(np.intp)]
         between = np.exp(-np.logaddexp(0.0, -2 * sign * self.lam(t)))
@@ -341,8 +361,8 @@ class Discrete(Schedule):
         if np.any(lam > first + slack) or np.any(lam < last - slack):
             raise InputError(
                 f"This table has lam from {last:.6g} to {first:.6g} (nsr {np.exp(-first):.6g} to {np.exp(-last):.6g}), "
-                f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside the table, "
-                "and churn off above it (S_max), or pass round_nsr=schedule.round_nsr."
+                f"but lam = {np.min(lam):.6g} .. {np.max(lam):.6g} was asked for. Keep `nsr_min` and `nsr_max` inside "
+                "the table, and churn off above it (S_max), or pass round_nsr=schedule.round_nsr."
             )
         lam = np.clip(lam, last, first)
         i = np.clip(np.searchsorted(-self._table_lam, -lam, side="right") - 1, 0, len(self._table_lam) - 2)
@@ -350,14 +370,16 @@ class Discrete(Schedule):
         fall = lam0 - lam
         with np.errstate(invalid="ignore"):  # inf - inf in the branch not taken
             t = i + np.where(np.isfinite(lam1), fall / (lam0 - lam1), -np.expm1(-fall))
-        return np.where(np.abs(t - np.rint(t)) < 1e-10, np.rint(t), t)[()]  # a level of the table is its whole step, without rounding
+        # a level of the table is its whole step, without rounding
+        return np.where(np.abs(t - np.rint(t)) < 1e-10, np.rint(t), t)[()]
 
     def indices(self, t: Values) -> Any:
         """The nearest whole step of each t, as int64; what a network trained on this table takes as its time."""
         return np.rint(_time(self, t, top=self.t_max)).astype(np.int64)
 
     def round_nsr(self, nsr: Values) -> Any:
-        """The nearest level of the table, in t (that is in lam), for each noise-to-signal ratio; beyond the ends, the end."""
+        """The nearest level of the table, in t (that is in lam), for each noise-to-signal ratio; beyond the ends, the
+        end."""
         lam = np.clip(-_log(_at_least_0("nsr", nsr)), self._table_lam[-1], self._table_lam[0])
         return np.exp(-self._table_lam)[self.indices(self.t_of_lam(lam))]
 
@@ -409,7 +431,14 @@ class Rescaled(Schedule):
         return self.base.t_of_nsr(nsr)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {"vp": VP, "ve": VE, "edm": EDM, "cosine": Cosine, "flow": Flow, "discrete": Discrete}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "vp": VP,
+    "ve": VE,
+    "edm": EDM,
+    "cosine": Cosine,
+    "flow": Flow,
+    "discrete": Discrete,
+}
 
 
 def schedule(which: Any) -> Schedule:
@@ -417,17 +446,28 @@ def schedule(which: Any) -> Schedule:
     if isinstance(which, str):
         cls = lookup("schedule", which, SCHEDULES)
         if cls is Discrete:
-            raise InputError("schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or Discrete.cosine().")
+            raise InputError(
+                "schedule 'discrete' needs a table: pass Discrete(alphas_cumprod), Discrete.linear() or "
+                "Discrete.cosine()."
+            )
         return cls()
     if isinstance(which, (list, tuple)) or getattr(which, "ndim", 0) > 0:
         raise TypeError(
-            f"`schedule` is a row of {len(which)} numbers: a table goes in as seeds.Discrete(alphas_cumprod), or Discrete.from_betas(betas); levels "
-            f" to visit are `grid` or `sigmas`. Names: {', '.join(SCHEDULES)}."
+            f"`schedule` is a row of {len(which)} numbers: a table goes in as seeds.Discrete(alphas_cumprod), or "
+            f"Discrete.from_betas(betas); levels  to visit are `grid` or `sigmas`. Names: {', '.join(SCHEDULES)}."
         )
-    missing = [name for name in ("alpha", "sigma", "lam", "nsr", "t_of_lam", "t_of_nsr", "t_min", "t_max") if not hasattr(which, name)]
+    missing = [
+        name
+        for name in ("alpha", "sigma", "lam", "nsr", "t_of_lam", "t_of_nsr", "t_min", "t_max")
+        if not hasattr(which, name)
+    ]
     if missing or isinstance(which, type):
         why = "is a class: call it" if isinstance(which, type) else f"has no {', '.join(missing)}"
-        way = "Let it inherit from seeds.Schedule, which makes the rest of alpha(t) and sigma(t)." if hasattr(which, "alpha") else ""
+        way = (
+            "Let it inherit from seeds.Schedule, which makes the rest of alpha(t) and sigma(t)."
+            if hasattr(which, "alpha")
+            else ""
+        )
         way = way or f"Pass an instance such as VP(), or a name: {', '.join(SCHEDULES)}."
         raise TypeError(f"`schedule` = {which!r} {why}. {way}")
     if type(which).__module__ != __name__:
@@ -439,36 +479,46 @@ def _check_own(path: Schedule) -> None:
     """Whether a schedule of the user's own is one, at its two ends."""
     name, t = type(path).__name__, np.array([path.t_min, path.t_max], np.float64)
     if not (0 <= t[0] < t[1] and np.isfinite(t[1])):
-        raise InputError(f"{name}: `t_min` = {path.t_min}, `t_max` = {path.t_max}, but 0 <= t_min < t_max must hold, both finite.")
+        raise InputError(
+            f"{name}: `t_min` = {path.t_min}, `t_max` = {path.t_max}, but 0 <= t_min < t_max must hold, both finite."
+        )
     try:
         with np.errstate(all="ignore"):
-            alpha, sigma = (np.broadcast_to(np.asarray(values, np.float64), t.shape) for values in (path.alpha(t), path.sigma(t)))
+            alpha, sigma = (
+                np.broadcast_to(np.asarray(values, np.float64), t.shape) for values in (path.alpha(t), path.sigma(t))
+            )
     except Exception as error:  # a user's formulas may fail in any way
         raise InputError(
-            f"{name}: alpha(t) and sigma(t) are asked with a row of times, NumPy's float64, but fail with {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]} Write them with functions of numpy, as np.cos, and not of math or torch."
+            f"{name}: alpha(t) and sigma(t) are asked with a row of times, NumPy's float64, but fail with "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]} Write them with functions of numpy, as "
+            "np.cos, and not of math or torch."
         ) from error
     if not (np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0) & (sigma > 0)).all() or not alpha[0] > 0:
         raise InputError(
-            f"{name}: alpha is {alpha[0]:g} and {alpha[1]:g}, sigma {sigma[0]:g} and {sigma[1]:g} at t_min = {t[0]:g} and t_max = {t[1]:g}: both must be "
-            "finite, sigma above 0, and alpha too, but at t_max, where it may be 0. Set `t_min` and `t_max` to the ends that are meant."
+            f"{name}: alpha is {alpha[0]:g} and {alpha[1]:g}, sigma {sigma[0]:g} and {sigma[1]:g} at t_min = {t[0]:g} "
+            f"and t_max = {t[1]:g}: both must be finite, sigma above 0, and alpha too, but at t_max, where it may be "
+            "0. Set `t_min` and `t_max` to the ends that are meant."
         )
     if not sigma[0] * alpha[1] < sigma[1] * alpha[0]:
         raise InputError(
-            f"{name}: nsr = sigma / alpha is {sigma[0] / alpha[0]:g} at t_min = {t[0]:g} and {sigma[1] / alpha[1]:g} at t_max = {t[1]:g}, but must rise: "
-            "noise grows with t here. If your time runs from noise to data, take 1 - t."
+            f"{name}: nsr = sigma / alpha is {sigma[0] / alpha[0]:g} at t_min = {t[0]:g} and {sigma[1] / alpha[1]:g} "
+            f"at t_max = {t[1]:g}, but must rise: noise grows with t here. If your time runs from noise to data, take "
+            "1 - t."
         )
     if 0 < alpha[1] < 1e-15 * sigma[1]:
         raise InputError(
-            f"{name}: alpha at t_max = {t[1]:g} is {alpha[1]:.1g}, which is 0 but for rounding. Let it be 0 exactly, as np.sin(np.pi / 2 * (1 - t)) is "
-            "where np.cos(np.pi / 2 * t) is not, or end a little earlier, with t_max = 0.999."
+            f"{name}: alpha at t_max = {t[1]:g} is {alpha[1]:.1g}, which is 0 but for rounding. Let it be 0 exactly, "
+            "as np.sin(np.pi / 2 * (1 - t)) is where np.cos(np.pi / 2 * t) is not, or end a little earlier, with "
+            "t_max = 0.999."
         )
 
 
 def _search(path: Schedule, lam: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(M,) the t >= 0 with path.lam(t) = lam, of a lam that falls: halves the numbers between two bounds until these are neighbours, and takes the better.
+    """(M,) the t >= 0 with path.lam(t) = lam, of a lam that falls: halves the numbers between two bounds until these
+    are neighbours, and takes the better.
 
-    Numbers at least 0 are ordered as their bits are, read as integers, so that 63 halvings are enough near 0 and anywhere else.
+    Numbers at least 0 are ordered as their bits are, read as integers, so that 63 halvings are enough near 0 and
+    anywhere else.
     """
 
     def noisier(t: Any) -> Any:
@@ -495,8 +545,8 @@ def _search(path: Schedule, lam: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     if not reached.all():
         missed = lam[~reached].flat[0]
         raise InputError(
-            f"{type(path).__name__} does not reach lam = {missed:g} (nsr = {np.exp(-missed):g}): its lam is {last:g} at t_max = {path.t_max:g} and "
-            f"{first:g} at t = 0. Choose levels between, or let t_max be where it ends."
+            f"{type(path).__name__} does not reach lam = {missed:g} (nsr = {np.exp(-missed):g}): its lam is {last:g} "
+            f"at t_max = {path.t_max:g} and {first:g} at t = 0. Choose levels between, or let t_max be where it ends."
         )
     return t
 
@@ -521,7 +571,9 @@ def _lam_at(path: Schedule, t: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
 def _check_ends(of: Schedule, top: float = np.inf) -> None:
     if not (0 < of.t_min < of.t_max <= top and np.isfinite(of.t_max)):
         limit = "" if np.isinf(top) else f" <= {top:g}"
-        raise InputError(f"{type(of).__name__}: `t_min` = {of.t_min}, `t_max` = {of.t_max}, but 0 < t_min < t_max{limit} must hold.")
+        raise InputError(
+            f"{type(of).__name__}: `t_min` = {of.t_min}, `t_max` = {of.t_max}, but 0 < t_min < t_max{limit} must hold."
+        )
 
 
 def _check_table(table: npt.NDArray[np.float64]) -> None:
@@ -531,15 +583,16 @@ def _check_table(table: npt.NDArray[np.float64]) -> None:
     if wrong.any():
         i = int(np.argmax(wrong))
         raise InputError(
-            f"`alphas_cumprod`[{i}] = {table[i]:g}, but every entry must be at least 0 and below 1. Leave out a clean level of 1: "
-            "no network was trained there."
+            f"`alphas_cumprod`[{i}] = {table[i]:g}, but every entry must be at least 0 and below 1. Leave out a clean "
+            "level of 1: no network was trained there."
         )
     flat = np.diff(table) >= 0
     if flat.any():
         i = int(np.argmax(flat))
         raise InputError(
-            f"`alphas_cumprod` must fall strictly, cleanest first, but [{i}] = {table[i]:g} is followed by [{i + 1}] = {table[i + 1]:g}. "
-            "If these are betas, use Discrete.from_betas(betas); if the table runs from noise to data, pass it reversed."
+            f"`alphas_cumprod` must fall strictly, cleanest first, but [{i}] = {table[i]:g} is followed by [{i + 1}] = "
+            f"{table[i + 1]:g}. If these are betas, use Discrete.from_betas(betas); if the table runs from noise to "
+            "data, pass it reversed."
         )
 
 
@@ -562,14 +615,18 @@ def _lam(lam: Values) -> Any:
 def _finite_noise(of: Schedule, lam: Values) -> Any:
     lam = _lam(lam)
     if np.isneginf(lam).any():
-        raise InputError(f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level.")
+        raise InputError(
+            f"{type(of).__name__} does not reach SNR 0 (lam = -inf) at any finite t. Start at a finite noise level."
+        )
     return lam
 
 
 def _finite_nsr(of: Schedule, nsr: Values) -> Any:
     nsr = _at_least_0("nsr", nsr)
     if np.isinf(nsr).any():
-        raise InputError(f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level.")
+        raise InputError(
+            f"{type(of).__name__} does not reach SNR 0 (nsr = inf) at any finite t. Start at a finite noise level."
+        )
     return nsr
 
 

@@ -1,4 +1,5 @@
-"""The noise of a run: which draws a plan needs, made ahead of need, or on the device, or by a function of the caller's."""
+"""The noise of a run: which draws a plan needs, made ahead of need, or on the device, or by a function of the
+caller's."""
 
 import inspect
 from collections.abc import Callable
@@ -50,17 +51,27 @@ class Source:
         projects: bool,
     ):
         self.noise, self.given_noise = noises.noise(noise), callable(noise)
-        self.shape, self.seeds, self.dtype, self.device, self.from_noise, self.projects = shape, seeds, dtype, device, from_noise, projects
+        self.shape, self.seeds, self.dtype, self.device, self.from_noise, self.projects = (
+            shape,
+            seeds,
+            dtype,
+            device,
+            from_noise,
+            projects,
+        )
         self.told, self.asked = _keywords(noise) if callable(noise) else set(), dict[int, Tensor]()
         self.maker = noises.maker(where, device)
 
     def draws(self, unit: Unit) -> noises.Ahead:
-        """Draws of one batch, made ahead of need; those of a caller's own function, and of a device, are made when needed, in the caller's thread."""
+        """Draws of one batch, made ahead of need; those of a caller's own function, and of a device, are made when
+        needed, in the caller's thread."""
         plan, _, seeds, parts = unit
 
         def own(j: int) -> Tensor:
             if j < -1:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
-                return noises.gaussian(seeds, -1 - j + plan.before.calls, self.shape, noises.INITIAL, parts, device=self.maker)
+                return noises.gaussian(
+                    seeds, -1 - j + plan.before.calls, self.shape, noises.INITIAL, parts, device=self.maker
+                )
             if j == -1:
                 return self.noise(seeds, -1, self.shape, part=parts, device=self.maker)
             stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
@@ -82,20 +93,24 @@ class Source:
         made = self.noise(number, lam0, lam1, shape, **{name: told[name] for name in self.told})
         if not isinstance(made, Tensor) or made.shape != shape:
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"type {type(made).__name__}"
-            raise InputError(f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, {shape}.")
+            raise InputError(
+                f"`noise` returned {what} for draw {number}, but must return a tensor of the shape it is given, "
+                f"{shape}."
+            )
         if "seeds" not in self.told:
             self._check_other(unit, number, made)
         return made
 
     def _check_other(self, unit: Unit, number: int, made: Tensor) -> None:
-        """The first draw of each batch is not that of an earlier one, where the function is not told for whom it draws."""
+        """The first draw of each batch is not that of an earlier one, where the function is not told for whom it
+        draws."""
         earlier = self.asked.get(number)
         if unit.seeds[0] == self.seeds[0] or earlier is None:
             self.asked.setdefault(number, made.detach().clone() if len(unit.seeds) < len(self.seeds) else made[:0])
         elif len(earlier) and torch.equal(earlier[: len(made)].to(made), made[: len(earlier)]):
             raise InputError(
-                f"`noise` returned the same draw {number} for two batches: images of other seeds would be alike. Let it take the seeds that it draws "
-                "for, as noise(draw, lam0, lam1, shape, seeds), or leave `batch` out."
+                f"`noise` returned the same draw {number} for two batches: images of other seeds would be alike. Let "
+                "it take the seeds that it draws for, as noise(draw, lam0, lam1, shape, seeds), or leave `batch` out."
             )
 
     def _order(self, plan: Plan) -> list[int]:
@@ -115,4 +130,6 @@ def _keywords(noise: Callable[..., Any]) -> set[str]:
         parameters = inspect.signature(noise).parameters.values()
     except (TypeError, ValueError):  # a builtin may not say
         return set()
-    return {name for name in ("seeds", "part") if any(it.kind == it.VAR_KEYWORD or it.name == name for it in parameters)}
+    return {
+        name for name in ("seeds", "part") if any(it.kind == it.VAR_KEYWORD or it.name == name for it in parameters)
+    }

@@ -1,12 +1,15 @@
-r"""The arithmetic of every run: a Stepper takes any plan through its model calls, one at a time, and never sees a schedule.
+r"""The arithmetic of every run: a Stepper takes any plan through its model calls, one at a time, and never sees a
+schedule.
 
     stepper = Stepper(plan, x, noise)
     while not stepper.done:
         stepper.advance(model(stepper.x, stepper.at))
 
-The loop belongs to whoever calls the model: `run` below, `seeds.iterate` and `seeds.sample` (labels, projections, callbacks), or a host program.
+The loop belongs to whoever calls the model: `run` below, `seeds.iterate` and `seeds.sample` (labels, projections,
+callbacks), or a host program.
 
-Coefficients are Python floats, states keep the dtype and the device of `x`; nothing waits for the device, and nothing depends on the data.
+Coefficients are Python floats, states keep the dtype and the device of `x`; nothing waits for the device, and nothing
+depends on the data.
 """
 
 import os
@@ -28,7 +31,8 @@ Scaled = Callable[[int, float], Tensor]
 
 
 def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Writes sum_i weights[i] * tensors[i] into `out` and returns it: one pass per term, no temporary. `out` may be the first of the tensors."""
+    """Writes sum_i weights[i] * tensors[i] into `out` and returns it: one pass per term, no temporary. `out` may be the
+    first of the tensors."""
     if not tensors:
         return out.zero_()
     if out is not tensors[0] or weights[0] != 1:
@@ -39,7 +43,8 @@ def combine(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) ->
 
 
 def combined(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The sum of `combine`, of one tensor or more, as a new tensor through which gradients flow; the same numbers to the last bit."""
+    """The sum of `combine`, of one tensor or more, as a new tensor through which gradients flow; the same numbers to
+    the last bit."""
     out = tensors[0] * weights[0]
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         out = out.add(tensor, alpha=weight)
@@ -52,7 +57,11 @@ TILE = 1 << 18
 
 def combine_in_tiles(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """`combine`, tile by tile where that is faster; the same numbers to the last bit."""
-    if out.device.type != "cpu" or out.numel() <= 2 * TILE or not all(tensor.is_contiguous() for tensor in (out, *tensors)):
+    if (
+        out.device.type != "cpu"
+        or out.numel() <= 2 * TILE
+        or not all(tensor.is_contiguous() for tensor in (out, *tensors))
+    ):
         return combine(out, tensors, weights)
     for tile, *parts in zip(*(tensor.view(-1).split(TILE) for tensor in (out, *tensors)), strict=True):
         combine(tile, parts, weights)
@@ -60,43 +69,60 @@ def combine_in_tiles(out: Tensor, tensors: Sequence[Tensor], weights: Sequence[f
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor was written to, as far as torch counts: in a compiled graph, and in inference mode, it does not."""
+    """How often a tensor was written to, as far as torch counts: in a compiled graph, and in inference mode, it does
+    not."""
     return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
 class GradientError(InputError, RuntimeError):
-    """A tensor asks for a gradient of a run that keeps none: an argument is missing (ValueError), which torch would say as a RuntimeError."""
+    """A tensor asks for a gradient of a run that keeps none: an argument is missing (ValueError), which torch would say
+    as a RuntimeError."""
 
 
 class Stepper:
     """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
 
-    A Stepper is the only mutable thing of a run. It keeps a tensor only as long as a later row reads it, and makes new states in buffers it has finished
-    with: clone `x` to keep it, or pass reuse=False. A `denoised` tensor must stay as it is until the Stepper has dropped it.
+    A Stepper is the only mutable thing of a run. It keeps a tensor only as long as a later row reads it, and makes new
+    states in buffers it has finished
+    with: clone `x` to keep it, or pass reuse=False. A `denoised` tensor must stay as it is until the Stepper has
+        dropped it.
 
     Args:
         plan: what to run.
         x: (B, *shape) the state at `plan.start`; never written to.
         noise: draw index -> standard normal tensor like x; a pure function, asked once for each draw.
         reuse: make new states in freed buffers.
-        scaled: (draw index, s) -> a new tensor of s times normal values, in the place of `noise` for a draw that one row alone reads, whose state is then
+        scaled: (draw index, s) -> a new tensor of s times normal values, in the place of `noise` for a draw that one
+            row alone reads, whose state is then
             made in it: two passes less over the state where noise comes scaled from its generator.
-        grad: let gradients flow from the result to the answers, the draws and x: every state is a new tensor, and nothing is reused.
+        grad: let gradients flow from the result to the answers, the draws and x: every state is a new tensor, and
+            nothing is reused.
     Attributes:
         i: model calls made so far.
     Raises:
-        ValueError: a denoised value or a draw does not have the shape, dtype and device of x, or was written over an earlier one; or it asks
-            for a gradient, but `grad` is not set.
+        ValueError: a denoised value or a draw does not have the shape, dtype and device of x, or was written over an
+            earlier one; or it asks for a gradient, but `grad` is not set.
     """
 
-    def __init__(self, plan: Plan, x: Tensor, noise: Noise, *, reuse: bool = True, scaled: Scaled | None = None, grad: bool = False):
+    def __init__(
+        self,
+        plan: Plan,
+        x: Tensor,
+        noise: Noise,
+        *,
+        reuse: bool = True,
+        scaled: Scaled | None = None,
+        grad: bool = False,
+    ):
         self._begin(plan, x, noise, reuse and not grad, grad, None if grad else scaled)
         self._check_gradient(x, "The state given")
         scale, z = plan.opening
         self._set_state(0, self._combine([x], [scale], (("z", z),)))
         self._drop(-1)
 
-    def _begin(self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False, scaled: Scaled | None = None) -> None:
+    def _begin(
+        self, plan: Plan, like: Tensor, noise: Noise, reuse: bool, grad: bool = False, scaled: Scaled | None = None
+    ) -> None:
         """What a new run and a resumed one have in common: nothing is held yet."""
         self.plan, self.i, self._noise, self._reuse, self._grad = plan, 0, noise, reuse, grad
         readers = plan.readers()
@@ -141,7 +167,10 @@ class Stepper:
     def advance(self, denoised: Tensor) -> None:
         """Takes the model's answer about `x` at `at` and makes the next state."""
         if self.done:
-            raise InputError(f"The plan's {self.plan.nfe} model calls are all made; `x` is the result. Make a new Stepper for another run.")
+            raise InputError(
+                f"The plan's {self.plan.nfe} model calls are all made; `x` is the result. Make a new Stepper for "
+                "another run."
+            )
         self._check(denoised, "The denoised value")
         row, i = self.plan.rows[self.i], self.i
         self._held["d", i] = self._guard(denoised)
@@ -149,7 +178,9 @@ class Stepper:
         self.i += 1
         self._drop(i)
 
-    def _combine(self, tensors: list[Tensor], weights: list[float], parts: Sequence[tuple[str, Terms]]) -> tuple[Tensor, bool]:
+    def _combine(
+        self, tensors: list[Tensor], weights: list[float], parts: Sequence[tuple[str, Terms]]
+    ) -> tuple[Tensor, bool]:
         """The linear combination, and whether its tensor is ours to write to."""
         out = None
         for part, pairs in parts:
@@ -184,13 +215,19 @@ class Stepper:
         """Forgets what no row after i reads; the newest state stays."""
         for part, j in [key for key in self._held if self._last_reader.get(key, -1) <= i and key != ("x", self.i)]:
             tensor = self._held.pop((part, j))
-            if part == "x" and j in self._ours and self._reuse and not any(tensor is other for other in self._held.values()):
+            if (
+                part == "x"
+                and j in self._ours
+                and self._reuse
+                and not any(tensor is other for other in self._held.values())
+            ):
                 self._pool.append(tensor)
 
     def _check_gradient(self, value: Tensor, what: str) -> None:
         if not self._grad and value.requires_grad and torch.is_grad_enabled():
             raise GradientError(
-                f"{what} asks for a gradient, but the Stepper keeps none: make it with Stepper(..., grad=True), or run the loop under torch.no_grad()."
+                f"{what} asks for a gradient, but the Stepper keeps none: make it with Stepper(..., grad=True), or run "
+                "the loop under torch.no_grad()."
             )
 
     def _check(self, value: Tensor, what: str, way: str = "A denoiser returns D(x, at) in the shape of x.") -> None:
@@ -201,40 +238,53 @@ class Stepper:
             raise InputError(f"{what} has shape {tuple(value.shape)}, but the state has {tuple(shape)}. {way}")
         if value.dtype != dtype or value.device != device:
             raise InputError(
-                f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer back to the state's with `.to(x)`."
+                f"{what} is {value.dtype} on {value.device}, but the state is {dtype} on {device}. Cast the answer "
+                "back to the state's with `.to(x)`."
             )
         self._check_gradient(value, what)
 
     def _guard(self, denoised: Tensor) -> Tensor:
-        """A model may answer with the tensor it was asked about (then a copy is kept), but not write into it, nor over an earlier answer."""
-        if torch.compiler.is_compiling():  # where nobody can look at memory: a model inside a graph writes into nothing that it is given
+        """A model may answer with the tensor it was asked about (then a copy is kept), but not write into it, nor over
+        an earlier answer."""
+        # where nobody can look at memory: a model inside a graph writes into nothing that it is given
+        if torch.compiler.is_compiling():
             return denoised.clone() if denoised is self.x else denoised
         if _version(self.x) != self._asked:
             raise InputError(
-                f"The state was written to at call {self.i}, between `x` and `advance`: {self.plan.solver} still needs it as it was. "
-                "Work on a copy, as `x = x.clone()`, where the model changes its input in place."
+                f"The state was written to at call {self.i}, between `x` and `advance`: {self.plan.solver} still needs "
+                "it as it was. Work on a copy, as `x = x.clone()`, where the model changes its input in place."
             )
         if denoised is self.x or denoised.untyped_storage()._cdata == self.x.untyped_storage()._cdata:
             return denoised.clone()
         for (part, j), held in self._held.items():
             if part == "d" and held.untyped_storage()._cdata == denoised.untyped_storage()._cdata:
                 raise InputError(
-                    f"The denoiser returned the same memory at calls {j} and {self.i}: its first answer is overwritten while {self.plan.solver} "
-                    "still needs it. Return a new tensor, as `denoised.clone()`."
+                    f"The denoiser returned the same memory at calls {j} and {self.i}: its first answer is overwritten "
+                    f"while {self.plan.solver} still needs it. Return a new tensor, as `denoised.clone()`."
                 )
         return denoised
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the run as it stands to a safetensors file, atomically; `load` goes on from there, bit for bit."""
         tensors = {
-            f"{kind}.{j}": tensor.detach().to("cpu", copy=True).contiguous() for (kind, j), tensor in self._held.items() if kind != "z"
+            f"{kind}.{j}": tensor.detach().to("cpu", copy=True).contiguous()
+            for (kind, j), tensor in self._held.items()
+            if kind != "z"
         }
         with replacing(Path(path)) as part:
-            save_file(tensors, part, metadata={"i": str(self.i), "config": self.plan.digest, "plan": self.plan.to_json()})
+            save_file(
+                tensors, part, metadata={"i": str(self.i), "config": self.plan.digest, "plan": self.plan.to_json()}
+            )
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, plan: Plan, noise: Noise, *, device: torch.device | str = "cpu", reuse: bool = True
+        cls,
+        path: str | os.PathLike,
+        plan: Plan,
+        noise: Noise,
+        *,
+        device: torch.device | str = "cpu",
+        reuse: bool = True,
     ) -> "Stepper":
         """The run that `save` wrote, ready to go on.
 
@@ -243,15 +293,25 @@ class Stepper:
         metadata, held = _read(path, device)
         if metadata["config"] != plan.digest:
             raise InputError(
-                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has {plan.digest[:12]}): solver, "
-                "steps, schedule and every option must be the same. Resume with the plan that began it, or start anew."
+                f"{path} was written by another run (config {metadata['config'][:12]}, this plan has "
+                f"{plan.digest[:12]}): solver, steps, schedule and every option must be the same. Resume with the plan "
+                "that began it, or start anew."
             )
         stepper, i = cls.__new__(cls), metadata["i"]
-        needed = {key for key, rows in plan.readers().items() if key[0] != "z" and key[1] < i + (key[0] == "x") and rows[-1] >= i} | {
-            ("x", i)
-        }
-        if not 0 <= i <= plan.nfe or set(held) != needed or len({(tensor.shape, tensor.dtype) for tensor in held.values()}) > 1:
-            raise InputError(f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start anew.")
+        needed = {
+            key
+            for key, rows in plan.readers().items()
+            if key[0] != "z" and key[1] < i + (key[0] == "x") and rows[-1] >= i
+        } | {("x", i)}
+        if (
+            not 0 <= i <= plan.nfe
+            or set(held) != needed
+            or len({(tensor.shape, tensor.dtype) for tensor in held.values()}) > 1
+        ):
+            raise InputError(
+                f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start "
+                "anew."
+            )
         stepper._begin(plan, held["x", i], noise, reuse)
         stepper.i, stepper._held = i, held
         stepper._ours = {j for part, j in held if part == "x"}
@@ -270,7 +330,9 @@ def _read(path: str | os.PathLike, device: torch.device | str) -> tuple[dict[str
                 metadata["i"] = int(metadata["i"])
                 return metadata, {(name[0], int(name[2:])): file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged, or no file of Stepper.save: {str(error).splitlines()[0]}. Start anew.") from error
+        raise InputError(
+            f"{path} is damaged, or no file of Stepper.save: {str(error).splitlines()[0]}. Start anew."
+        ) from error
     raise InputError(f"{path} holds no run: it was not written by Stepper.save.")
 
 

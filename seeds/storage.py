@@ -1,4 +1,5 @@
-"""What is written to disk, wherever in the package: files that are whole or absent, tensors in them, and the hash of a set of tensors."""
+"""What is written to disk, wherever in the package: files that are whole or absent, tensors in them, and the hash of a
+set of tensors."""
 
 import errno
 import hashlib
@@ -22,11 +23,13 @@ T = TypeVar("T")
 
 @contextmanager
 def replacing(path: Path, *, shared: bool = False, over: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place at the end of the block: whatever happens, `path` is the old file, the new one or absent.
+    """A temporary path beside `path`, which takes its place at the end of the block: whatever happens, `path` is the
+    old file, the new one or absent.
 
     Args:
-        shared: several processes may write `path` at once, on several machines too, so the temporary name is this writer's own; what those leave
-            that are killed, `sweep` removes. Else it depends on `path` only: at most one is left, and the next write takes it over.
+        shared: several processes may write `path` at once, on several machines too, so the temporary name is this
+            writer's own; what those leave that are killed, `sweep` removes. Else it depends on `path` only: at most one
+            is left, and the next write takes it over.
         over: False leaves a file that is there at the end as it is. Of several processes that then make one, one does.
     Raises: FileExistsError if there is one that is to stay.
     """
@@ -44,7 +47,8 @@ def replacing(path: Path, *, shared: bool = False, over: bool = True) -> Iterato
 
 
 def sweep(folder: Path, name: str = "") -> None:
-    """Removes what killed writers of shared files left in a folder and below; with `name`, of that file in the folder itself only.
+    """Removes what killed writers of shared files left in a folder and below; with `name`, of that file in the folder
+    itself only.
 
     A writer of `atomic` or `create` that is alive writes again.
     """
@@ -64,14 +68,17 @@ def there(path: Path) -> bool:
     """Whether there is a file or folder. Raises: ValueError for what is `special`."""
     try:
         if special(path):
-            raise InputError(f"{path} is a pipe, a socket or a device, and no file. Take it away, or choose another place.")
+            raise InputError(
+                f"{path} is a pipe, a socket or a device, and no file. Take it away, or choose another place."
+            )
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
 def atomic(path: Path, data: bytes | Callable[[Path], Any], *, over: bool = True) -> bool:
-    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else writes it.
+    """Writes a file, and its folder where there is none, so that it is whole or absent whatever happens, whoever else
+    writes it.
 
     Args:
         data: what it holds, or a function that writes that to the path it is given.
@@ -95,8 +102,8 @@ def atomic(path: Path, data: bytes | Callable[[Path], Any], *, over: bool = True
         if isinstance(error, FileExistsError) and not over and path.exists():
             return False
         raise OSError(
-            f"{path} cannot be written: {error.strerror or error}. The files that are there are whole; when the cause is gone, the same command "
-            "with --resume makes the rest."
+            f"{path} cannot be written: {error.strerror or error}. The files that are there are whole; when the cause "
+            "is gone, the same command with --resume makes the rest."
         ) from error
 
 
@@ -127,18 +134,19 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 
 
 _DTYPES = {  # widest first, the order of the data
-    torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16",
-    torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
+    torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
 
 def pack(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, separators: tuple[str, str] = (",", ":")
 ) -> Iterator[bytes | memoryview]:
-    """A safetensors file in parts: header length (8 bytes, little endian) and header (sorted JSON, padded to 8), then each tensor, widest dtypes first.
+    """A safetensors file in parts: header length (8 bytes, little endian) and header (sorted JSON, padded to 8), then
+    each tensor, widest dtypes first.
 
-    The same tensors and metadata are the same bytes. The library's own writer puts the metadata in an order that differs from run to run, and needs the
-    tensors in memory three times.
+    The same tensors and metadata are the same bytes. The library's own writer puts the metadata in an order that
+    differs from run to run, and needs the tensors in memory three times.
 
     Args:
         tensors: on the CPU, of any strides.
@@ -150,7 +158,11 @@ def pack(
     end = 0
     for name in order:
         start, end = end, end + tensors[name].nbytes
-        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+        header[name] = {
+            "dtype": _DTYPES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
     text = json.dumps(header, sort_keys=True, separators=separators).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text

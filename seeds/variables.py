@@ -52,12 +52,15 @@ def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
         return lambda at: np.interp(at, lam, np.arange(len(lam), dtype=np.float64))
     power = _power(name)
     if power is None:
-        raise InputError(f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'.")
+        raise InputError(
+            f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'."
+        )
     return lambda at: np.exp(-power * at)
 
 
 def inverse(name: str, schedule: HasTimes) -> Variable | None:
-    """lam(u) of the variable of that name; None for lam itself, and for "index", which is linear in lam within a step."""
+    """lam(u) of the variable of that name; None for lam itself, and for "index", which is linear in lam within a
+    step."""
     if name in ("lam", "index"):
         return None
     if name == "t":

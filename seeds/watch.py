@@ -1,4 +1,5 @@
-r"""What a run notices of itself: where it began without the data that belong there, where it grew without bound, and whose fault NaN is.
+r"""What a run notices of itself: where it began without the data that belong there, where it grew without bound, and
+whose fault NaN is.
 
 Sizes (rms) are measured on the device, image by image and call by call, and read once, after the loop.
 """
@@ -14,7 +15,8 @@ from torch import Tensor
 from seeds.plans import Plan, Point
 
 SEEN = 0.2
-"""rms(data) / nsr from which on a state holds so much of the data that noise alone is not one. Stable Diffusion's own start has 0.07."""
+"""rms(data) / nsr from which on a state holds so much of the data that noise alone is not one. Stable Diffusion's own
+start has 0.07."""
 DROWNED = 0.02
 """rms(data) / nsr below which a state shows nothing of the data."""
 USUAL = 0.5
@@ -24,13 +26,15 @@ GROWN = 1000.0
 
 
 def size(values: Tensor) -> Tensor:
-    """(B,) root of the mean square of each sample, in float32 at least: one pass over the values, and no copy. Not finite where they are not, nor where
-    their squares overflow; 0 of nothing."""
+    """(B,) root of the mean square of each sample, in float32 at least: one pass over the values, and no copy. Not
+    finite where they are not, nor where their squares overflow; 0 of nothing."""
     flat = values.detach().reshape(len(values), -1)
     count = flat.shape[1]
     if not count:
         return flat.new_zeros(len(values))
-    return torch.linalg.vector_norm(flat, 2, dim=1, dtype=torch.promote_types(flat.dtype, torch.float32)) / math.sqrt(count)
+    return torch.linalg.vector_norm(flat, 2, dim=1, dtype=torch.promote_types(flat.dtype, torch.float32)) / math.sqrt(
+        count
+    )
 
 
 class Watch:
@@ -45,7 +49,14 @@ class Watch:
     """
 
     def __init__(
-        self, plan: Plan, seeds: Sequence[int], dtype: torch.dtype, *, data_range: tuple[float, float], given: str, projected: bool
+        self,
+        plan: Plan,
+        seeds: Sequence[int],
+        dtype: torch.dtype,
+        *,
+        data_range: tuple[float, float],
+        given: str,
+        projected: bool,
     ):
         self.plan, self.seeds, self.dtype, self.given, self.projected = plan, list(seeds), dtype, given, projected
         self.reach = max(abs(float(end)) for end in data_range)
@@ -82,15 +93,19 @@ class Sizes:
         finite: (B,) whether the result is.
         x: (calls + 1, B) rms of each state, the result last.
         d: (calls, B) of each answer.
-        hidden: (B,) of the data that the first state leaves out, as far as the answers tell: the larger of the first one, which may be a grey mean,
-            and the last one, within the data's range; of a run that starts at the mean, the last one less that.
+        hidden: (B,) of the data that the first state leaves out, as far as the answers tell: the larger of the first
+            one, which may be a grey mean, and the last one, within the data's range; of a run that starts at the mean,
+            the last one less that.
     """
 
-    def __init__(self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray, beside: np.ndarray | None = None):
+    def __init__(
+        self, watch: Watch, finite: np.ndarray, x: np.ndarray, d: np.ndarray, beside: np.ndarray | None = None
+    ):
         self.watch, self.finite, self.x, self.d = watch, finite, x, d
         self.hidden = np.fmax(d[0], np.minimum(d[-1], watch.reach)) if beside is None else beside
         points = watch.plan.points()[: len(x)]
-        told = np.isfinite(d[0]) & (watch.given != "x")  # an answer about a state of the wrong scale says nothing of the data's
+        # an answer about a state of the wrong scale says nothing of the data's
+        told = np.isfinite(d[0]) & (watch.given != "x")
         reach = np.maximum(watch.reach, np.where(told, d[0], 0.0))
         self.level = np.array([p.alpha for p in points])[:, None] * reach + np.array([p.sigma for p in points])[:, None]
         with np.errstate(invalid="ignore"):
@@ -116,22 +131,26 @@ class Sizes:
         before = np.nanmax(np.where(np.isfinite(self.x[: i + 1, b]), self.x[: i + 1, b], 0.0), initial=0.0)
         if i_x <= i_d and (i == 0 or not self.grown[:i, b].any()) and max(5 * self.level[i, b], before) > top / 100:
             return (
-                f"the state is beyond what {self.watch.dtype} holds, {top:.3g}, {where}. Run with dtype=torch.float32, or begin at a lower level "
-                f"(`nsr_max`)."
+                f"the state is beyond what {self.watch.dtype} holds, {top:.3g}, {where}. Run with dtype=torch.float32, "
+                "or begin at a lower level (`nsr_max`)."
             )
         if i_x == 0:
-            return f"the state is not finite {where}, before the denoiser was asked: look at `{self.watch.given or 'noise'}`."
+            return (
+                f"the state is not finite {where}, before the denoiser was asked: look at "
+                f"`{self.watch.given or 'noise'}`."
+            )
         if self.grown[: i + 1, b].any():
             return (
-                f"the denoiser's answers were finite while the state was, but {plan.solver} let the state grow to {before:.3g} and beyond, to NaN "
-                f"or inf {where}: the plan diverges. Take more steps, a smaller `eta` or churn, or a solver that stays stable, as seeds-1."
+                f"the denoiser's answers were finite while the state was, but {plan.solver} let the state grow to "
+                f"{before:.3g} and beyond, to NaN or inf {where}: the plan diverges. Take more steps, a smaller `eta` "
+                "or churn, or a solver that stays stable, as seeds-1."
             )
         if i_x <= i_d:
             made = "`project` returned" if self.watch.projected else "`noise` or the plan made"
             return f"{made} a state that is not finite, {where}, of answers that were."
         return (
-            f"the denoiser returned values that are not finite, of a finite state {where}. Look at its answers with `seeds.iterate`, or check it "
-            "with `seeds.check_model`."
+            f"the denoiser returned values that are not finite, of a finite state {where}. Look at its answers with "
+            "`seeds.iterate`, or check it with `seeds.check_model`."
         )
 
 
@@ -150,7 +169,9 @@ def refuse_lost(batches: Sequence[Sizes], total: int) -> None:
     if bad:
         sizes, b = bad[0]
         named = some([it.watch.seeds[k] for it, k in bad])
-        raise FloatingPointError(f"The samples of {len(bad)} of {total} seeds ({named}) are NaN or inf: {sizes.fault(b)}")
+        raise FloatingPointError(
+            f"The samples of {len(bad)} of {total} seeds ({named}) are NaN or inf: {sizes.fault(b)}"
+        )
 
 
 def warn(batches: Sequence[Sizes], total: int) -> None:
@@ -173,9 +194,9 @@ def _warn_of_growth(batches: Sequence[Sizes], total: int) -> None:
         else "The run diverges. Take more steps, a smaller `eta`, or another solver,"
     )
     warnings.warn(
-        f"The states of {len(grown)} of {total} seeds ({named}) are more than {GROWN:g} times the size of their level: {sizes.x[i, b]:.3g} where "
-        f"alpha = {points[i].alpha:.3g} and sigma = {points[i].sigma:.3g}, at call {i}. {why} "
-        "or give the denoiser the `data_range` of its data.",
+        f"The states of {len(grown)} of {total} seeds ({named}) are more than {GROWN:g} times the size of their level: "
+        f"{sizes.x[i, b]:.3g} where alpha = {points[i].alpha:.3g} and sigma = {points[i].sigma:.3g}, at call {i}. "
+        f"{why} or give the denoiser the `data_range` of its data.",
         stacklevel=4,
     )
 
@@ -187,10 +208,10 @@ def _warn_of_blind_start(batches: Sequence[Sizes]) -> None:
             plan = sizes.watch.plan
             alone = "noise alone" if plan.start_at == "zero" else "noise about the mean alone"
             warnings.warn(
-                f"The run begins at nsr = {plan.start.nsr:.4g}, where the data (rms {sizes.data:.3g}, by the answers) should be "
-                f"{sizes.shown:.2g} times the noise, but from {alone}: it cannot have the right law. Begin higher (`nsr_max`, or "
-                "`grid=` where the levels are times t of the schedule and not sigma / alpha), or give what belongs there: `data=` "
-                "(image-to-image) or `x=`.",
+                f"The run begins at nsr = {plan.start.nsr:.4g}, where the data (rms {sizes.data:.3g}, by the answers) "
+                f"should be {sizes.shown:.2g} times the noise, but from {alone}: it cannot have the right law. Begin "
+                "higher (`nsr_max`, or `grid=` where the levels are times t of the schedule and not sigma / alpha), "
+                "or give what belongs there: `data=` (image-to-image) or `x=`.",
                 stacklevel=4,
             )
             return

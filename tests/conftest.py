@@ -1,10 +1,12 @@
-"""One thread for each test process, since two processes with two threads each would wait for one another on two cores; and what this machine can run."""
+"""One thread for each test process, since two processes with two threads each would wait for one another on two cores;
+and what this machine can run."""
 
 import importlib.util
 import os
 import shutil
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and NumPy are imported, and for the processes that tests start
+# before torch and NumPy are imported, and for the processes that tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -29,7 +31,9 @@ def gpu(kind: str) -> bool:
 NEEDS = {
     "gpu": (gpu, "no CUDA or MPS device"),
     "browser": (
-        lambda: bool(shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")),
+        lambda: bool(
+            shutil.which("chromium") and shutil.which("chromedriver") and importlib.util.find_spec("selenium")
+        ),
         "no Chromium, or no chromedriver or selenium",
     ),
     "netns": (namespaces, "no right to make network namespaces, or no iproute2"),
@@ -40,7 +44,8 @@ LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu`, `browser` or `netns` are left out where what they need is missing; the end of the run says how many."""
+    """Tests marked `gpu`, `browser` or `netns` are left out where what they need is missing; the end of the run says
+    how many."""
     marked = [(item, need, mark.args) for item in items for need in NEEDS if (mark := item.get_closest_marker(need))]
     here = {asked: NEEDS[asked[0]][0](*asked[1]) for asked in {(need, args) for _, need, args in marked}}
     gone: dict[str, list[pytest.Item]] = {}
@@ -63,10 +68,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node) -> None:
     """The controller collects nothing; all workers collect the same."""
-    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out") or node.config.stash.get(LEFT_OUT, {})
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out") or node.config.stash.get(
+        LEFT_OUT, {}
+    )
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    told = [f"{count} {need} test{'s' * (count > 1)} ({NEEDS[need][1]})" for need, count in config.stash.get(LEFT_OUT, {}).items()]
+    told = [
+        f"{count} {need} test{'s' * (count > 1)} ({NEEDS[need][1]})"
+        for need, count in config.stash.get(LEFT_OUT, {}).items()
+    ]
     if told:
         terminalreporter.write_line(f"left out: {', '.join(told)}")

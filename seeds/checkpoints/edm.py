@@ -1,7 +1,8 @@
 """Checkpoints of the EDM family (`*.pkl`): what the pickled objects mean, read with the machine of `pickles`.
 
-The root is a dict whose `ema` entry is the network: nested persistent records (class name, attribute dict, and source text, which is hashed and
-dropped, never run). Weights are legacy torch storages inside byte strings, themselves pickles, read with a second table of names.
+The root is a dict whose `ema` entry is the network: nested persistent records (class name, attribute dict, and source
+text, which is hashed and dropped, never run). Weights are legacy torch storages inside byte strings, themselves
+pickles, read with a second table of names.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ PUBLISHED_SOURCES = frozenset(
         "2294828d5f59f5fd008f7141e6b8af2095918f2ce019f280a933e4779b5c3cef",
     }
 )
-"""SHA-256 of the two published versions of the reference's network file, whose arithmetic `seeds.networks` and `seeds.preconditioners` have."""
+"""SHA-256 of the two published versions of the reference's network file, whose arithmetic `seeds.networks` and
+`seeds.preconditioners` have."""
 _MAGIC, _LEGACY = 0x1950A86A20F9469CFC6C, 1001
 
 _STORAGES = {
@@ -43,7 +45,8 @@ _STORAGES = {
 
 
 class Record(Inert):
-    """A module or other persistent object: its class name and attributes, the hash of its source text, and nothing that acts."""
+    """A module or other persistent object: its class name and attributes, the hash of its source text, and nothing that
+    acts."""
 
     def __init__(self, class_name: str, state: Any = None, source: str | None = None) -> None:
         self.class_name, self.state, self.source = class_name, state, source
@@ -83,8 +86,8 @@ class View:
 
 
 class EDMPickle(NamedTuple):
-    """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the weights in order, and the
-    SHA-256 of the source texts of all modules of its network."""
+    """What a checkpoint says: the class of its preconditioner, the arguments as they were given, other attributes, the
+    weights in order, and the SHA-256 of the source texts of all modules of its network."""
 
     class_name: str
     args: tuple[Any, ...]
@@ -95,7 +98,8 @@ class EDMPickle(NamedTuple):
 
 
 def read(data: bytes) -> EDMPickle:
-    """Reads a whole checkpoint. Raises CheckpointError with the reason, in words that continue "FILE cannot be read: "."""
+    """Reads a whole checkpoint. Raises CheckpointError with the reason, in words that continue "FILE cannot be read:
+    "."""
     if data[:1] != b"\x80":
         raise CheckpointError("it is empty" if not data else "it is not a pickle (of protocol 2 to 5)")
     machine = Machine(memoryview(data), {})
@@ -127,13 +131,16 @@ def _tensors(record: Record, sources: set[str], limit: int) -> dict[str, Tensor]
     for name, view in _walk(record, sources):
         total += view.bytes
         if name in tensors or total > limit:
-            raise CheckpointError(f"its weights are inconsistent at {bare(name)}: a name twice, or more weights than bytes in the file")
+            raise CheckpointError(
+                f"its weights are inconsistent at {bare(name)}: a name twice, or more weights than bytes in the file"
+            )
         tensors[name] = view.tensor()
     return tensors
 
 
 def _walk(root: Record, sources: set[str]) -> Iterator[tuple[str, View]]:
-    """Tensors by dotted name: parameters, then buffers, then the children, each in stored order. Collects the hashes of source texts."""
+    """Tensors by dotted name: parameters, then buffers, then the children, each in stored order. Collects the hashes of
+    source texts."""
     waiting, seen = [("", root, 0)], 0
     while waiting:
         prefix, record, depth = waiting.pop()
@@ -143,7 +150,9 @@ def _walk(root: Record, sources: set[str]) -> Iterator[tuple[str, View]]:
         children = _part(record, "_modules")
         seen += 1 + len(own) + len(children)
         if seen > MAX_ENTRIES or depth > MAX_DEPTH or any(len(prefix + name) > MAX_NAME for name in (*own, *children)):
-            raise CheckpointError(f"its network has more than {MAX_ENTRIES:,} parts, or is nested {MAX_DEPTH} deep, or has endless names")
+            raise CheckpointError(
+                f"its network has more than {MAX_ENTRIES:,} parts, or is nested {MAX_DEPTH} deep, or has endless names"
+            )
         for name, value in own.items():
             if value is not None and not isinstance(value, View):
                 raise CheckpointError(f"its {bare(prefix + name)} is not a tensor")
@@ -192,12 +201,24 @@ def _persistents() -> Callable[[tuple[Any, ...]], Record]:
 
     def persistent(args: tuple[Any, ...]) -> Record:
         match args:
-            case ({"type": "class", "version": 6, "module_src": str(text), "class_name": str(name), "state": state, **rest},) if not rest:
+            case (
+                {
+                    "type": "class",
+                    "version": 6,
+                    "module_src": str(text),
+                    "class_name": str(name),
+                    "state": state,
+                    **rest,
+                },
+            ) if not rest:
                 if id(text) not in hashed:
-                    hashed[id(text)] = text, hashlib.sha256(text.encode()).hexdigest()  # `text` is held, so that no other has its id
+                    # `text` is held, so that no other has its id
+                    hashed[id(text)] = text, hashlib.sha256(text.encode()).hexdigest()
                 return Record(name, state, hashed[id(text)][1])
             case ({"type": "class", "version": int(version)},) if version != 6:
-                raise CheckpointError(f"it holds a persistent object of version {shown(version)}; only version 6 is read")
+                raise CheckpointError(
+                    f"it holds a persistent object of version {shown(version)}; only version 6 is read"
+                )
         raise _wrong("a persistent object")
 
     return persistent
@@ -224,7 +245,9 @@ def _parameter(args: tuple[Any, ...]) -> View:
 
 def _view(args: tuple[Any, ...]) -> View:
     match args:
-        case (Storage() as storage, int(offset), tuple(size), tuple(stride), bool(), dict(), *_) if len(size) == len(stride) <= 8:
+        case (Storage() as storage, int(offset), tuple(size), tuple(stride), bool(), dict(), *_) if (
+            len(size) == len(stride) <= 8
+        ):
             numel = len(storage.elements)
             if all(type(n) is int and 0 <= n <= numel for n in (offset, *size, *stride)):
                 last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -263,7 +286,8 @@ def _scalar(args: tuple[Any, ...]) -> float | int | bool:
 
 
 def _storages(outer: Machine) -> Callable[[tuple[Any, ...]], Storage]:
-    """What reads storages. Each byte string is read once, however often it is passed: that takes three opcodes a time, of a million allowed."""
+    """What reads storages. Each byte string is read once, however often it is passed: that takes three opcodes a time,
+    of a million allowed."""
     read: dict[int, tuple[memoryview, Storage]] = {}
 
     def storage(args: tuple[Any, ...]) -> Storage:
@@ -281,7 +305,12 @@ def _storage(data: memoryview, outer: Machine) -> Storage:
     """One storage as `torch.save` wrote it before zip files: five pickles, then the element count and the elements."""
     machine = Machine(data, {}, budget=outer)
     magic, version, system = machine.load(), machine.load(), machine.load()
-    if magic != _MAGIC or version != _LEGACY or not isinstance(system, dict) or not isinstance(system.get("little_endian"), bool):
+    if (
+        magic != _MAGIC
+        or version != _LEGACY
+        or not isinstance(system, dict)
+        or not isinstance(system.get("little_endian"), bool)
+    ):
         raise _wrong("a storage")
     machine.names = {("torch", name): Name(_refuse_call, name) for name in _STORAGES}
     machine.persistent = _storage_id
@@ -297,7 +326,9 @@ def _storage(data: memoryview, outer: Machine) -> Storage:
     count = machine.number("<q")
     raw = machine.data[machine.position :]
     if count != numel or count * int(code[1]) != len(raw):
-        raise CheckpointError(f"it holds a storage of {len(raw):,} bytes that says it has {count:,} elements of {code[1]} bytes")
+        raise CheckpointError(
+            f"it holds a storage of {len(raw):,} bytes that says it has {count:,} elements of {code[1]} bytes"
+        )
     return Storage(np.frombuffer(raw, ("<" if system["little_endian"] else ">") + code), dtype)
 
 

@@ -8,18 +8,24 @@ _MOST_OF_A_VALUE, _MOST_OF_A_REASON = 100, 300  # characters
 
 
 class CheckpointError(SeedsError, ValueError):
-    """A weight file is damaged, hostile, of another kind, or not what was asked for. Nothing of it was run; the message says what to do."""
+    """A weight file is damaged, hostile, of another kind, or not what was asked for. Nothing of it was run; the message
+    says what to do."""
 
 
 class CheckpointWarning(UserWarning):
-    """A weight file was read, but does not say all that its network computes; the message says what was assumed and how to check it."""
+    """A weight file was read, but does not say all that its network computes; the message says what was assumed and how
+    to check it."""
 
 
 def shown(value: Any) -> str:
     """A value from a file, fit for an error message; a container, which may be endless, by its type."""
     if isinstance(value, str):
         value = brief(value, _MOST_OF_A_VALUE)
-    return brief(f"{value!a}", _MOST_OF_A_VALUE + 20) if isinstance(value, int | float | str | None) else f"of type {type(value).__name__}"
+    return (
+        brief(f"{value!a}", _MOST_OF_A_VALUE + 20)
+        if isinstance(value, int | float | str | None)
+        else f"of type {type(value).__name__}"
+    )
 
 
 def bare(text: str) -> str:

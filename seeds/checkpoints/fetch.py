@@ -25,17 +25,22 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
 def check_url(url: str) -> None:
     """Raises CheckpointError unless `url` is an address, https, with a host and without a password."""
     if not (url.isascii() and url.isprintable()):
-        raise CheckpointError(f"{shown(url)} is not fetched: an address is printable ASCII; write other characters as %XX.")
+        raise CheckpointError(
+            f"{shown(url)} is not fetched: an address is printable ASCII; write other characters as %XX."
+        )
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise CheckpointError(f"{shown(url)} is not fetched: it is no address ({reason(error)}).") from error
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise CheckpointError(f"{shown(url)} is not fetched: only https addresses are, without a user name, redirects included.")
+        raise CheckpointError(
+            f"{shown(url)} is not fetched: only https addresses are, without a user name, redirects included."
+        )
 
 
 def https_opener(transport: urllib.request.BaseHandler | None = None) -> urllib.request.OpenerDirector:
-    """Speaks https and nothing else, with certificates checked; a proxy is taken from the environment. `transport` replaces the network."""
+    """Speaks https and nothing else, with certificates checked; a proxy is taken from the environment. `transport`
+    replaces the network."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -56,10 +61,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seeds"
 
 
-def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.request.OpenerDirector | None = None) -> Path:
-    """The file at `url`, from the cache if it is there. Raises CheckpointError: not https, too large, cut short, not reachable."""
+def fetch(
+    url: str, max_bytes: int, *, progress: bool = True, opener: urllib.request.OpenerDirector | None = None
+) -> Path:
+    """The file at `url`, from the cache if it is there. Raises CheckpointError: not https, too large, cut short, not
+    reachable."""
     check_url(url)
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in urlsplit(url).path.rpartition("/")[2])
+    name = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in urlsplit(url).path.rpartition("/")[2]
+    )
     folder = cache_folder()
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name[-80:] or 'file'}"
     try:
@@ -76,18 +86,25 @@ def fetch(url: str, max_bytes: int, *, progress: bool = True, opener: urllib.req
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{url} could not be fetched: {reason(error)}. Fetch it with another tool and convert the file.") from error
+        raise CheckpointError(
+            f"{url} could not be fetched: {reason(error)}. Fetch it with another tool and convert the file."
+        ) from error
     return path
 
 
 def _store(answer: Any, part: Path, url: str, max_bytes: int, progress: bool) -> None:
     stated = answer.headers.get("Content-Length")
     size = int(stated) if stated and stated.isdecimal() else None
-    too_large = CheckpointError(f"{url} is larger than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that.")
+    too_large = CheckpointError(
+        f"{url} is larger than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that."
+    )
     if size is not None and size > max_bytes:
         raise too_large
     done = 0
-    with part.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=part.name[18:61], disable=not progress) as bar:
+    with (
+        part.open("wb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=part.name[18:61], disable=not progress) as bar,
+    ):
         while chunk := answer.read(min(_CHUNK, max_bytes - done + 1)):
             done += len(chunk)
             if done > max_bytes:

@@ -41,7 +41,8 @@ KINDS = {  # metadata "kind": (module, builder of a model from (tensors, metadat
 
 
 def bundled() -> dict[str, Path]:
-    """The models that come with the package: name -> file. Any safetensors file of a known kind in `seeds/data` is one."""
+    """The models that come with the package: name -> file. Any safetensors file of a known kind in `seeds/data` is
+    one."""
     return {path.stem.replace("_", "-"): path for path in sorted(data_folder().glob("*.safetensors"))}
 
 
@@ -53,8 +54,10 @@ def data_folder() -> Path:
 def load(source: str | os.PathLike[str]) -> Any:
     """A model from a safetensors file written by `save` or `convert`, or a bundled one by its name.
 
-    Returns: a denoiser D(x, at, labels=None), on the CPU, frozen, with float32 weights (or, for another kind of file, what that kind is).
-    Raises: CheckpointError if there is no such file, if it is no such file, or if it is a pickle; the message then has the command to type.
+    Returns: a denoiser D(x, at, labels=None), on the CPU, frozen, with float32 weights (or, for another kind of file,
+        what that kind is).
+    Raises: CheckpointError if there is no such file, if it is no such file, or if it is a pickle; the message then has
+        the command to type.
     """
     return _load(_locate(source))[0]
 
@@ -65,7 +68,8 @@ def _load(path: Path) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     kind = metadata.get("kind", "")
     if kind not in KINDS:
         raise CheckpointError(
-            f"{path} is a safetensors file, but not one of seeds: its metadata have no known kind. It holds {foreign.described(tensors)}. {foreign.WAY_IN}"
+            f"{path} is a safetensors file, but not one of seeds: its metadata have no known kind. It holds "
+            f"{foreign.described(tensors)}. {foreign.WAY_IN}"
         )
     module, builder = KINDS[kind]
     with _naming(path):
@@ -86,7 +90,11 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def save(
-    denoiser: Preconditioned, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, about: Mapping[str, Any] | None = None
+    denoiser: Preconditioned,
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a denoiser made by `build` as safetensors, atomically; the same weights give the same bytes.
 
@@ -100,9 +108,14 @@ def save(
         raise CheckpointError(f"{path} does not end in .safetensors; name the output so.")
     config: Config | None = getattr(denoiser, "config", None)
     if config is None:
-        raise CheckpointError("This denoiser does not know its constructor's arguments; make it with `checkpoints.build`.")
+        raise CheckpointError(
+            "This denoiser does not know its constructor's arguments; make it with `checkpoints.build`."
+        )
     parameters = {name for name, _ in denoiser.named_parameters()}
-    state = {name: t.detach().to("cpu", dtype if name in parameters else torch.float32) for name, t in denoiser.state_dict().items()}
+    state = {
+        name: t.detach().to("cpu", dtype if name in parameters else torch.float32)
+        for name, t in denoiser.state_dict().items()
+    }
     metadata = {
         "format": "1",
         "kind": "network",
@@ -127,7 +140,8 @@ def network_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, s
 
 
 def classifier_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ConvClassifier:
-    """The frozen classifier of a file of kind "features": its weights by name, its constructor's arguments as JSON in `kwargs`."""
+    """The frozen classifier of a file of kind "features": its weights by name, its constructor's arguments as JSON in
+    `kwargs`."""
     with torch.device("meta"):
         classifier = build_classifier(_unjson(metadata["kwargs"]))
     return fill(classifier, tensors)
@@ -150,7 +164,8 @@ def convert(
     progress: bool = True,
     opener: OpenerDirector | None = None,
 ) -> dict[str, Any]:
-    """Converts an EDM-family checkpoint (`*.pkl`), or OpenAI's guided-diffusion network of 64 x 64 (`*.pt`), to safetensors.
+    """Converts an EDM-family checkpoint (`*.pkl`), or OpenAI's guided-diffusion network of 64 x 64 (`*.pt`), to
+    safetensors.
 
     The pickle is read as data: nothing in it runs. The `.pt` is read by torch with weights_only=True.
 
@@ -165,8 +180,8 @@ def convert(
         opener: what fetches; by default one that speaks https only.
 
     Returns: the facts of `info(out)`; what was warned of stands there too, under about, warning.
-    Warns: CheckpointWarning if the file does not tell all that its network computes, as one that was pickled with a changed network file, or a
-        guided-diffusion network that is not the published one.
+    Warns: CheckpointWarning if the file does not tell all that its network computes, as one that was pickled with a
+        changed network file, or a guided-diffusion network that is not the published one.
     Raises: CheckpointError with one sentence.
     """
     if Path(out).suffix != ".safetensors":
@@ -181,7 +196,8 @@ def convert(
         raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
     if size > max_bytes:
         raise CheckpointError(
-            f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect that."
+            f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect "
+            "that."
         )
     found = _hash_file(path)
     if sha256 is not None and sha256.lower() != found:
@@ -201,7 +217,8 @@ def convert(
 
 
 def _read_source(path: Path, head: bytes, name: str, image_size: int) -> tuple[Preconditioned, dict[str, Any]]:
-    """The denoiser in a file of another kind, and what is to be known of it. Raises: CheckpointError with a reason, or with what the file is."""
+    """The denoiser in a file of another kind, and what is to be known of it. Raises: CheckpointError with a reason, or
+    with what the file is."""
     it = foreign.what(path, head)
     if it and foreign.GUIDED in it:
         return _guided(foreign.archived(path), name, image_size)
@@ -217,14 +234,16 @@ def _guided(tensors: Mapping[str, Tensor], name: str, image_size: int) -> tuple[
     about: dict[str, Any] = {"assumed": guided.ASSUMED}
     if config.kwargs != guided.PUBLISHED:
         about["warning"] = (
-            f"It is not OpenAI's network of 64 x 64, and its file does not say how it was trained. Images of {image_size} x {image_size} (--image-size) "
-            f"and that network's settings are taken: {guided.ASSUMED}. With others, what is drawn is wrong. {CHECK}"
+            "It is not OpenAI's network of 64 x 64, and its file does not say how it was trained. Images of "
+            f"{image_size} x {image_size} (--image-size) and that network's settings are taken: {guided.ASSUMED}. With "
+            f"others, what is drawn is wrong. {CHECK}"
         )
     return _assemble(config, state, name=name), about
 
 
 def read_pickle(data: bytes, name: str) -> tuple[Preconditioned, dict[str, Any]]:
-    """The denoiser in the bytes of an EDM-family pickle, and what is to be known of it: network_sha256, and a warning if its source is another.
+    """The denoiser in the bytes of an EDM-family pickle, and what is to be known of it: network_sha256, and a warning
+    if its source is another.
 
     Raises: CheckpointError with a reason that continues "it cannot be read: ".
     """
@@ -236,17 +255,21 @@ def read_pickle(data: bytes, name: str) -> tuple[Preconditioned, dict[str, Any]]
     if others:
         about["warning"] = (
             f"It was pickled with a network file (SHA-256 {others[0]}) that is none of the published ones. That was "
-            f"not run: its weights now serve the published {content.class_name}, and if theirs computes otherwise, as forks do under the same names, "
-            f"what is drawn is wrong. {CHECK}"
+            f"not run: its weights now serve the published {content.class_name}, and if theirs computes otherwise, as "
+            f"forks do under the same names, what is drawn is wrong. {CHECK}"
         )
     return denoiser, about
 
 
-CHECK = "Check it on 8 or more clean images that it was trained for: seeds.check_model(seeds.checkpoints.load(FILE), images)."
+CHECK = (
+    "Check it on 8 or more clean images that it was trained for: seeds.check_model(seeds.checkpoints.load(FILE), "
+    "images)."
+)
 
 
 def info(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """Facts of a weight file, for people: class, arguments, parameters, noise levels, hashes. Raises CheckpointError as `load`."""
+    """Facts of a weight file, for people: class, arguments, parameters, noise levels, hashes. Raises CheckpointError as
+    `load`."""
     path = _locate(source)
     model, tensors, metadata = _load(path)
     with _naming(path):
@@ -259,13 +282,21 @@ def _facts(path: Path, model: Any, tensors: Mapping[str, Tensor], metadata: Mapp
         facts |= {"class": metadata["class_name"], "arguments": _unjson(metadata["kwargs"])}
         facts |= {"nsr_range": model.nsr_range or (0.0, math.inf), "schedule": repr(model.schedule)}
     parameters = (
-        sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else sum(t.numel() for t in tensors.values())
+        sum(p.numel() for p in model.parameters())
+        if isinstance(model, torch.nn.Module)
+        else sum(t.numel() for t in tensors.values())
     )
-    facts |= {"parameters": parameters, "image": getattr(model, "shape", None), "classes": getattr(model, "classes", None)}
+    facts |= {
+        "parameters": parameters,
+        "image": getattr(model, "shape", None),
+        "classes": getattr(model, "classes", None),
+    }
     facts |= {"about": _unjson(metadata.get("about", "{}")), "file_sha256": _hash_file(path)}
     if "weights_sha256" in metadata:
         agrees = metadata["weights_sha256"] == hash_tensors(tensors)
-        facts["weights_sha256"] = metadata["weights_sha256"] + ("" if agrees else " (WRONG: the weights have changed since)")
+        facts["weights_sha256"] = metadata["weights_sha256"] + (
+            "" if agrees else " (WRONG: the weights have changed since)"
+        )
     return facts
 
 
@@ -284,7 +315,8 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     if "://" in str(source):
         out = Path(path.name or "model").with_suffix(".safetensors")
         raise CheckpointError(
-            f"{source} is an address; models are read from files. Fetch and convert it once: {shlex.join(['seeds', 'convert', str(source), str(out)])}"
+            f"{source} is an address; models are read from files. Fetch and convert it once: "
+            f"{shlex.join(['seeds', 'convert', str(source), str(out)])}"
         )
     try:
         head = _head(path)
@@ -299,10 +331,12 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     if it := foreign.what(path, head):
         way = f"Convert it once: {_command(path)}" if foreign.GUIDED in it else foreign.WAY_IN
         raise CheckpointError(f"{path} is not read: {it}. {way}")
-    is_pickle = path.suffix == ".pkl" or (head[:1] == foreign.PICKLE and head[8:9] != b"{")  # a safetensors header's length may end in 0x80
+    # a safetensors header's length may end in 0x80
+    is_pickle = path.suffix == ".pkl" or (head[:1] == foreign.PICKLE and head[8:9] != b"{")
     if is_pickle:
         raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is opened, so it is not. Convert it once, safely: {_command(path)}"
+            f"{path} is a pickle, which can run code when it is opened, so it is not. Convert it once, safely: "
+            f"{_command(path)}"
         )
     return path
 
@@ -312,7 +346,8 @@ def _command(path: Path) -> str:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file. Raises: CheckpointError if it is something else, OSError if it cannot be opened, ValueError for an impossible name."""
+    """The first bytes of a file. Raises: CheckpointError if it is something else, OSError if it cannot be opened,
+    ValueError for an impossible name."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise CheckpointError(foreign.folder(path))
@@ -342,7 +377,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
 def _schedule_facts(schedule: Any) -> dict[str, Any]:
     names = [name for name, cls in schedules.SCHEDULES.items() if type(schedule) is cls]
     if not names:
-        raise CheckpointError(f"The schedule {schedule!r} cannot be stored; storable are {', '.join(schedules.SCHEDULES)}.")
+        raise CheckpointError(
+            f"The schedule {schedule!r} cannot be stored; storable are {', '.join(schedules.SCHEDULES)}."
+        )
     return {"name": names[0]} | {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule) if f.init}
 
 

@@ -1,4 +1,5 @@
-"""Weight files that are not ours: what they are, in words, and the way in. Headers, names and shapes are looked at; nothing is run."""
+"""Weight files that are not ours: what they are, in words, and the way in. Headers, names and shapes are looked at;
+nothing is run."""
 
 import json
 import re
@@ -18,14 +19,17 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # 15 bytes
 OTHER = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file", b"\x93NUM": "a NumPy array", b"TFL3": "a TFLite file"}
 OUTPUTS = {"epsilon": "noise", "v_prediction": "v", "sample": "data", "flow_prediction": "flow"}
 WAY_IN = (
-    "Put the weights into their network in a program of your own, and hand it to seeds.wrap; a function that returns what wrap gives is "
-    "`--model program:function` (docs/models.md)."
+    "Put the weights into their network in a program of your own, and hand it to seeds.wrap; a function that returns "
+    "what wrap gives is `--model program:function` (docs/models.md)."
 )
 GUIDED = "a network of guided-diffusion"
 _OF_GUIDED = {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"}
 _KINDS = (  # what the weights are of, by what their names begin with
     ("model.diffusion_model.", "a Stable Diffusion network with its decoder, in the names of CompVis"),
-    ("model.map_layer0.", "an EDM network without its constructor's arguments: for checkpoints.build and checkpoints.fill"),
+    (
+        "model.map_layer0.",
+        "an EDM network without its constructor's arguments: for checkpoints.build and checkpoints.fill",
+    ),
     ("down_blocks.", "a U-Net of diffusers"),
     ("transformer_blocks.", "a transformer of diffusers"),
     ("double_blocks.", "a transformer in the names of Flux"),
@@ -48,9 +52,9 @@ def folder(path: Path) -> str:
     output = OUTPUTS.get(str(_json(path / "scheduler" / "scheduler_config.json").get("prediction_type")), "noise")
     subfolder = "" if part in (".", "") else f", subfolder={part!r}"
     return (
-        f"{path} is a folder of diffusers ({kind}), which is not read. In a program of your own: net = diffusers.AutoModel.from_pretrained("
-        f"{str(path)!r}{subfolder}), then seeds.wrap(lambda x, t: net(x, t).sample, {output!r}, schedule=...) with the schedule of its "
-        "scheduler_config.json (docs/models.md)."
+        f"{path} is a folder of diffusers ({kind}), which is not read. In a program of your own: net = "
+        f"diffusers.AutoModel.from_pretrained({str(path)!r}{subfolder}), then seeds.wrap(lambda x, t: net(x, "
+        f"t).sample, {output!r}, schedule=...) with the schedule of its scheduler_config.json (docs/models.md)."
     )
 
 
@@ -64,14 +68,18 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def what(path: Path, head: bytes) -> str | None:
-    """What a file is that begins so, as "it is ...", if it is neither safetensors nor a pickle that may be of the EDM family."""
+    """What a file is that begins so, as "it is ...", if it is neither safetensors nor a pickle that may be of the EDM
+    family."""
     if head.startswith(ZIP):
         try:
             return f"it is a state dict saved by torch.save, {described(archived(path))}"
         except CheckpointError as error:
             return str(error)
     if head.startswith(LEGACY):
-        return "it was written by torch.save before torch 1.6, as pickles that can run code; where it was made, save it anew"
+        return (
+            "it was written by torch.save before torch 1.6, as pickles that can run code; where it was made, save it "
+            "anew"
+        )
     kind = OTHER.get(head[:4])
     return kind and f"it is {kind}"
 
@@ -80,13 +88,17 @@ def described(tensors: Mapping[str, Any]) -> str:
     """What weights of these names are of."""
     if tensors.keys() >= _OF_GUIDED:
         return f"{len(tensors):,} tensors, {GUIDED}"
-    kind = next((words for start, words in _KINDS if any(name.startswith(start) for name in tensors)), "weights without their network")
+    kind = next(
+        (words for start, words in _KINDS if any(name.startswith(start) for name in tensors)),
+        "weights without their network",
+    )
     names = ", ".join(brief(bare(name), 50) for name in list(tensors)[:2])
     return f"{len(tensors):,} tensors ({names}, ...), {kind}"
 
 
 def archived(path: Path) -> dict[str, Tensor]:
-    """The state dict in a zip archive of torch.save, read with weights_only=True and mapped, not copied; no more bytes than the file has.
+    """The state dict in a zip archive of torch.save, read with weights_only=True and mapped, not copied; no more bytes
+    than the file has.
 
     Raises: CheckpointError with a reason that continues "it cannot be read: ".
     """
@@ -101,8 +113,13 @@ def archived(path: Path) -> dict[str, Tensor]:
         raise CheckpointError("it is a TorchScript program, which runs code")
     if "data.pkl" not in names:
         arrays = any(member.filename.endswith(".npy") for member in members)
-        raise CheckpointError("it is an archive of NumPy arrays" if arrays else "it is a zip archive, but not one of torch.save")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or sum(member.file_size for member in members) > size:
+        raise CheckpointError(
+            "it is an archive of NumPy arrays" if arrays else "it is a zip archive, but not one of torch.save"
+        )
+    if (
+        any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        or sum(member.file_size for member in members) > size
+    ):
         raise CheckpointError("its members are compressed, as torch.save writes none")
     try:
         root = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -116,13 +133,23 @@ def archived(path: Path) -> dict[str, Tensor]:
 def _checked(root: Any, size: int) -> dict[str, Tensor]:
     if not isinstance(root, dict) or not root or not all(isinstance(key, str) for key in root):
         raise CheckpointError("it holds no state dict")
-    nested = [key for key, value in root.items() if isinstance(value, dict) and any(isinstance(it, Tensor) for it in value.values())]
+    nested = [
+        key
+        for key, value in root.items()
+        if isinstance(value, dict) and any(isinstance(it, Tensor) for it in value.values())
+    ]
     if nested:
         raise CheckpointError(
-            f"it holds the state of a training run, with weights under {', '.join(map(bare, nested[:5]))}: save one of them alone"
+            f"it holds the state of a training run, with weights under {', '.join(map(bare, nested[:5]))}: save one of "
+            "them alone"
         )
     for name, tensor in root.items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.layout != torch.strided
+            or tensor.device.type != "cpu"
+            or tensor.is_quantized
+        ):
             raise CheckpointError(f"its {bare(name)} is no plain tensor")
     if sum(tensor.numel() * tensor.element_size() for tensor in root.values()) > size:
         raise CheckpointError("its tensors have more elements than the file has bytes for")

@@ -1,10 +1,14 @@
-"""OpenAI's guided-diffusion network of 64 x 64 images: its state dict as the weights of our `DhariwalUNet` under the preconditioner iDDPM.
+"""OpenAI's guided-diffusion network of 64 x 64 images: its state dict as the weights of our `DhariwalUNet` under the
+preconditioner iDDPM.
 
-The network is told the whole step i of improved DDPM's cosine schedule and answers with eps, then with a variance, which nothing here uses. The
-names: `input_blocks`, `middle_block`, `output_blocks` hold residual blocks (norm and convolution `in_layers`, `emb_layers`, `out_layers`,
+The network is told the whole step i of improved DDPM's cosine schedule and answers with eps, then with a variance,
+which nothing here uses. The
+names: `input_blocks`, `middle_block`, `output_blocks` hold residual blocks (norm and convolution `in_layers`,
+`emb_layers`, `out_layers`,
 `skip_connection`), an attention behind some, and a residual block that resamples between resolutions.
 
-A file does not say its image size, its schedule, or how the channels of its attention are laid out: those of the published network are taken.
+A file does not say its image size, its schedule, or how the channels of its attention are laid out: those of the
+published network are taken.
 Source: Dhariwal and Nichol 2021 (arXiv:2105.05233); Nichol and Dhariwal 2021 (arXiv:2102.09672).
 """
 
@@ -31,7 +35,10 @@ PUBLISHED = {
     "attn_resolutions": [32, 16, 8],
 }
 """Of 64x64_diffusion.pt, the class-conditional network of ImageNet-64."""
-ASSUMED = "cosine schedule of 1000 levels, eps and a learned variance, heads of 64 channels, q, k and v one after another (use_new_attention_order)"
+ASSUMED = (
+    "cosine schedule of 1000 levels, eps and a learned variance, heads of 64 channels, q, k and v one after another "
+    "(use_new_attention_order)"
+)
 _RESIDUAL = {
     "in_layers.0": "norm0",
     "in_layers.2": "conv0",
@@ -69,14 +76,19 @@ def read(tensors: Mapping[str, Tensor], image_size: int = 64) -> tuple[Config, d
 
 
 def _layout(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Resolutions and residual blocks at each. A block that doubles the resolution stands last in the output block that ends a level."""
-    counts = [len({name.split(".")[1] for name in tensors if name.startswith(f"{side}.")}) for side in ("input_blocks", "output_blocks")]
+    """Resolutions and residual blocks at each. A block that doubles the resolution stands last in the output block that
+    ends a level."""
+    counts = [
+        len({name.split(".")[1] for name in tensors if name.startswith(f"{side}.")})
+        for side in ("input_blocks", "output_blocks")
+    ]
     ups = [i for i in range(counts[1]) if any(f"output_blocks.{i}.{k}.in_layers.2.weight" in tensors for k in (1, 2))]
     levels = len(ups) + 1
     blocks = counts[1] // levels - 1
     if levels > 4 and blocks == 2:
         raise CheckpointError(
-            "it is one of the networks of 128 pixels and more, of another schedule and another layout of attention, which are not converted"
+            "it is one of the networks of 128 pixels and more, of another schedule and another layout of attention, "
+            "which are not converted"
         )
     if (
         counts[0] != counts[1]
@@ -95,14 +107,19 @@ def _arguments(tensors: Mapping[str, Tensor], levels: int, blocks: int, image_si
     answers = _shape(tensors, "out.2.weight", 4)[0]
     if answers != 2 * channels:
         raise CheckpointError(
-            f"it takes {channels} channels and answers with {answers}; only networks of a learned variance (learn_sigma) are read"
+            f"it takes {channels} channels and answers with {answers}; only networks of a learned variance "
+            "(learn_sigma) are read"
         )
     firsts = [1 + (blocks + 1) * level for level in range(levels)]
     wide = [_shape(tensors, f"input_blocks.{i}.0.out_layers.3.weight", 4)[0] for i in firsts]
     if any(channels % width or channels % HEAD for channels in wide) or emb % width or min(wide) < 128:
-        raise CheckpointError(f"its levels have {wide} channels; only multiples of its {width} and of {HEAD} are read, and 128 at least")
+        raise CheckpointError(
+            f"its levels have {wide} channels; only multiples of its {width} and of {HEAD} are read, and 128 at least"
+        )
     if _shape(tensors, "input_blocks.1.0.emb_layers.1.weight", 2)[0] != 2 * wide[0]:
-        raise CheckpointError("its blocks add the embedding; only those that scale and shift by it (use_scale_shift_norm) are read")
+        raise CheckpointError(
+            "its blocks add the embedding; only those that scale and shift by it (use_scale_shift_norm) are read"
+        )
     attended = [image_size >> level for level, i in enumerate(firsts) if f"input_blocks.{i}.1.qkv.weight" in tensors]
     return {
         "img_resolution": image_size,
@@ -161,11 +178,14 @@ def _parts(theirs: str, ours: str, names: Mapping[str, str]) -> Iterator[tuple[s
 
 
 def _turned(ours: str, tensor: Tensor) -> Tensor:
-    """Labels are a table of rows there. Attention is of one dimension there, its channels ordered (role, head, channel), here (head, channel, role)."""
+    """Labels are a table of rows there. Attention is of one dimension there, its channels ordered (role, head,
+    channel), here (head, channel, role)."""
     if ours == "map_label":
         return tensor.T.contiguous()
     if ours.endswith((".qkv", ".proj")) and tensor.ndim == 3:
         tensor = tensor.unsqueeze(-1)
     if ours.endswith(".qkv") and tensor.shape[0] % (3 * HEAD) == 0:
-        return tensor.unflatten(0, (3, -1, HEAD)).permute(1, 2, 0, *range(3, tensor.ndim + 2)).flatten(0, 2).contiguous()
+        return (
+            tensor.unflatten(0, (3, -1, HEAD)).permute(1, 2, 0, *range(3, tensor.ndim + 2)).flatten(0, 2).contiguous()
+        )
     return tensor.contiguous()

@@ -1,13 +1,16 @@
-"""Reads a pickle as data: a machine of our own for the few opcodes that data needs. The `pickle` module is not used; nothing can run.
+"""Reads a pickle as data: a machine of our own for the few opcodes that data needs. The `pickle` module is not used;
+nothing can run.
 
-Each opcode is checked before it acts: its length against the bytes that are there, memo slots against the slots in use, the stack against the
-last mark, dictionary keys for being short text (so nothing else is hashed or compared). A global is looked up as an exact (module, name) pair in a
-fixed table of inert substitutes; anything else is refused by name. Memory and time are bounded: no more than `MAX_OPCODES` opcodes act, each on
-bytes that it takes from the input or on values that it takes from the stack. Bytes are views into the input; text is at most a few times the
-input. What a substitute does with a value that the memo gives it again and again must not depend on the value's size, or be done once.
+Each opcode is checked before it acts: its length against the bytes that are there, memo slots against the slots in use,
+the stack against the last mark, dictionary keys for being short text (so nothing else is hashed or compared). A global
+is looked up as an exact (module, name) pair in a fixed table of inert substitutes; anything else is refused by name.
+Memory and time are bounded: no more than `MAX_OPCODES` opcodes act, each on bytes that it takes from the input or on
+values that it takes from the stack. Bytes are views into the input; text is at most a few times the input. What a
+substitute does with a value that the memo gives it again and again must not depend on the value's size, or be done
+once.
 
-The opcodes are described in Python's `pickletools`. Refused although valid: text opcodes of protocol 0, duplication, extension registry,
-out-of-band buffers, and persistent ids where the caller has no use for them.
+The opcodes are described in Python's `pickletools`. Refused although valid: text opcodes of protocol 0, duplication,
+extension registry, out-of-band buffers, and persistent ids where the caller has no use for them.
 """
 
 import struct
@@ -25,7 +28,8 @@ _PROTOCOLS = range(2, 6)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Name:
-    """What an allowed global stands for: `make(args)` is called where the pickle would have called the global; it checks the arguments."""
+    """What an allowed global stands for: `make(args)` is called where the pickle would have called the global; it
+    checks the arguments."""
 
     make: Callable[[tuple[Any, ...]], Any]
     label: str = ""
@@ -52,7 +56,11 @@ class Machine:
     """
 
     def __init__(
-        self, data: memoryview, names: Names, persistent: Callable[[Any], Any] | None = None, budget: "Machine | None" = None
+        self,
+        data: memoryview,
+        names: Names,
+        persistent: Callable[[Any], Any] | None = None,
+        budget: "Machine | None" = None,
     ) -> None:
         self.data, self.position, self.names, self.persistent = data, 0, names, persistent
         self._allowance: list[int] = budget._allowance if budget else [MAX_OPCODES]
@@ -61,24 +69,30 @@ class Machine:
         self.memo: list[Any] = []
 
     def load(self) -> Any:
-        """The value of the stream that starts at `position`; `position` then stands behind it. Raises CheckpointError."""
+        """The value of the stream that starts at `position`; `position` then stands behind it. Raises
+        CheckpointError."""
         self.stack, self.marks, self.memo = [], [], []
         self._start = self.position
         while True:
             self._allowance[0] -= 1
             if self._allowance[0] < 0:
-                raise CheckpointError(f"it has more than {MAX_OPCODES:,} pickle opcodes, far more than any network needs")
+                raise CheckpointError(
+                    f"it has more than {MAX_OPCODES:,} pickle opcodes, far more than any network needs"
+                )
             code = self.byte()
             if code == _STOP:
                 break
             action = _ACTIONS.get(code)
             if action is None:
                 raise CheckpointError(
-                    f"it has the pickle opcode 0x{code:02x} at byte {self.position - 1}, which network weights do not need"
+                    f"it has the pickle opcode 0x{code:02x} at byte {self.position - 1}, which network weights do not "
+                    "need"
                 )
             action(self)
         if len(self.stack) != 1 or self.marks:
-            raise CheckpointError(f"its pickle stream ends at byte {self.position} with {len(self.stack)} values instead of one")
+            raise CheckpointError(
+                f"its pickle stream ends at byte {self.position} with {len(self.stack)} values instead of one"
+            )
         return self.stack[0]
 
     def take(self, size: int) -> memoryview:
@@ -86,7 +100,8 @@ class Machine:
         end = self.position + size
         if end > len(self.data):
             raise CheckpointError(
-                f"it ends too early: {size:,} bytes are wanted at byte {self.position}, {len(self.data) - self.position:,} are left"
+                f"it ends too early: {size:,} bytes are wanted at byte {self.position}, "
+                f"{len(self.data) - self.position:,} are left"
             )
         view = self.data[self.position : end]
         self.position = end
@@ -133,19 +148,24 @@ class Machine:
     def protocol(self) -> None:
         version = self.byte()
         if self.position != self._start + 2 or version not in _PROTOCOLS:
-            raise CheckpointError(f"it declares pickle protocol {version} at byte {self.position - 2}; 2 to 5, at the start, are read")
+            raise CheckpointError(
+                f"it declares pickle protocol {version} at byte {self.position - 2}; 2 to 5, at the start, are read"
+            )
 
     def frame(self) -> None:
         size = self.number("<Q")
         if size > len(self.data) - self.position:
             raise CheckpointError(
-                f"it ends too early: a frame of {size:,} bytes starts at byte {self.position}, {len(self.data) - self.position:,} are left"
+                f"it ends too early: a frame of {size:,} bytes starts at byte {self.position}, "
+                f"{len(self.data) - self.position:,} are left"
             )
 
     def text(self, form: str) -> None:
         size = self.number(form)
         if size > MAX_TEXT:
-            raise CheckpointError(f"it holds a text of {size:,} bytes at byte {self.position}; at most {MAX_TEXT:,} are read")
+            raise CheckpointError(
+                f"it holds a text of {size:,} bytes at byte {self.position}; at most {MAX_TEXT:,} are read"
+            )
         try:
             self.push(str(self.take(size), "utf-8"))
         except UnicodeDecodeError as error:
@@ -178,7 +198,11 @@ class Machine:
             raise self.damaged(f"items are set on a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str) or len(key) > MAX_KEY:
-                what = f"of {len(key):,} characters; at most {MAX_KEY:,} are read" if isinstance(key, str) else "that is no text"
+                what = (
+                    f"of {len(key):,} characters; at most {MAX_KEY:,} are read"
+                    if isinstance(key, str)
+                    else "that is no text"
+                )
                 raise CheckpointError(f"a dictionary filled before byte {self.position} has a key {what}")
             target[key] = value
 
@@ -210,7 +234,9 @@ class Machine:
     def find(self, module: str, name: str) -> None:
         found = self.names.get((module, name))
         if found is None:
-            raise CheckpointError(f"it asks for {bare(f'{module}.{name}')}, which network weights do not need and which could run code")
+            raise CheckpointError(
+                f"it asks for {bare(f'{module}.{name}')}, which network weights do not need and which could run code"
+            )
         self.push(found)
 
     def call(self) -> None:

@@ -1,4 +1,5 @@
-"""The command line. Each command is one call of the library; what can go wrong ends in one sentence and an exit code."""
+"""The command line. Each command is one call of the library; what can go wrong ends in one sentence and an exit
+code."""
 
 import importlib
 import os
@@ -17,10 +18,16 @@ FAILURE, INTERRUPTED = 1, 130
 COMMANDS = {
     "sample": ("seeds.cli.sample:sample", "Draw images, a PNG for each seed."),
     "plan": ("seeds.cli.plan:plan", "Print what a run would do, and check its laws."),
-    "convert": ("seeds.cli.convert:convert", "Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it."),
+    "convert": (
+        "seeds.cli.convert:convert",
+        "Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it.",
+    ),
     "info": ("seeds.cli.info:info", "Show what a weight file holds, or what is installed."),
     "ref": ("seeds.cli.metrics:ref", "Write the reference statistics of images."),
-    "fid": ("seeds.cli.metrics:fid", "Squared Frechet distance of images to a reference (FID when the features are Inception's)."),
+    "fid": (
+        "seeds.cli.metrics:fid",
+        "Squared Frechet distance of images to a reference (FID when the features are Inception's).",
+    ),
     "is": ("seeds.cli.metrics:is_", "Inception score of images, under a classifier."),
     "kid": ("seeds.cli.metrics:kid", "Kernel distance of images to a reference: KID."),
     "bench": ("seeds.cli.bench:bench", "Compare samplers at equal numbers of model calls."),
@@ -30,7 +37,8 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """The commands, each loaded when it is called. Their modules load torch when they have something to do, not to read what was typed."""
+    """The commands, each loaded when it is called. Their modules load torch when they have something to do, not to read
+    what was typed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -65,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with joined() as group:
             message, code = _run(Session(words, group))
-            if message and (group.first if code == INTERRUPTED else group.news(message)):  # what all processes find is said once
+            # what all processes find is said once
+            if message and (group.first if code == INTERRUPTED else group.news(message)):
                 click.echo(f"Error: {message}", err=True)
             return code
     except ConnectionError as error:
@@ -108,5 +117,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]
     if _is(error, "torch.distributed.DistError"):
-        return f"This process has lost the others ({first}). Every file that is there is whole; --resume makes the rest.", FAILURE
+        return (
+            f"This process has lost the others ({first}). Every file that is there is whole; --resume makes the rest.",
+            FAILURE,
+        )
     return f"{type(error).__name__}: {first} (SEEDS_DEBUG=1 shows where.)", FAILURE

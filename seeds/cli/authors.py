@@ -1,4 +1,5 @@
-"""The options of the SEEDS authors' scripts, and of EDM's that theirs grew from, in our words; docs/authors-options.md has them side by side."""
+"""The options of the SEEDS authors' scripts, and of EDM's that theirs grew from, in our words; docs/authors-options.md
+has them side by side."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,12 @@ NOISE = {"gaussian": "gaussian", "discrete": "two-point"}
 DISC = {"vp": "vp", "ve": "ve", "iddpm": "iddpm", "edm": "karras"}
 VARIANTS = {2: ("2a", "2b"), 3: ("3a", "3b")}
 VP_RANGE = VP(19.1, 0.1)
-RANGES = {"vp": (float(VP_RANGE.nsr(1e-3)), float(VP_RANGE.nsr(1.0))), "ve": (0.02, 100.0), "iddpm": (0.002, 81.0), "edm": (0.002, 80.0)}
+RANGES = {
+    "vp": (float(VP_RANGE.nsr(1e-3)), float(VP_RANGE.nsr(1.0))),
+    "ve": (0.02, 100.0),
+    "iddpm": (0.002, 81.0),
+    "edm": (0.002, 80.0),
+}
 ONLY = {
     "order": "the number in the name, as seeds-3",
     "noise_pred": "--prediction noise or data",
@@ -36,8 +42,9 @@ def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any
 
     Args:
         options: by their names, values read; sigma_min and sigma_max as nsr_min, nsr_max.
-        denoiser: what is to be asked, if that is known: the range is cut to its `nsr_range`; one with a `round_nsr` is asked as iDDPM's networks are
-            there; one with EDM's preconditioning is interpolated in its raw output where theirs are.
+        denoiser: what is to be asked, if that is known: the range is cut to its `nsr_range`; one with a `round_nsr` is
+            asked as iDDPM's networks are there; one with EDM's preconditioning is interpolated in its raw output where
+            theirs are.
     Raises: ValueError naming the option and the values it takes.
     """
     family, disc = SOLVERS[options["solver"]], options.get("disc", "edm")
@@ -45,7 +52,12 @@ def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any
     known = getattr(denoiser, "nsr_range", None) or (0.0, float("inf"))
     low, high = max(options.get("nsr_min", low), known[0]), min(options.get("nsr_max", high), known[1])
     betas = _betas(low, high)
-    ours: dict[str, Any] = {"steps": _intervals(options.get("steps", 18)), "grid": grid, "nsr_min": low, "nsr_max": high}
+    ours: dict[str, Any] = {
+        "steps": _intervals(options.get("steps", 18)),
+        "grid": grid,
+        "nsr_min": low,
+        "nsr_max": high,
+    }
     ours["schedule"] = _schedule(options.get("schedule", "linear"), options.get("scaling", "none"), betas)
     if disc == "vp":
         ours |= {"beta_d": betas[0], "beta_min": betas[1]}
@@ -59,7 +71,11 @@ def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any
         ours |= {name: options[name] for name in SHARED if name in options}
     ours |= _runge_kutta(options) if family == "rk" else _exponential(family, options, _raw_std(denoiser))
     if getattr(denoiser, "round_nsr", None) is not None:
-        ours |= {"round_nsr": None} if family != "rk" and ours["solver"][-1] == "3" and _is_edm(options) else {"stages": "free"}
+        ours |= (
+            {"round_nsr": None}
+            if family != "rk" and ours["solver"][-1] == "3" and _is_edm(options)
+            else {"stages": "free"}
+        )
     return ours
 
 
@@ -78,7 +94,12 @@ def _is_edm(options: Mapping[str, Any]) -> bool:
 def _exponential(family: str, options: Mapping[str, Any], raw_std: float | None) -> dict[str, Any]:
     order = _order(options, 4)
     ours: dict[str, Any] = {"solver": f"{family}-{order}", "prediction": PREDICTION[options.get("noise_pred", True)]}
-    if ours["prediction"] == "noise" and raw_std is not None and _is_edm(options) and options.get("disc", "edm") == "edm":
+    if (
+        ours["prediction"] == "noise"
+        and raw_std is not None
+        and _is_edm(options)
+        and options.get("disc", "edm") == "edm"
+    ):
         ours |= {"prediction": "edm_raw"} | ({} if raw_std == 0.5 else {"sd": raw_std})
     if order in VARIANTS:
         if "c2" in options:
@@ -101,7 +122,9 @@ def _runge_kutta(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _c2(options: Mapping[str, Any]) -> float:
     if not 0 < options["c2"] <= 1:
-        raise InputError(f"`--c2` = {options['c2']:g}, but it is the place of a stage inside its step: above 0, at most 1.")
+        raise InputError(
+            f"`--c2` = {options['c2']:g}, but it is the place of a stage inside its step: above 0, at most 1."
+        )
     return options["c2"]
 
 
@@ -114,12 +137,15 @@ def _order(options: Mapping[str, Any], most: int) -> int:
 
 def _intervals(levels: int) -> int:
     if levels < 2:
-        raise InputError(f"`--steps` = {levels}, but with the authors' solvers it counts levels, of which there must be at least 2.")
+        raise InputError(
+            f"`--steps` = {levels}, but with the authors' solvers it counts levels, of which there must be at least 2."
+        )
     return levels - 1
 
 
 def _betas(low: float, high: float) -> tuple[float, float]:
-    """Of the VP schedule that has this range of levels between t = 1e-3 and 1; of Song's where none has, whose levels rise with t all the way."""
+    """Of the VP schedule that has this range of levels between t = 1e-3 and 1; of Song's where none has, whose levels
+    rise with t all the way."""
     beta_d, beta_min = vp_betas(low, high)
     rises = beta_d > 0 and beta_d / 2 * VP.t_min + beta_min > 0
     return (beta_d, beta_min) if rises else (19.9, 0.1)

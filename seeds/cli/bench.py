@@ -26,7 +26,17 @@ NFE = "5,10,20"
 CONVENTIONS = ("calls", "no-final-denoise", "steps", "network")
 """Of seeds.report.comparison, which is loaded when there is something to compare."""
 LINES = (
-    *("auto", "auto aim=accuracy", "seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde"),
+    *(
+        "auto",
+        "auto aim=accuracy",
+        "seeds-3",
+        "erk-3",
+        "er-sde-3",
+        "sa-solver",
+        "dpmpp-2m",
+        "dpmpp-2m-sde",
+        "dpmpp-3m-sde",
+    ),
     *("unipc", "deis-tab3", "ipndm", "edm-stochastic", "euler-maruyama"),
 )
 FEATURES: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-features", (3, 32, 32): "emoji-features"}
@@ -44,16 +54,37 @@ class Group(click.Group, Command):
 def _seen(command: Callable) -> Callable:
     """Adds the options that say how a record is looked at."""
     return options.adding(
-        click.option("--convention", type=click.Choice(CONVENTIONS), default="calls", show_default=True, help="How calls are counted."),
+        click.option(
+            "--convention",
+            type=click.Choice(CONVENTIONS),
+            default="calls",
+            show_default=True,
+            help="How calls are counted.",
+        ),
         click.option("--floor", metavar="NAME", help="The baseline without a solver's error.  [default: the first]"),
-        click.option("--against", metavar="LINE", help="The line whose calls for the others' distances are listed.  [default: auto]"),
+        click.option(
+            "--against",
+            metavar="LINE",
+            help="The line whose calls for the others' distances are listed.  [default: auto]",
+        ),
     )(command)
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option(*jobs.MODEL, default=MODEL, show_default=True, help="A bundled name, a file (a mixture is its own truth), or module:factory.")
+@click.option(
+    *jobs.MODEL,
+    default=MODEL,
+    show_default=True,
+    help="A bundled name, a file (a mixture is its own truth), or module:factory.",
+)
 @click.option("--out", type=options.FilePath(), default="bench", show_default=True, help="The folder to fill.")
-@click.option("--solvers", type=click.Choice(["some", "all"]), default="some", show_default=True, help="Those often used, or every one.")
+@click.option(
+    "--solvers",
+    type=click.Choice(["some", "all"]),
+    default="some",
+    show_default=True,
+    help="Those often used, or every one.",
+)
 @click.option(
     "--line",
     "lines",
@@ -78,7 +109,8 @@ def bench(session: Session, **given: Any) -> None:
         return run(session, **given)
     if alien := options.typed({option.name for option in bench.params}):
         raise click.UsageError(
-            f"`seeds bench {context.invoked_subcommand}` reads what was measured, but {alien[0]} stands before it. Leave it out."
+            f"`seeds bench {context.invoked_subcommand}` reads what was measured, but {alien[0]} stands before it. "
+            "Leave it out."
         )
 
 
@@ -89,7 +121,8 @@ def bench(session: Session, **given: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def show(session: Session, studies: Sequence[Path], out: Path | None, as_json: bool, **seen: Any) -> None:
-    """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`; or of several."""
+    """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`; or of
+    several."""
     from seeds.report.comparison import bench, joined, table
 
     record = joined([_record(place) for place in studies])
@@ -114,7 +147,10 @@ def compare(session: Session, before: Path, now: Path, as_json: bool) -> None:
     if as_json:
         return session.say(json.dumps(rows, indent=2, allow_nan=False))
     session.say(changes(rows))
-    told = ({**held["study"], "reference": (held["study"].get("reference") or {}).get("sha256"), "baselines": None} for held in (one, two))
+    told = (
+        {**held["study"], "reference": (held["study"].get("reference") or {}).get("sha256"), "baselines": None}
+        for held in (one, two)
+    )
     if apart := different(*told):
         session.say(f"Other settings: {'; '.join(apart)}.")
 
@@ -178,7 +214,9 @@ def _record(place: Path) -> dict[str, Any]:
 
     path = place / RECORD if place.is_dir() else place
     if not path.is_file():
-        raise InputError(f"{path} does not exist: give the folder of a study of `seeds bench` or `seeds curves`, or its {RECORD}.")
+        raise InputError(
+            f"{path} does not exist: give the folder of a study of `seeds bench` or `seeds curves`, or its {RECORD}."
+        )
     return read_record(path, path.read_bytes(), "study")
 
 
@@ -219,12 +257,14 @@ def _yardstick(
     features = features or FEATURES.get(job.image_shape, "pixels")
     if reference is None and is_exact(found.denoiser):
         session.say("Exact samples of the model, to be compared with ...", err=True)
-        truth, floor = exact_sets(job, extractor_of(session, features, sha256, device), out / "exact", EXACT, session.group)
+        truth, floor = exact_sets(
+            job, extractor_of(session, features, sha256, device), out / "exact", EXACT, session.group
+        )
         return str(truth), features, [f"{len(seeds):,} exact samples={floor}"]
     reference = reference or REFERENCES.get(found.name)
     if reference is None:
         raise InputError(
-            f"`--ref` is missing: {found.name} is no exact model, with samples of its own, so say what its images are to "
-            "be compared with. seeds ref makes statistics of images."
+            f"`--ref` is missing: {found.name} is no exact model, with samples of its own, so say what its images are "
+            "to be compared with. seeds ref makes statistics of images."
         )
     return reference, features, []

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from seeds.runs.peers import Sampler
 
 SAID = ("solver", "steps", "nfe", "sigmas")
-"""Options of a plan that `curves` says itself: --line the solver, and --nfe, of which there may be several, the steps."""
+"""Options of a plan that `curves` says itself: --line the solver, and --nfe, of which there may be several, the
+steps."""
 LINES = ("auto", "seeds-1", "seeds-2", "seeds-3", "erk-1", "erk-2", "erk-3")
 NFE = "5,10,20,40,80"
 PAGE_EVERY = 60
@@ -44,13 +45,25 @@ def _call_counts(text: str) -> list[int]:
 
 
 _PARTS = options.adding(
-    click.option("--units", type=click.IntRange(2), default=10, show_default=True, help="Parts of the jackknife behind the intervals."),
-    click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score."),
-    click.option("--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page."),
+    click.option(
+        "--units",
+        type=click.IntRange(2),
+        default=10,
+        show_default=True,
+        help="Parts of the jackknife behind the intervals.",
+    ),
+    click.option(
+        "--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the Inception score."
+    ),
+    click.option(
+        "--shown", type=click.IntRange(1), default=10, show_default=True, help="Images of each row on the page."
+    ),
 )
 
 
-def study_options(calls: str, batch: int, reference: str | None = None, features: str | None = None) -> Callable[[Callable], Callable]:
+def study_options(
+    calls: str, batch: int, reference: str | None = None, features: str | None = None
+) -> Callable[[Callable], Callable]:
     """A decorator that adds what every study takes, by these defaults."""
     return options.adding(
         click.option(
@@ -68,7 +81,12 @@ def study_options(calls: str, batch: int, reference: str | None = None, features
             show_default=True,
             help="Images of a row: 0-1999. Give it many times for a row each.",
         ),
-        click.option("--features", default=features, show_default=features or "those made for such images", help="As for `seeds fid`."),
+        click.option(
+            "--features",
+            default=features,
+            show_default=features or "those made for such images",
+            help="As for `seeds fid`.",
+        ),
         click.option("--sha256", metavar="HEX", help="SHA-256 of a TorchScript detector."),
         click.option(
             "--ref",
@@ -84,7 +102,13 @@ def study_options(calls: str, batch: int, reference: str | None = None, features
             metavar="NAME=IMAGES",
             help="Images to be measured too: a level in the plots. Give it many times.",
         ),
-        click.option("--batch", type=click.IntRange(1), default=batch, show_default=True, help="Images the model is asked about at once."),
+        click.option(
+            "--batch",
+            type=click.IntRange(1),
+            default=batch,
+            show_default=True,
+            help="Images the model is asked about at once.",
+        ),
         _PARTS,
         click.option("--title", default="", help="Heading of plots and page; the model's name by default."),
         jobs.job_options(*SAID),
@@ -110,29 +134,43 @@ def study_options(calls: str, batch: int, reference: str | None = None, features
     metavar='"SOLVER KEY=VALUE ..."',
     default=LINES,
     show_default=True,
-    help='One curve: a solver and the options that are its own, as "auto", "auto aim=accuracy" or "rk-2 S_churn=40 s_noise=1.003". Give it many times.',
+    help='One curve: a solver and the options that are its own, as "auto", "auto aim=accuracy" or "rk-2 S_churn=40 '
+    's_noise=1.003". Give it many times.',
 )
 @study_options(NFE, 64, REFERENCE, FEATURES)
 @click.option("--row", type=click.IntRange(0), help="Repeat this row of the study in --out, and compare.")
 @pass_session
-def curves(session: Session, out: Path, row: int | None, model: Sequence[str], device: str | None, **given: Any) -> None:
+def curves(
+    session: Session, out: Path, row: int | None, model: Sequence[str], device: str | None, **given: Any
+) -> None:
     """Measure solvers at several numbers of model calls.
 
-    Writes curves.json, curves.csv, plots, and index.html, a page to look at. Models x lines x model calls x seed ranges are the rows. Every image of a row
-    is drawn, judged and forgotten; the first few are kept to be looked at. Options of solver and grid are for all lines that do not give their own.
+    Writes curves.json, curves.csv, plots, and index.html, a page to look at. Models x lines x model calls x seed ranges
+    are the rows. Every image of a row is drawn, judged and forgotten; the first few are kept to be looked at. Options
+    of solver and grid are for all lines that do not give their own.
     """
     if row is not None:
         if alien := options.typed({option.name for option in curves.params} - {"out", "row"}):
             raise click.UsageError(
-                f"`--row` repeats a row by the arguments of its study, but is given with {', '.join(alien)}. Leave them out."
+                f"`--row` repeats a row by the arguments of its study, but is given with {', '.join(alien)}. Leave "
+                "them out."
             )
         return repeat(session, out, row)
-    _, record = measured(session, out, [jobs.loaded(session, name, device) for name in dict.fromkeys(model)], device=device, **given)
+    _, record = measured(
+        session, out, [jobs.loaded(session, name, device) for name in dict.fromkeys(model)], device=device, **given
+    )
     session.say(f"{len(record['rows'])} rows: {out / 'index.html'}")
 
 
 def measured(
-    session: Session, out: Path, found: Sequence[models.Model], *, resume: bool, threads: int | None, title: str, **given: Any
+    session: Session,
+    out: Path,
+    found: Sequence[models.Model],
+    *,
+    resume: bool,
+    threads: int | None,
+    title: str,
+    **given: Any,
 ) -> tuple[studies.Study, dict[str, Any]]:
     """The study that the options ask for and its record, once it is measured; its report is in `out`."""
     from seeds import report
@@ -140,7 +178,9 @@ def measured(
 
     study = _study(session, found, **given)
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("The plots of a study need matplotlib, which is not installed: pip install seeds-sampler[report].")
+        raise InputError(
+            "The plots of a study need matplotlib, which is not installed: pip install seeds-sampler[report]."
+        )
     written = [0.0]
 
     def page(record: dict[str, Any]) -> None:
@@ -173,13 +213,14 @@ def repeat(session: Session, out: Path, number: int) -> None:
         study = _one_row(session, record["sources"], row, plan)
     except ValueError as error:
         raise InputError(
-            f"{error} `--row` needs the model and the reference that the study was started with, under the names in `command` of "
-            f"{out / RECORD}, which are looked for from the current folder."
+            f"{error} `--row` needs the model and the reference that the study was started with, under the names in "
+            f"`command` of {out / RECORD}, which are looked for from the current folder."
         ) from error
     if changed := repeating.changed(study, row, seeds.__version__):
         raise InputError(
-            f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was started with (`command` "
-            f"in {out / RECORD}), or make a new study in another folder. It was made by version {record['version']}."
+            f"Row {number} cannot be repeated, for the study has {'; '.join(changed)}. Bring back what the study was "
+            f"started with (`command` in {out / RECORD}), or make a new study in another folder. It was made by "
+            f"version {record['version']}."
         )
     (again,), group = study.rows, session.group
     with limited(row["threads"]), runs.Progress(group, again.line, *again.work(group)) as bar:
@@ -189,7 +230,10 @@ def repeat(session: Session, out: Path, number: int) -> None:
     if not group.first:
         return
     if row["status"] != "done":
-        session.say(f"Row {number} of the study is not done, so there is nothing to compare with. Complete it with --resume.", err=True)
+        session.say(
+            f"Row {number} of the study is not done, so there is nothing to compare with. Complete it with --resume.",
+            err=True,
+        )
         click.get_current_context().exit(1)
     session.say(repeating.verdict(study, record, row, new, seeds.__version__), err=True)
     click.get_current_context().exit(0 if repeating.furthest(new, row) < repeating.ROUNDING else 1)
@@ -206,11 +250,15 @@ def _one_row(session: Session, sources: dict[str, Any], row: dict[str, Any], pla
     job = runs.Job.from_facts(row, denoiser, plan, model=model.name, model_hash=model.sha256, device=model.device)
     again = StudyRow(row["line"], row["options"], row["steps"], row["nfe_asked"], job)
     return Study(
-        [again], **_yardstick(session, row["reference"]["name"], **sources), **{key: row[key] for key in ("units", "splits", "shown")}
+        [again],
+        **_yardstick(session, row["reference"]["name"], **sources),
+        **{key: row[key] for key in ("units", "splits", "shown")},
     )
 
 
-def _yardstick(session: Session, reference: str, features: str, sha256: str | None, device: str | None) -> dict[str, Any]:
+def _yardstick(
+    session: Session, reference: str, features: str, sha256: str | None, device: str | None
+) -> dict[str, Any]:
     """What images are measured with, as fields of a study."""
     statistics, reference_sha256 = statistics_of(reference)
     return {
@@ -253,7 +301,8 @@ def _study(
     parts = [runs.parse_seeds(text) for text in dict.fromkeys(ranges)]
     if len({len(part) for part in parts}) > 1 or len(set().union(*parts)) < sum(map(len, parts)):
         raise InputError(
-            f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make a study of each."
+            f"`seeds` = {ranges!r} have different sizes or seeds in common, but a point is the mean of them all. Make "
+            "a study of each."
         )
     rows: list[studies.StudyRow] = []
     for source, line in itertools.product(found, dict.fromkeys(lines)):
@@ -278,7 +327,13 @@ def _study(
 
 
 def _rows(
-    model: models.Model, line: str, named: bool, nfe: Sequence[int], parts: Sequence[list[int]], batch: int, shared: dict[str, Any]
+    model: models.Model,
+    line: str,
+    named: bool,
+    nfe: Sequence[int],
+    parts: Sequence[list[int]],
+    batch: int,
+    shared: dict[str, Any],
 ) -> Iterator[studies.StudyRow]:
     """The rows of a line: for each number of model calls one for each part of the seeds."""
     from seeds.runs.study import StudyRow
@@ -295,11 +350,17 @@ Point = tuple[int, int, Mapping[str, Any], Callable[[Sequence[int]], "runs.Job"]
 """Of a line: model calls allowed, steps, the options to write down, and the job of some seeds."""
 
 
-def _of_solver(model: models.Model, line: str, nfe: Sequence[int], batch: int, shared: dict[str, Any]) -> Iterator[Point]:
+def _of_solver(
+    model: models.Model, line: str, nfe: Sequence[int], batch: int, shared: dict[str, Any]
+) -> Iterator[Point]:
     given = shared | line_options(line)
     for calls, steps in steps_for(model, given, nfe, line).items():
         asked = given | length_of(given, calls, steps)
-        said = {name: asked[name] for name in (*options.PLAN, *options.NOISE) if name not in SAID and asked.get(name) is not None}
+        said = {
+            name: asked[name]
+            for name in (*options.PLAN, *options.NOISE)
+            if name not in SAID and asked.get(name) is not None
+        }
         yield calls, steps, said, partial(jobs.job, model, batch=batch, **asked)
 
 
@@ -323,11 +384,16 @@ def _of_peer(model: models.Model, line: str, nfe: Sequence[int], batch: int, sha
 
 
 def line_options(line: str) -> dict[str, Any]:
-    """The options in "SOLVER KEY=VALUE ...", as the command line reads them. Raises: click.UsageError for what it does not know."""
+    """The options in "SOLVER KEY=VALUE ...", as the command line reads them. Raises: click.UsageError for what it does
+    not know."""
     solver, *pairs = line.split() or [""]
     known = [flag.parameter for name, flag in options.PLAN.items() if name not in SAID[1:]]
     flags = {name.lstrip("-"): option.opts[0] for option in known for name in (option.name or "", *option.opts)}
-    words = [word for key, _, value in (pair.partition("=") for pair in pairs) for word in (flags.get(key, f"--{key}"), value)]
+    words = [
+        word
+        for key, _, value in (pair.partition("=") for pair in pairs)
+        for word in (flags.get(key, f"--{key}"), value)
+    ]
     parser = click.Command("line", params=[*known])
     try:
         with parser.make_context("line", ["--solver", solver, *words]) as context:
@@ -342,20 +408,25 @@ def length_of(given: dict[str, Any], calls: int, steps: int) -> dict[str, int]:
 
 
 def steps_for(found: models.Model, given: dict[str, Any], nfe: Sequence[int], line: str) -> dict[int, int]:
-    """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a smaller number, are left out.
+    """For each number of model calls, the steps that use most of them; those that allow no step, or no more than a
+    smaller number, are left out.
 
     The rule of "auto" makes as many calls as it is asked for, so there it is the steps of that run.
     """
     if is_auto(given["solver"]):
         return {calls: calls - (given.get("final") != "none") for calls in nfe}
     if not isinstance(given.get("grid") or "", str):
-        raise InputError(f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its name.")
+        raise InputError(
+            f"`grid` of {line!r} lists its levels, but `--nfe` says how many there are to be. Give the grid by its "
+            "name."
+        )
     least = 2 if given["solver"] in authors.SOLVERS else 1
     return _most_steps(lambda steps: jobs.job(found, [0], 1, **given | {"steps": steps}).plan.nfe, nfe, line, least)
 
 
 def _most_steps(made: Callable[[int], int], nfe: Sequence[int], line: str, least: int = 1) -> dict[int, int]:
-    """The steps that use most of each number of calls, where so many steps `made` so many calls, of which each takes the same."""
+    """The steps that use most of each number of calls, where so many steps `made` so many calls, of which each takes
+    the same."""
     first, second = made(2), made(3)
     chosen: dict[int, int] = {}
     each = max(1, second - first)
@@ -365,6 +436,7 @@ def _most_steps(made: Callable[[int], int], nfe: Sequence[int], line: str, least
             chosen[calls] = steps
     if not chosen:
         raise InputError(
-            f"`nfe` = {list(nfe)} allow no step of {line!r}, which needs {each} model calls a step and {first - 2 * each} at the end."
+            f"`nfe` = {list(nfe)} allow no step of {line!r}, which needs {each} model calls a step and "
+            f"{first - 2 * each} at the end."
         )
     return chosen

@@ -30,7 +30,13 @@ def installation() -> dict[str, Any]:
 
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
     models = {name: f"{path.stat().st_size / 1e6:.1f} MB" for name, path in bundled().items()}
-    return {"seeds": __version__, "python": platform.python_version(), **packages, "models": models, "solvers": ", ".join(SOLVERS)}
+    return {
+        "seeds": __version__,
+        "python": platform.python_version(),
+        **packages,
+        "models": models,
+        "solvers": ", ".join(SOLVERS),
+    }
 
 
 def strict(value: Any) -> Any:

@@ -22,16 +22,25 @@ _WHAT = (
         "label",
         type=options.CLASSES,
         metavar="CLASSES",
-        help="The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: one is drawn for each seed]",
+        help="The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: "
+        "one is drawn for each seed]",
     ),
-    click.option("--guidance", type=options.FINITE, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 is none."),
+    click.option(
+        "--guidance",
+        type=options.FINITE,
+        default=1.0,
+        show_default=True,
+        help="Scale of classifier-free guidance; 1 is none.",
+    ),
     click.option(
         "--data-range",
         type=options.RANGE,
         metavar="LOW,HIGH",
         help="Of the model's data, black to white.  [default: the model's own; -1,1]",
     ),
-    click.option("--null", type=int, help="The class that means none, for guidance.  [default: the model's own, or no label]"),
+    click.option(
+        "--null", type=int, help="The class that means none, for guidance.  [default: the model's own, or no label]"
+    ),
 )
 _HOW = (
     click.option(
@@ -42,17 +51,23 @@ _HOW = (
         help="float32, float64: of the state. bf16, fp16: of the network, the state being float32.",
     ),
     click.option(
-        "--compile", "compiled", is_flag=True, help="Compile the network: minutes first, then faster; the same images to rounding."
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the network: minutes first, then faster; the same images to rounding.",
     ),
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
 threads = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Of the CPU.  [default: torch's choice, or those of the run resumed]"
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Of the CPU.  [default: torch's choice, or those of the run resumed]",
 )
 
 
 def job_options(*left_out: str) -> Callable[[Callable], Callable]:
-    """A decorator that adds what a job needs besides its model, seeds, batch and device; options of a plan may be left out by name."""
+    """A decorator that adds what a job needs besides its model, seeds, batch and device; options of a plan may be left
+    out by name."""
     plan = (flag for name, flag in options.PLAN.items() if name not in left_out)
     return options.adding(*_WHAT, *plan, *options.NOISE.values(), *_HOW)
 
@@ -75,8 +90,8 @@ def seeds_of(asked: list[int] | None, label: Any, model: models.Model) -> list[i
     count = label.images * classes
     if asked is not None and len(asked) != count:
         raise InputError(
-            f"`class` = each:{label.images} of {classes} classes are {count} images, but there are {len(asked)} seeds. Leave --seeds out, or give "
-            f"{count} of them."
+            f"`class` = each:{label.images} of {classes} classes are {count} images, but there are {len(asked)} seeds. "
+            f"Leave --seeds out, or give {count} of them."
         )
     return list(range(count)) if asked is None else asked
 
@@ -111,12 +126,16 @@ def job(
 
     if null is not None and guidance == 1:
         raise InputError(
-            f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, or leave it out."
+            f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, "
+            "or leave it out."
         )
     if plan is not None and not plan.is_file():
         raise InputError(f"`plan` = {plan} is no file: make one with seeds plan --out {plan}.")
     if plan is None and (data is None) != (start is None):
-        raise InputError("`data` and `start` belong together: the images to begin from, and the noise level that they are brought to.")
+        raise InputError(
+            "`data` and `start` belong together: the images to begin from, and the noise level that they are brought "
+            "to."
+        )
     arguments = options.arguments(spelt, model.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
     if start is not None:
         arguments["start"] = ("nsr", start)
@@ -147,6 +166,7 @@ def _beside_a_plan(own: dict[str, Any]) -> dict[str, Any]:
     if fixed:
         name = fixed[0].replace("_", "-")
         raise InputError(
-            f"`--plan` fixes the whole run, but `--{name}` is given too. Leave it out, or make another plan with seeds plan --out FILE."
+            f"`--plan` fixes the whole run, but `--{name}` is given too. Leave it out, or make another plan with seeds "
+            "plan --out FILE."
         )
     return given

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 FEATURES, REFERENCE = "fashion-features", "fashion-mnist"
 """Those of the bundled models."""
 MAY_BE = (
-    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of any "
-    "images), or the path of a TorchScript detector with its --sha256, as inception-2015-12-05.pt, which gives the FID of papers."
+    "`--features` may be fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x "
+    "32), pixels (of any images), or the path of a TorchScript detector with its --sha256, as "
+    "inception-2015-12-05.pt, which gives the FID of papers."
 )
 
 
@@ -46,13 +47,19 @@ _extraction = options.adding(
     ),
     click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
     click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
-    click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."),
+    click.option(
+        "--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."
+    ),
     jobs.device,
 )
 _sampler = options.adding(
-    click.option(*jobs.MODEL, help="Draw the images from this model instead: a bundled name, a file, or module:factory."),
     click.option(
-        "--seeds", "seed_text", help="Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]"
+        *jobs.MODEL, help="Draw the images from this model instead: a bundled name, a file, or module:factory."
+    ),
+    click.option(
+        "--seeds",
+        "seed_text",
+        help="Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]",
     ),
     jobs.job_options(),
 )
@@ -60,9 +67,15 @@ _reference = click.option(
     "--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz."
 )
 _units = click.option(
-    "--units", type=click.IntRange(2, 10), default=10, show_default=True, help="Parts of the jackknife behind the interval."
+    "--units",
+    type=click.IntRange(2, 10),
+    default=10,
+    show_default=True,
+    help="Parts of the jackknife behind the interval.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from."
+)
 
 
 @click.command(cls=Command)
@@ -81,7 +94,8 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
     check_shape(extractor, *source.shape)
     if source.count < 2:
         raise MetricError(
-            f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a larger --num."
+            f"N = {source.count} image of {images} is too few: a covariance needs at least 2. Give more images, or a "
+            "larger --num."
         )
     _claim(session, out)
     rows: Iterable[np.ndarray] = in_order(source.over(extractor, session.group), len(source.sizes), session.group)
@@ -123,7 +137,9 @@ def fid(session, reference, units, as_json, **asked):
 @_images
 @_extraction
 @_sampler
-@click.option("--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order.")
+@click.option(
+    "--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order."
+)
 @_json
 @pass_session
 def is_(session, splits, as_json, **asked):
@@ -152,7 +168,8 @@ def is_(session, splits, as_json, **asked):
 def kid(session, reference, units, subsets, as_json, **asked):
     """Kernel distance of images to a reference: KID.
 
-    IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features: `seeds ref --keep-features`.
+    IMAGES is a folder, zip, npz (arr_0) or IDX file; --model draws them instead. The reference must hold features:
+    `seeds ref --keep-features`.
     """
     from seeds.metrics.kernel import kernel_distance
 
@@ -160,13 +177,19 @@ def kid(session, reference, units, subsets, as_json, **asked):
     reference_rows = measured.statistics.features
     if reference_rows is None:
         raise MetricError(
-            f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref --keep-features`."
+            f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref "
+            "--keep-features`."
         )
     check_units(units, len(reference_rows), 2, of="reference")
     check_units(units, measured.source.count, 2)
     rows = measured.rows(measured.features)
     if session.group.first:
-        measured.report(kernel_distance(rows, reference_rows, units=units, across=not subsets), as_json, units=units, subsets=subsets)
+        measured.report(
+            kernel_distance(rows, reference_rows, units=units, across=not subsets),
+            as_json,
+            units=units,
+            subsets=subsets,
+        )
 
 
 COMMANDS = (ref, fid, is_, kid)
@@ -177,7 +200,8 @@ class _Source:
     """Where images come from: a set of files, or a model.
 
     Attributes:
-        pieces: gives this process' pieces; told which numbers are its own, and what to call with the number of images asked about.
+        pieces: gives this process' pieces; told which numbers are its own, and what to call with the number of images
+            asked about.
         sizes: images in each piece.
         shape: (H, W, C) of the images.
         facts: for the report.
@@ -198,7 +222,12 @@ class _Source:
         image_set = open_images(images, seeds)
         count = image_set.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
-        facts = {"images": str(images), "num": num, "seeds": None if seeds is None else show_seeds(seeds), "batch": batch}
+        facts = {
+            "images": str(images),
+            "num": num,
+            "seeds": None if seeds is None else show_seeds(seeds),
+            "batch": batch,
+        }
         shape = next(image_set.batches(1)).shape[1:]
         return cls(lambda owns, asked, tally: image_set.pieces(batch, num, owns), sizes, shape, facts)
 
@@ -238,7 +267,9 @@ def _source(session: Session, device: str | None, *, images, num, batch, model, 
     from seeds.runs import parse_seeds
 
     if (images is None) == (model is None):
-        raise click.UsageError("Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn.")
+        raise click.UsageError(
+            "Give either IMAGES (a folder, zip, npz or IDX file) or --model, whose images are drawn."
+        )
     seeds = parse_seeds(seed_text) if seed_text is not None else None
     if model is None:
         if alien := options.typed(given):
@@ -246,16 +277,21 @@ def _source(session: Session, device: str | None, *, images, num, batch, model, 
         return _Source.files(images, num, batch, seeds)
     each = isinstance(given["label"], options.Each)
     if seeds is None and num is None and not each:
-        raise click.UsageError("Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them.")
+        raise click.UsageError(
+            "Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them."
+        )
     source = jobs.loaded(session, model, device)
-    seeds = jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], source) or []
+    seeds = (
+        jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], source) or []
+    )
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
     return _Source.live(jobs.job(source, seeds[:num], batch, **given))
 
 
 def check_shape(extractor: Extractor, *shape: int) -> None:
-    """Raises: MetricError that says which features there are, if the extractor takes no images of this shape (H, W, C)."""
+    """Raises: MetricError that says which features there are, if the extractor takes no images of this shape (H, W,
+    C)."""
     try:
         extractor.check(*shape)
     except MetricError as error:
@@ -315,28 +351,35 @@ class _Measured:
         made = {"device": self.extractor.device.partition(":")[0], "threads": torch.get_num_threads()}
         versions = {"version": __version__, "torch": torch.__version__}
         features = {"features": vars(self.extractor.recipe)}
-        click.echo(json.dumps(estimate.facts() | self.source.facts | features | facts | self.facts | made | versions, indent=2))
+        click.echo(
+            json.dumps(estimate.facts() | self.source.facts | features | facts | self.facts | made | versions, indent=2)
+        )
 
 
 def _claim(session: Session, out: Path) -> None:
-    """Raises: MetricError, before any work, if there is something at `out` or nothing can be written there. Its folder is made."""
+    """Raises: MetricError, before any work, if there is something at `out` or nothing can be written there. Its folder
+    is made."""
 
     def look() -> None:
         if out.exists() and not session.group.again:
-            raise MetricError(f"`--out` {out} is there already, and is not written over. Choose another file, or take it away.")
+            raise MetricError(
+                f"`--out` {out} is there already, and is not written over. Choose another file, or take it away."
+            )
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=out.parent).close()
         except OSError as error:
-            raise MetricError(f"`--out` {out} cannot be written: {error.strerror} ({error.filename}). Choose another place.") from error
+            raise MetricError(
+                f"`--out` {out} cannot be written: {error.strerror} ({error.filename}). Choose another place."
+            ) from error
         session.group.begin()
 
     session.group.once(look)
 
 
 def extractor_of(session: Session, features: str, sha256: str | None, device: str | None) -> Extractor:
-    """On this process' device: a TorchScript detector by its path (`.pt`, or a file that begins as one), else a classifier from a weight
-    file or a bundled name."""
+    """On this process' device: a TorchScript detector by its path (`.pt`, or a file that begins as one), else a
+    classifier from a weight file or a bundled name."""
     import torch
 
     from seeds.metrics.features import from_module, from_torchscript, pixels
@@ -354,8 +397,8 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     if sha256 is not None:
         absent = "" if path.exists() else ", nor is there such a file"
         raise MetricError(
-            f"`--sha256` belongs to a TorchScript file, but `--features` {features} is none{absent}. Give the detector's path, or leave "
-            "--sha256 out."
+            f"`--sha256` belongs to a TorchScript file, but `--features` {features} is none{absent}. Give the "
+            "detector's path, or leave --sha256 out."
         )
     from seeds.checkpoints import CheckpointError, info, load  # opens weights: not needed for the detector
 
@@ -364,8 +407,12 @@ def extractor_of(session: Session, features: str, sha256: str | None, device: st
     except CheckpointError as error:
         raise MetricError(f"`--features` {features}: {error} {MAY_BE}") from error
     if facts["kind"] != "features":
-        raise MetricError(f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features.")
-    return from_module(module, facts["name"], channels="rgb" if getattr(module, "channels", 1) == 3 else "grey", device=device)
+        raise MetricError(
+            f"`--features` {features} is a model of kind {facts['kind']!r}, no feature network. Take fashion-features."
+        )
+    return from_module(
+        module, facts["name"], channels="rgb" if getattr(module, "channels", 1) == 3 else "grey", device=device
+    )
 
 
 def _is_zip(path: Path) -> bool:

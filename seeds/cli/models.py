@@ -31,7 +31,8 @@ class Model:
     _tuned: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def tuned(self, dtype: str, compiled: bool) -> Any:
-        """The denoiser, made faster as asked the first time: a command asks for one thing. Raises: ValueError as `seeds.tuning.tuned`."""
+        """The denoiser, made faster as asked the first time: a command asks for one thing. Raises: ValueError as
+        `seeds.tuning.tuned`."""
         from seeds.tuning import HALVES, tuned
 
         if not self._tuned:
@@ -40,18 +41,22 @@ class Model:
 
 
 def load_model(source: str, device: str | None = None) -> Model:
-    """The model that `source` names: a bundled name, a safetensors file, or module:factory, found from the current folder too.
+    """The model that `source` names: a bundled name, a safetensors file, or module:factory, found from the current
+    folder too.
 
     Args:
         device: "cpu", "cuda", ...; None is a GPU if there is one and the model can be moved, else where the model is.
-    Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a ValueError) as `checkpoints.load`.
+    Raises: ValueError if there is no such model or device, or if it is a feature network; CheckpointError (a
+        ValueError) as `checkpoints.load`.
     """
     from seeds import checkpoints
     from seeds.modules import check_device
     from seeds.networks.classifier import ConvClassifier
 
     if not source:
-        raise InputError(f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}.")
+        raise InputError(
+            f"`model` is empty. Give a file, module:factory, or a bundled name: {', '.join(checkpoints.bundled())}."
+        )
     if device is not None:
         check_device(device)
     if re.fullmatch(r"[\w.]+:[\w.]+", source) and not Path(source).exists():
@@ -59,7 +64,10 @@ def load_model(source: str, device: str | None = None) -> Model:
     else:
         denoiser, file = checkpoints.load(source), checkpoints.bundled().get(source, Path(source))
     if isinstance(denoiser, ConvClassifier):
-        raise InputError(f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them (--features).")
+        raise InputError(
+            f"`model` = {source!r} is a feature network and no denoiser: it draws no images, it measures them "
+            "(--features)."
+        )
     denoiser, device = _placed(denoiser, device)
     return Model(denoiser, source, hashlib.sha256(file.read_bytes()).hexdigest(), device)
 
@@ -79,7 +87,9 @@ def _made(source: str, device: str | None) -> tuple[Any, Path]:
     except ModuleNotFoundError:
         spec = None
     if spec is None or not spec.origin:
-        raise InputError(f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks.")
+        raise InputError(
+            f"`model` = {source!r}: there is no module {module}, in the current folder or where Python looks."
+        )
     imported = importlib.import_module(module)
     try:
         make = operator.attrgetter(factory)(imported)
@@ -98,9 +108,14 @@ def _called(source: str, make: Any, device: str | None) -> Any:
     takes = _parameters(make)
     needs = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name != "device"]
     if isinstance(make, torch.nn.Module) or not callable(make) or needs:
-        what = f"needs {', '.join(needs)}" if needs and not isinstance(make, torch.nn.Module) else f"is a {type(make).__name__}"
+        what = (
+            f"needs {', '.join(needs)}"
+            if needs and not isinstance(make, torch.nn.Module)
+            else f"is a {type(make).__name__}"
+        )
         raise InputError(
-            f"`model` = {source!r} {what}, but must be a function that takes nothing, or `device`, and returns a denoiser: {WRAP}"
+            f"`model` = {source!r} {what}, but must be a function that takes nothing, or `device`, and returns a "
+            f"denoiser: {WRAP}"
         )
     if "device" in takes:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -111,10 +126,14 @@ def _called(source: str, make: Any, device: str | None) -> Any:
     if not callable(made) or isinstance(made, type):
         what = repr(made) if isinstance(made, (str, type(None))) else f"a {type(made).__name__}"
         raise InputError(f"`model` = {source!r} returned {what}, but must return a denoiser: {WRAP}")
-    if isinstance(made, torch.nn.Module) and getattr(made, "shape", None) is None and not isinstance(made, ConvClassifier):
+    if (
+        isinstance(made, torch.nn.Module)
+        and getattr(made, "shape", None) is None
+        and not isinstance(made, ConvClassifier)
+    ):
         raise InputError(
-            f"`model` = {source!r} returned a bare network, {type(made).__name__}, which does not say what it was trained to output, on which levels and "
-            f"shape. Return a denoiser: {WRAP}"
+            f"`model` = {source!r} returned a bare network, {type(made).__name__}, which does not say what it was "
+            f"trained to output, on which levels and shape. Return a denoiser: {WRAP}"
         )
     return made
 

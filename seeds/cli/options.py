@@ -135,7 +135,8 @@ SHARD = Text("shard", _shard, "is no part I/N with 1 <= I <= N, such as 1/4 to 4
 
 
 class FilePath(click.Path):
-    """The path of a file or folder. An empty one, as an unset variable of the shell gives, would be the current folder, and is refused."""
+    """The path of a file or folder. An empty one, as an unset variable of the shell gives, would be the current folder,
+    and is refused."""
 
     def __init__(self, **settings: Any):
         super().__init__(path_type=Path, **settings)
@@ -157,8 +158,11 @@ def typed(names: Container[str]) -> list[str]:
 
 
 def _solver_options() -> list[Flag]:
-    """One option for each of the registered solvers': its type, its default and its line of help are those of the builder's signature."""
-    takers = {name: [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options] for name in OF_SOLVERS}
+    """One option for each of the registered solvers': its type, its default and its line of help are those of the
+    builder's signature."""
+    takers = {
+        name: [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options] for name in OF_SOLVERS
+    }
     return [flag(_flag(name), name, type=_type(pairs), help=_help(pairs)) for name, pairs in takers.items()]
 
 
@@ -179,7 +183,10 @@ def _help(pairs: list[tuple[str, Option]]) -> str:
     solvers: dict[tuple[str, str], list[str]] = {}
     for name, option in pairs:
         solvers.setdefault((option.help, _text(option.default)), []).append(name)
-    return "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in solvers.items()) + "."
+    return (
+        "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in solvers.items())
+        + "."
+    )
 
 
 def _text(default: Any) -> str:
@@ -189,28 +196,49 @@ def _text(default: Any) -> str:
 _PLAN = (
     flag(
         "--solver",
-        help=f"auto, which chooses method and grid by --nfe; one of {', '.join(SOLVERS)}; or the authors' etd-serk, etd-erk, rk.  [default: auto]",
+        help=f"auto, which chooses method and grid by --nfe; one of {', '.join(SOLVERS)}; or the authors' etd-serk, "
+        f"etd-erk, rk.  [default: auto]",
     ),
     flag(
-        "--nfe", type=int, help=f"Model calls, all counted; of a named solver the most steps that they allow.  [default: {CALLS}, of auto]"
+        "--nfe",
+        type=int,
+        help=f"Model calls, all counted; of a named solver the most steps that they allow.  [default: {CALLS}, of "
+        f"auto]",
     ),
-    flag("--aim", type=click.Choice(AIMS), help="Of auto: a learned network's law, or the least error of the solver.  [default: law]"),
+    flag(
+        "--aim",
+        type=click.Choice(AIMS),
+        help="Of auto: a learned network's law, or the least error of the solver.  [default: law]",
+    ),
     flag("--steps", type=int, help=f"Of a named solver, instead of --nfe: intervals of the grid.  [default: {STEPS}]"),
     flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
     flag(
         "--grid",
         type=GRID,
-        help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: auto's, or karras, or the solver's own]",
+        help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: auto's, or karras, or the "
+        f"solver's own]",
     ),
     flag("--sigmas", type=NUMBERS, help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
     flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
     flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
     flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
     flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data, or the solver's own]"),
-    flag("--eta", type=TABLE, help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: auto's, or the solver's own]"),
-    flag("--fraction", type=float, help="Instead of --eta: the fresh part of the noise after each step, from 0 to below 1."),
+    flag(
+        "--eta",
+        type=TABLE,
+        help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: auto's, or the solver's own]",
+    ),
+    flag(
+        "--fraction",
+        type=float,
+        help="Instead of --eta: the fresh part of the noise after each step, from 0 to below 1.",
+    ),
     flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
-    flag("--stages", type=click.Choice(["known", "free"]), help="Of networks that know some levels: moved to those.  [default: known]"),
+    flag(
+        "--stages",
+        type=click.Choice(["known", "free"]),
+        help="Of networks that know some levels: moved to those.  [default: known]",
+    ),
     flag(
         "--start-at",
         type=click.Choice(["zero", "mean"]),
@@ -230,7 +258,8 @@ _NOISE = (
     flag("--noise_type", hidden=True),
 )
 PLAN, NOISE = ({it.parameter.name or "": it for it in flags} for flags in (_PLAN, _NOISE))
-"""The options that make a plan, and those that say the noise, by name, in both spellings; docs/authors-options.md lists the hidden ones."""
+"""The options that make a plan, and those that say the noise, by name, in both spellings; docs/authors-options.md lists
+the hidden ones."""
 plan_options = adding(*PLAN.values())
 
 
@@ -247,8 +276,8 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
         if mixed:
             name = mixed[0].replace("_", "-")
             raise InputError(
-                f"`--{name}` is of another spelling than `--solver {values['solver']}`, which is the authors'. Say it all in one of them: "
-                "docs/authors-options.md has both side by side."
+                f"`--{name}` is of another spelling than `--solver {values['solver']}`, which is the authors'. Say it "
+                "all in one of them: docs/authors-options.md has both side by side."
             )
         return authors.translate(values, denoiser)
     mixed = [name for name in authors.ONLY if name in values]

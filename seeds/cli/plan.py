@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--model", "--network", "model", help="Plan for this model: its schedule, its noise levels.")
 @options.plan_options
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
-@click.option("--out", type=options.FilePath(), help="Write the plan to this file too, for seeds sample --plan and Plan.load.")
+@click.option(
+    "--out", type=options.FilePath(), help="Write the plan to this file too, for seeds sample --plan and Plan.load."
+)
 def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any) -> None:
     """Print what a run would do, and check its laws.
 
@@ -43,7 +45,8 @@ def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any
 
 
 def _laws(asked: Request) -> Iterator[str]:
-    """What is known of the solver, and its exactness laws tested on the plan that is asked for, without churn and from zero."""
+    """What is known of the solver, and its exactness laws tested on the plan that is asked for, without churn and from
+    zero."""
     from seeds.laws.exactness import constant_error, path_error  # torch, which the help does not wait for
 
     orders = asked.method.orders(**asked.own)
@@ -57,8 +60,13 @@ def _laws(asked: Request) -> Iterator[str]:
         yield "The laws are those of the steps, without the churn before them."
     if moved:
         yield "The laws are those of the plan that starts at zero."
-    yield f"Law 1, a constant {form.name} prediction is integrated exactly: largest error {constant_error(made, form, eta):.1e}."
+    yield (
+        f"Law 1, a constant {form.name} prediction is integrated exactly: largest error "
+        f"{constant_error(made, form, eta):.1e}."
+    )
     if asked.s_noise == 1:
-        yield f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."
+        yield (
+            f"Law 2, all noise is one Brownian path's: largest error of a covariance {path_error(made, form, eta):.1e}."
+        )
     else:
         yield f"Law 2, all noise is one Brownian path's: broken by s_noise = {asked.s_noise:g}."

@@ -16,7 +16,8 @@ SEEDS = "0-63"
 
 @click.command(
     cls=Command,
-    epilog="The options of the authors' scripts work too (--solver etd-serk --order 3 --steps 21 ...): docs/authors-options.md.",
+    epilog="The options of the authors' scripts work too (--solver etd-serk --order 3 --steps 21 ...): "
+    "docs/authors-options.md.",
 )
 @click.option(*jobs.MODEL, default=models.DEFAULT, show_default=True, help="A bundled name, a file, or module:factory.")
 @click.option(
@@ -29,23 +30,37 @@ SEEDS = "0-63"
     help="The folder to fill; or a file to make: images.zip, images.npz.",
 )
 @click.option(
-    "--seeds", "seed_text", help=f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]"
+    "--seeds",
+    "seed_text",
+    help=f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]",
 )
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once."
+)
 @jobs.job_options()
 @click.option(
-    "--data", type=options.FilePath(), help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file."
+    "--data",
+    type=options.FilePath(),
+    help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file.",
 )
 @click.option(
     "--plan",
     type=options.FilePath(),
     help="Run the plan in this file, of seeds plan --out or Plan.save, instead of options that make one.",
 )
-@click.option("--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it.")
+@click.option(
+    "--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it."
+)
 @jobs.device
 @jobs.threads
 @click.option("--subdirs", is_flag=True, help="A folder for each thousand seeds.")
-@click.option("--shard", type=options.SHARD, default="1/1", metavar="I/N", help="Draw part I of N only: for N jobs that fill one folder.")
+@click.option(
+    "--shard",
+    type=options.SHARD,
+    default="1/1",
+    metavar="I/N",
+    help="Draw part I of N only: for N jobs that fill one folder.",
+)
 @click.option("--resume", is_flag=True, help="Complete the run in the folder, with the bytes of an unbroken one.")
 @pass_session
 def sample(
@@ -63,7 +78,8 @@ def sample(
 ) -> None:
     """Draw images, a PNG for each seed.
 
-    Beside them lie grid.png, a look at the first, and run.json, which holds all that repeats the run. Several processes, also on several
+    Beside them lie grid.png, a look at the first, and run.json, which holds all that repeats the run. Several
+    processes, also on several
     machines: torchrun --nproc_per_node=K -m seeds sample ...
     """
     from seeds import runs
@@ -84,7 +100,10 @@ def sample(
         command=session.command,
     )
     left = f", {record['missing']} still to come from the other shards" if "missing" in record else ""
-    session.say(f"{len(seed)} images ({record['drawn']} drawn last{left}), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: {out}")
+    session.say(
+        f"{len(seed)} images ({record['drawn']} drawn last{left}), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: "
+        f"{out}"
+    )
     if not left:
         session.say(next_step(out))
 

@@ -1,7 +1,8 @@
 """Images: pixels and sets of them. uint8 in, uint8 out, nothing resized.
 
 - `pixels`: from values to pixels and back, PNG files, the grid of many images;
-- `sets`: readers of folders, zips, npz and IDX files; `archives`: what zips and arrays from elsewhere promise, held against their bytes.
+- `sets`: readers of folders, zips, npz and IDX files; `archives`: what zips and arrays from elsewhere promise, held
+against their bytes.
 """
 
 from seeds.images.pixels import DATA_RANGE, from_uint8, grid, png, read_png, to_uint8, whole_png

@@ -1,4 +1,5 @@
-"""Zips and arrays from elsewhere: what a header promises is held against the bytes that are there, before memory is taken for it."""
+"""Zips and arrays from elsewhere: what a header promises is held against the bytes that are there, before memory is
+taken for it."""
 
 import math
 import zipfile
@@ -34,13 +35,15 @@ def read_header(file: IO[bytes]) -> Header:
 
 
 def member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member that is to be held in memory. Raises: ValueError if it would be unpacked to much more than it is in the file."""
+    """A member that is to be held in memory. Raises: ValueError if it would be unpacked to much more than it is in the
+    file."""
     _bounded(archive, archive.getinfo(name))
     return archive.read(name)
 
 
 def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
-    """Those of the named arrays of an npz that it holds. Raises: ValueError if one is not as large as it says, or of objects."""
+    """Those of the named arrays of an npz that it holds. Raises: ValueError if one is not as large as it says, or of
+    objects."""
     members = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -64,14 +67,18 @@ def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, 
     wrong = header.nbytes != info.file_size - begun or min(header.shape, default=0) < 0
     if wrong or info.file_size > DEFLATE * there + begun:
         raise InputError(
-            f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that are there"
+            f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that "
+            "are there"
         )
 
 
 def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     there = _there(archive, info)
     if info.file_size > FREE + TIMES * there:
-        raise InputError(f"{info.filename} would be unpacked from {there:,} bytes to {info.file_size:,}, more than {TIMES} times as many")
+        raise InputError(
+            f"{info.filename} would be unpacked from {there:,} bytes to {info.file_size:,}, more than {TIMES} times as "
+            "many"
+        )
 
 
 def _there(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:

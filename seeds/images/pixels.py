@@ -28,7 +28,9 @@ def to_uint8(x: torch.Tensor, data_range: tuple[float, float] = DATA_RANGE) -> n
     low, high = data_range
     scale = 255 / (high - low)
     if (bad := x.isnan().flatten(1).any(dim=1)).any():
-        raise FloatingPointError(f"Image {int(bad.int().argmax())} of {len(x)} holds NaN, which is no colour. Look at what made it.")
+        raise FloatingPointError(
+            f"Image {int(bad.int().argmax())} of {len(x)} holds NaN, which is no colour. Look at what made it."
+        )
     return (x * scale + (0.5 - low * scale)).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -38,7 +40,8 @@ def from_uint8(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """uint8 images (B, H, W, C) as values (B, C, H, W): low + pixel (high - low) / 255, which `to_uint8` shows as them."""
+    """uint8 images (B, H, W, C) as values (B, C, H, W): low + pixel (high - low) / 255, which `to_uint8` shows as
+    them."""
     low, high = data_range
     pixels = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(device, dtype)
     return pixels * ((high - low) / 255) + low

@@ -1,4 +1,5 @@
-"""Readers of image sets: a folder, a zip, an npz of `arr_0`, an IDX file. uint8 in, uint8 out, nothing resized, one clear error each."""
+"""Readers of image sets: a folder, a zip, an npz of `arr_0`, an IDX file. uint8 in, uint8 out, nothing resized, one
+clear error each."""
 
 import gzip
 import hashlib
@@ -30,7 +31,17 @@ class ImageError(SeedsError, ValueError):
     """Images cannot be read: the sentence names the file, what is wrong with it, and the way out."""
 
 
-_BROKEN = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
+_BROKEN = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
 
 Key = TypeVar("Key", str, int)
 """Where an image is: its name in a folder or a zip, its number in an npz."""
@@ -66,28 +77,37 @@ class ImageSet:
     files: Sequence[str] = ()
 
     def batches(self, size: int = 64, num: int | None = None) -> Iterator[np.ndarray]:
-        """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only, if given. Raises: as `pieces`."""
+        """uint8 arrays (B, H, W, C) of `size` images, the last one smaller, in order; of the first `num` images only,
+        if given. Raises: as `pieces`."""
         return (images for _, images in self.pieces(size, num))
 
-    def pieces(self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True) -> Iterator[Piece]:
-        """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked at, and the first image.
+    def pieces(
+        self, size: int = 64, num: int | None = None, owns: Callable[[int], bool] = lambda number: True
+    ) -> Iterator[Piece]:
+        """The same, with the place of each batch's first image; only batches whose number `owns` says yes to are looked
+        at, and the first image.
 
-        Raises: ImageError for num beyond the set, images of different shapes, a file that cannot be read, or fewer images than there were;
-            the file is named.
+        Raises: ImageError for num beyond the set, images of different shapes, a file that cannot be read, or fewer
+            images than there were; the file is named.
         """
         wanted = self.count if num is None else num
         if not 1 <= wanted <= self.count or size < 1:
-            raise ImageError(f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}.")
+            raise ImageError(
+                f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}."
+            )
         batch: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
         i = -1
         for i, (name, load) in enumerate(self.read()):
             own = owns(i // size)
-            if own or i == 0:  # which gives the shape of all: a set is taken or refused by any number of processes alike
+            # which gives the shape of all: a set is taken or refused by any number of processes alike
+            if own or i == 0:
                 image = load()
                 shape = shape or image.shape
                 if image.shape != shape:
-                    raise ImageError(f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first.")
+                    raise ImageError(
+                        f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first."
+                    )
             if own:
                 batch.append(image)
             if i + 1 == wanted or (i + 1) % size == 0:
@@ -97,22 +117,26 @@ class ImageSet:
             if i + 1 == wanted < self.count:
                 return
         if i + 1 < wanted:
-            raise ImageError(f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again.")
+            raise ImageError(
+                f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again."
+            )
 
 
 def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSet:
     """The images at `path`, in a fixed order. The content decides what it is.
 
-    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path, names that are numbers by their number;
-      modes L, 1 channel, and RGB, 3. The grid.png of a run is none of its images, and hidden files and folders (.name) hold none. Links are followed;
-    - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in memory;
+    - a folder, read recursively, or a zip: every file whose ending Pillow knows, sorted by relative path, names that
+      are numbers by their number; modes L, 1 channel, and RGB, 3. The grid.png of a run is none of its images, and
+      hidden files and folders (.name) hold none. Links are followed;
+    - an npz: the array `arr_0`, uint8, (N, H, W, C) or (N, H, W), what ADM's evaluator reads; streamed, never whole in
+      memory;
     - an IDX file, gzipped or not: uint8 (N, H, W), the format of MNIST and Fashion-MNIST.
 
     Args:
-        seeds: the images of these seeds only, in this order: files named by their seed (000042.png), or an npz that says its `seeds`, which
-            must hold them in this order.
-    Raises: ImageError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an image is missing, or
-        there are two of one seed.
+        seeds: the images of these seeds only, in this order: files named by their seed (000042.png), or an npz that
+            says its `seeds`, which must hold them in this order.
+    Raises: ImageError that names the file if there is nothing there, or nothing of these kinds, or it is damaged, or an
+        image is missing, or there are two of one seed.
     """
     path = Path(path)
     if path.is_dir():
@@ -125,7 +149,10 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
         raise ImageError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
     if head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
         return _idx(path)
-    raise ImageError(f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file.")
+    raise ImageError(
+        f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX "
+        "file."
+    )
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -152,11 +179,14 @@ def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
         with _reading(path / name), _opened(path / name) as file:
             return _decode(file)
 
-    return _filled(ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names))
+    return _filled(
+        ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names)
+    )
 
 
 def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """The files in a folder and below, none of them hidden; links are followed, but not into a folder that they lie in (`above`)."""
+    """The files in a folder and below, none of them hidden; links are followed, but not into a folder that they lie in
+    (`above`)."""
     with _reading(folder):
         entries, status = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")], folder.stat()
     here = (status.st_dev, status.st_ino)
@@ -193,7 +223,9 @@ def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list
     """The names of the seeds' images, in their order; all names without seeds."""
     if seeds is None:
         return names
-    return _by_seed(path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds)
+    return _by_seed(
+        path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds
+    )
 
 
 def _by_seed(path: Path, pairs: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
@@ -201,43 +233,60 @@ def _by_seed(path: Path, pairs: Iterable[tuple[int, Key]], seeds: Sequence[int])
     wanted, places = set(seeds), dict[int, Key]()
     for seed, place in pairs:
         if seed in wanted and seed in places:
-            raise ImageError(f"{path} holds two images of seed {seed}: {places[seed]} and {place}. Give the images of one run.")
+            raise ImageError(
+                f"{path} holds two images of seed {seed}: {places[seed]} and {place}. Give the images of one run."
+            )
         places[seed] = place
     missing = [seed for seed in seeds if seed not in places]
     if missing:
         raise ImageError(
-            f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds sample` draws them."
+            f"{path} holds no image of {len(missing)} of {len(seeds)} `seeds`; the first is {missing[0]}. `seeds "
+            "sample` draws them."
         )
     return [places[seed] for seed in seeds]
 
 
 def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSet:
     if "arr_0.npy" not in members:
-        raise ImageError(f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C)).")
+        raise ImageError(
+            f"{path} holds {some(sorted(members))}, but no `arr_0`, where the images should be (uint8, (N, H, W, C))."
+        )
 
     @contextmanager
     def opened() -> Iterator[Array]:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
             header = read_header(file)
             if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
-                raise InputError(f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order")
+                raise InputError(
+                    f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order"
+                )
             check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
             yield file, header.shape
 
-    return _array(path, opened, lambda count: _places(path, members, seeds, count) if seeds is not None else range(count))
+    return _array(
+        path, opened, lambda count: _places(path, members, seeds, count) if seeds is not None else range(count)
+    )
 
 
 def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) -> list[int]:
     """Where in an npz the seeds' images are."""
     if "seeds.npy" not in members:
-        raise ImageError(f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`.")
+        raise ImageError(
+            f"{path} does not say which image is of which seed (it holds no `seeds`). Leave `seeds` out and give `num`."
+        )
     with _reading(path), zipfile.ZipFile(path) as archive:
         numbers = arrays(archive, {"seeds"})["seeds"].ravel().tolist()
     if len(numbers) != count:
-        raise ImageError(f"{path} holds {len(numbers)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw them anew.")
+        raise ImageError(
+            f"{path} holds {len(numbers)} `seeds` of {count} images in `arr_0`, so which is whose is unknown. Draw "
+            "them anew."
+        )
     places = _by_seed(path, ((seed, place) for place, seed in enumerate(numbers)), seeds)
     if places != sorted(places):
-        raise ImageError(f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its order.")
+        raise ImageError(
+            f"{path} holds the images of `seeds` in another order, and is read from front to back. List them in its "
+            "order."
+        )
     return places
 
 
@@ -250,17 +299,24 @@ def _idx(path: Path) -> ImageSet:
             with gzip.open(raw) if zipped else raw as file:
                 magic, dims = struct.unpack(">HBB", file.read(4))[1:]
                 if magic != 8 or dims != 3:
-                    raise InputError(f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels are 1")
+                    raise InputError(
+                        f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), "
+                        "labels are 1"
+                    )
                 count, *size = struct.unpack(">3I", file.read(12))
                 there = path.stat().st_size
                 if count * math.prod(size) > there * (DEFLATE if zipped else 1):
-                    raise InputError(f"its header says {count:,} images of {size[0]} x {size[1]}, but it has {there:,} bytes")
+                    raise InputError(
+                        f"its header says {count:,} images of {size[0]} x {size[1]}, but it has {there:,} bytes"
+                    )
                 yield file, (count, *size)
 
     return _array(path, opened, range)
 
 
-def _array(path: Path, opened: Callable[[], AbstractContextManager[Array]], places: Callable[[int], Sequence[int]]) -> ImageSet:
+def _array(
+    path: Path, opened: Callable[[], AbstractContextManager[Array]], places: Callable[[int], Sequence[int]]
+) -> ImageSet:
     """The images of one array, read from front to back; `places` are those that are meant, of so many."""
     with _reading(path), opened() as (_, (count, *size)):
         if min(size) < 1:
@@ -293,7 +349,9 @@ def _decode(file) -> np.ndarray:
         if image.mode not in ("L", "RGB"):
             raise InputError(f"its mode is {image.mode}, only L (grey) and RGB are taken as they are; convert it first")
         if any(_cut(tile[0], tile[3]) for tile in image.tile):
-            raise InputError("its pixels have more than 8 bits a channel, only 8 are taken as they are; convert it first")
+            raise InputError(
+                "its pixels have more than 8 bits a channel, only 8 are taken as they are; convert it first"
+            )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise InputError(f"it holds {frames} frames, but one image is wanted of each file; split it first")
         array = np.asarray(image)
@@ -306,7 +364,8 @@ def _cut(codec: str, args) -> bool:
 
 
 def _image_names(names: Iterable[str]) -> list[str]:
-    """The images among the files of a folder or a zip, named by their path in it, in order; none hidden, nor the grid of a run."""
+    """The images among the files of a folder or a zip, named by their path in it, in order; none hidden, nor the grid
+    of a run."""
     known, paths = Image.registered_extensions(), {name: PurePosixPath(name) for name in names}  # ./a.png is a.png
     files = set(paths.values())
 
@@ -318,13 +377,16 @@ def _image_names(names: Iterable[str]) -> list[str]:
 
 
 def _order(name: str) -> tuple[str, str]:
-    """By this paths are sorted: as text, but a folder or a file that is called by a number (1000000.png) by the number."""
+    """By this paths are sorted: as text, but a folder or a file that is called by a number (1000000.png) by the
+    number."""
     return re.sub(r"(?<![^/])\d+(?=[./])", lambda number: number[0].zfill(20), name), name
 
 
 def _filled(images: ImageSet) -> ImageSet:
     if not images.count:
-        raise ImageError(f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty.")
+        raise ImageError(
+            f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty."
+        )
     return images
 
 
@@ -339,4 +401,6 @@ def _reading(what: str | Path):
         raise ImageError(f"{what} does not exist.") from None
     except (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = str(error).rstrip(".") or type(error).__name__
-        raise ImageError(f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed.") from error
+        raise ImageError(
+            f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed."
+        ) from error

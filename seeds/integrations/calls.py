@@ -1,12 +1,17 @@
-r"""The model calls of a run in a host that owns the loop: their times are told beforehand, one for each call, and a plan asks at exactly these.
+r"""The model calls of a run in a host that owns the loop: their times are told beforehand, one for each call, and a
+plan asks at exactly these.
 
-A host's list of times may be cut at any place (image-to-image, a second model), so a plan is made for any end of it. Three kinds of solvers:
+A host's list of times may be cut at any place (image-to-image, a second model), so a plan is made for any end of it.
+Three kinds of solvers:
 
     one call a step    the times are the levels of the run, whatever they are
-    laid               exponential Runge-Kutta methods whose stages may lie anywhere (they have an option `r`): s times are a step and its stages
-    own layout         stages where the method puts them (five of seeds-4, Heun's at the end of its step); the levels between steps are the host's
+    laid               exponential Runge-Kutta methods whose stages may lie anywhere (they have an option `r`): s times
+                       are a step and its stages
+    own layout         stages where the method puts them (five of seeds-4, Heun's at the end of its step); the levels
+                       between steps are the host's
 
-What s calls a step leave over is made up by steps of fewer calls of the same kind of noise, so that every number of calls is met.
+What s calls a step leave over is made up by steps of fewer calls of the same kind of noise, so that every number of
+calls is met.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +46,8 @@ class HostRun:
     """A run as its model calls.
 
     Attributes:
-        method, options: the solver, and what `seeds.plan` takes for it: its own options, eta, fraction, s_noise, prediction.
+        method, options: the solver, and what `seeds.plan` takes for it: its own options, eta, fraction, s_noise,
+            prediction.
         schedule: what t is a time of.
         t: (calls,) the time of each call.
         steps: of all calls but the last, whose answer is the result; with `end` of all of them.
@@ -61,7 +67,9 @@ class HostRun:
         Raises: ValueError if `begin` is no call, or the solver would ask at other times.
         """
         if not 0 <= begin < len(self.t):
-            raise InputError(f"The run has {len(self.t)} model calls, from 0 to {len(self.t) - 1}: it cannot begin at call {begin}.")
+            raise InputError(
+                f"The run has {len(self.t)} model calls, from 0 to {len(self.t) - 1}: it cannot begin at call {begin}."
+            )
         at, parts = begin, []
         for own, steps in groupby(self._steps_from(begin), key=lambda step: step.own):
             ends = list(accumulate((step.calls for step in steps), initial=at))
@@ -78,8 +86,9 @@ class HostRun:
             np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)
         ):
             raise InputError(
-                f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls from call {begin} on than the host's "
-                "list of times has, as with stages in its first steps only. Begin at 0, or leave out the option."
+                f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls from call {begin} "
+                "on than the host's list of times has, as with stages in its first steps only. Begin at 0, or leave "
+                "out the option."
             )
         return made
 
@@ -120,7 +129,8 @@ class HostRun:
         return _planned(method, self.schedule, t[[0, -1]], {**options, **_laid_at(r)})
 
     def _waiting(self, start: Point, inside: Sequence[Point], stop: Point) -> Plan:
-        """A step of one call's numbers that makes the other calls too, on the line from the state to its answer, and does not read what they say."""
+        """A step of one call's numbers that makes the other calls too, on the line from the state to its answer, and
+        does not read what they say."""
         one = like(self.method, 1)
         assert one is not None  # the package has one of every kind
         if stop.nsr >= start.nsr * (1 - SAME):  # the state is where the step ends already
@@ -139,7 +149,8 @@ def _planned(method: Solver, schedule: Schedule, t: Times, options: Mapping[str,
 
 
 def _joined(parts: Sequence[Plan]) -> Plan:
-    """The plans one after the other, joined in pairs of equal length, so that the time is linear in the steps but for a logarithm."""
+    """The plans one after the other, joined in pairs of equal length, so that the time is linear in the steps but for a
+    logarithm."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
@@ -165,7 +176,8 @@ def calls_a_step(method: Solver, options: Mapping[str, Any] | None = None) -> in
 
 
 def check_steps(method: Solver, options: Mapping[str, Any]) -> None:
-    """Raises: ValueError if the solver does not go down a host's levels one after the other, from the state that it is given."""
+    """Raises: ValueError if the solver does not go down a host's levels one after the other, from the state that it is
+    given."""
     sigmas = np.geomspace(10.0, 0.01, 9)
     made = plan(method, schedule="edm", sigmas=sigmas, final="none", **options)
     starts = sorted(set(made.step_starts()))
@@ -177,22 +189,34 @@ def check_steps(method: Solver, options: Mapping[str, Any]) -> None:
         or not np.allclose([made.rows[i].at.nsr for i in starts], sigmas[:-1])
     ):
         raise InputError(
-            f"`solver` = {method.name!r} does not fit into the loop of a host: it lifts states before the network is asked about them (churn), goes back "
-            "up, or skips levels, and a pipeline's times fall, one for each call. Take noise by `eta`, or run the network with seeds.sample."
+            f"`solver` = {method.name!r} does not fit into the loop of a host: it lifts states before the network is "
+            "asked about them (churn), goes back up, or skips levels, and a pipeline's times fall, one for each call. "
+            "Take noise by `eta`, or run the network with seeds.sample."
         )
 
 
 def like(method: Solver, calls: int) -> Solver | None:
-    """A solver of the same kind of noise that makes a step of so many calls, laid anywhere; None if there is none. The first of the registry is taken."""
+    """A solver of the same kind of noise that makes a step of so many calls, laid anywhere; None if there is none. The
+    first of the registry is taken."""
     for solver in sorted(SOLVERS.values(), key=lambda it: it.tableau is None):
-        if solver.noise == method.noise and not solver.memory and (calls == 1 or laid(solver, {})) and calls_a_step(solver) == calls:
+        if (
+            solver.noise == method.noise
+            and not solver.memory
+            and (calls == 1 or laid(solver, {}))
+            and calls_a_step(solver) == calls
+        ):
             return solver
     return None
 
 
 def shared(method: Solver, other: Solver, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that mean the same to another solver: those of the run, and those that both declare with one default."""
-    same = {name for name, it in method.options.items() if name in other.options and other.options[name].default == it.default}
+    """The options that mean the same to another solver: those of the run, and those that both declare with one
+    default."""
+    same = {
+        name
+        for name, it in method.options.items()
+        if name in other.options and other.options[name].default == it.default
+    }
     kept = {name: value for name, value in options.items() if name in same or name in COMMON}
     if not other.interpolates:
         kept.pop("prediction", None)
@@ -203,8 +227,11 @@ def shared(method: Solver, other: Solver, options: Mapping[str, Any]) -> dict[st
     return kept
 
 
-def steps_of(method: Solver, calls: int, snr_0: bool, options: Mapping[str, Any], *, rest_first: bool = False) -> tuple[Step, ...]:
-    """The steps of a run of `calls`, the last of which is none: full ones, and what is left over in steps of fewer calls.
+def steps_of(
+    method: Solver, calls: int, snr_0: bool, options: Mapping[str, Any], *, rest_first: bool = False
+) -> tuple[Step, ...]:
+    """The steps of a run of `calls`, the last of which is none: full ones, and what is left over in steps of fewer
+    calls.
 
     Args:
         snr_0: the first call leaves SNR 0, alone.
@@ -255,11 +282,21 @@ def run_of(
     steps = steps_of(method, calls, snr_0, options, rest_first=rest_first)
     t = np.asarray(levels(len(steps) + 1), np.float64)
     asked = _asked(method, schedule, t, steps, options)
-    return HostRun(method, schedule, known(asked) if laid(method, options) else asked, _closed(steps, method, options, end), options, end)
+    return HostRun(
+        method,
+        schedule,
+        known(asked) if laid(method, options) else asked,
+        _closed(steps, method, options, end),
+        options,
+        end,
+    )
 
 
-def run_at(method: Solver, schedule: Schedule, t: Times, options: Mapping[str, Any], *, end: float | None = None) -> HostRun:
-    """A run with a model call at each of these times; of a solver with stages of its own, those that begin a step, and its stages between them."""
+def run_at(
+    method: Solver, schedule: Schedule, t: Times, options: Mapping[str, Any], *, end: float | None = None
+) -> HostRun:
+    """A run with a model call at each of these times; of a solver with stages of its own, those that begin a step, and
+    its stages between them."""
     steps = steps_of(method, len(t), bool(schedule.alpha(t[0]) == 0), options)
     if not laid(method, options) and any(step.calls > 1 for step in steps):
         starts = t[list(accumulate((step.calls for step in steps), initial=0))]
@@ -275,7 +312,8 @@ def _closed(steps: tuple[Step, ...], method: Solver, options: Mapping[str, Any],
 
 
 def _asked(method: Solver, schedule: Schedule, t: Times, steps: Sequence[Step], options: Mapping[str, Any]) -> Times:
-    """The times of the calls of the steps between the levels t, where the solver itself has its stages, and the last level."""
+    """The times of the calls of the steps between the levels t, where the solver itself has its stages, and the last
+    level."""
     told, at = [], 0
     for step, alike in groupby(steps):
         ends = range(at, at + len(list(alike)) + 1)
@@ -286,7 +324,8 @@ def _asked(method: Solver, schedule: Schedule, t: Times, steps: Sequence[Step], 
         made = method if step.own else like(method, step.calls)
         assert made is not None  # steps_of has asked
         own = options if step.own else shared(method, made, options)
-        runs = [(ends[0], at)] if made.tableau is not None else pairwise(ends)  # without memory, one plan has the stages of all
+        # without memory, one plan has the stages of all
+        runs = [(ends[0], at)] if made.tableau is not None else pairwise(ends)
         for first, last in runs:
             told.append(np.array([row.at.t for row in _planned(made, schedule, t[first : last + 1], own).rows]))
     return np.concatenate([*told, t[-1:]])

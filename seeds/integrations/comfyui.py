@@ -1,14 +1,18 @@
-"""Nodes for ComfyUI: a sampler for every solver, and our grids as sigmas. Nothing is registered globally, and no name of its own is touched.
+"""Nodes for ComfyUI: a sampler for every solver, and our grids as sigmas. Nothing is registered globally, and no name
+of its own is touched.
 
-    SEEDS sampler   -> SAMPLER, for SamplerCustom and SamplerCustomAdvanced; the default chooses method and noise for the sigmas that it is given
+    SEEDS sampler   -> SAMPLER, for SamplerCustom and SamplerCustomAdvanced; the default chooses method and noise for
+                    the sigmas that it is given
     SEEDS sigmas    -> SIGMAS; the default is the grid that goes with it
 
-What the model's sigma means is read from its `model_sampling`: of flow models (CONST) it is t, x = (1 - t) latent + t noise, and t = 1 is a start like any
-other; of all others sigma / alpha, zero-terminal SNR included. The loop is that of `seeds.integrations.k_diffusion`: previews and interruption go through
-ComfyUI's callback, inpaint masks through its model wrapper, and samplers in a row (split sigmas) draw fresh noise. Noise is keyed by the seed: the same on
-every machine, image b of a batch has seed + b.
+What the model's sigma means is read from its `model_sampling`: of flow models (CONST) it is t, x = (1 - t) latent + t
+noise, and t = 1 is a start like any other; of all others sigma / alpha, zero-terminal SNR included. The loop is that of
+`seeds.integrations.k_diffusion`: previews and interruption go through ComfyUI's callback, inpaint masks through its
+model wrapper, and samplers in a row (split sigmas) draw fresh noise. Noise is keyed by the seed: the same on every
+machine, image b of a batch has seed + b.
 
-ComfyUI is imported where a node runs, and nowhere else. The folder comfyui/ of the repository is what a user copies into custom_nodes.
+ComfyUI is imported where a node runs, and nowhere else. The folder comfyui/ of the repository is what a user copies
+into custom_nodes.
 """
 
 import json
@@ -29,7 +33,13 @@ CATEGORY = "sampling/custom_sampling"
 
 
 def sample(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None, disable: Any = None, **options: Any
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: Any = None,
+    callback: Any = None,
+    disable: Any = None,
+    **options: Any,
 ) -> Tensor:
     """The function that a KSAMPLER calls: `k_diffusion.sample`, told what the model's sigma means."""
     solver = options.pop("solver")
@@ -37,7 +47,8 @@ def sample(
 
 
 def is_flow(model: Any) -> bool:
-    """The model's sigma is t of straight paths: its `model_sampling`, found through what wraps it, is of the kind CONST."""
+    """The model's sigma is t of straight paths: its `model_sampling`, found through what wraps it, is of the kind
+    CONST."""
     while model is not None and not hasattr(model, "model_sampling"):
         model = getattr(model, "inner_model", None)
     return any(kind.__name__ == "CONST" for kind in type(getattr(model, "model_sampling", None)).__mro__)
@@ -59,23 +70,35 @@ class SeedsSampler:
                     {
                         "default": -1.0,
                         "min": -1.0,
-                        "tooltip": "Below 0: the solver's own. 0: the ODE; 1: the paper's SDE. Methods of the ODE make no noise whatever it is.",
+                        "tooltip": "Below 0: the solver's own. 0: the ODE; 1: the paper's SDE. Methods of the ODE make "
+                        "no noise whatever it is.",
                         **number,
                     },
                 ),
-                "s_noise": ("FLOAT", {"default": 1.0, "min": 0.0, "tooltip": "A factor on the noise; 1 is exact.", **number}),
+                "s_noise": (
+                    "FLOAT",
+                    {"default": 1.0, "min": 0.0, "tooltip": "A factor on the noise; 1 is exact.", **number},
+                ),
             },
             "optional": {
-                "options": ("STRING", {"default": "", "tooltip": 'More options of the solver, as JSON: {"variant": "2b", "r": 0.5}'}),
+                "options": (
+                    "STRING",
+                    {"default": "", "tooltip": 'More options of the solver, as JSON: {"variant": "2b", "r": 0.5}'},
+                ),
                 "aim": (list(AIMS), {"tooltip": "Of auto: a learned network's law, or the least error of the solver."}),
                 "start_at": (
                     ["zero", "mean"],
-                    {"tooltip": "mean: begin at the mean of the data. Only from an empty latent, and for the first of several samplers."},
+                    {
+                        "tooltip": "mean: begin at the mean of the data. Only from an empty latent, and for the first "
+                        "of several samplers."
+                    },
                 ),
             },
         }
 
-    def make(self, solver: str, eta: float, s_noise: float, options: str = "", aim: str = AIMS[0], start_at: str = "zero") -> tuple[Any]:
+    def make(
+        self, solver: str, eta: float, s_noise: float, options: str = "", aim: str = AIMS[0], start_at: str = "zero"
+    ) -> tuple[Any]:
         """Raises: ValueError if an option is none of the solver's, before anything is drawn."""
         from comfy.samplers import KSAMPLER
 
@@ -90,14 +113,17 @@ def _options(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text) if text.strip() else {}
     except json.JSONDecodeError as error:
-        raise InputError(f'`options` = {text!r} is no JSON ({error.msg}): write it as {{"variant": "2b", "r": 0.5}}.') from None
+        raise InputError(
+            f'`options` = {text!r} is no JSON ({error.msg}): write it as {{"variant": "2b", "r": 0.5}}.'
+        ) from None
     if not isinstance(found, dict):
         raise InputError(f'`options` = {text!r} must be names with values, as {{"variant": "2b", "r": 0.5}}.')
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 class SeedsSigmas:
-    """SIGMAS of a grid of seeds, between the ends of the model; as many model calls as steps for solvers of one call a step."""
+    """SIGMAS of a grid of seeds, between the ends of the model; as many model calls as steps for solvers of one call a
+    step."""
 
     RETURN_TYPES, FUNCTION, CATEGORY = ("SIGMAS",), "make", f"{CATEGORY}/schedulers"
 
@@ -113,15 +139,26 @@ class SeedsSigmas:
             },
             "optional": {
                 "sigma_max": ("FLOAT", {**end, "tooltip": "Where to begin; 0: the model's own."}),
-                "sigma_min": ("FLOAT", {**end, "tooltip": "The last level that the model is asked at; 0: the model's own."}),
+                "sigma_min": (
+                    "FLOAT",
+                    {**end, "tooltip": "The last level that the model is asked at; 0: the model's own."},
+                ),
                 "aim": (list(AIMS), {"tooltip": "Of auto, as for its sampler."}),
             },
         }
 
     def make(
-        self, model: Any, grid: str, steps: int, denoise: float, sigma_max: float = 0.0, sigma_min: float = 0.0, aim: str = AIMS[0]
+        self,
+        model: Any,
+        grid: str,
+        steps: int,
+        denoise: float,
+        sigma_max: float = 0.0,
+        sigma_min: float = 0.0,
+        aim: str = AIMS[0],
     ) -> tuple[Tensor]:
-        """With denoise d below 1, the last `steps` intervals of a grid of steps / d, as ComfyUI's own schedulers have it."""
+        """With denoise d below 1, the last `steps` intervals of a grid of steps / d, as ComfyUI's own schedulers have
+        it."""
         if denoise <= 0:
             return (torch.zeros(0),)
         sampling = model.get_model_object("model_sampling")
@@ -146,7 +183,8 @@ def _levels(grid: str, count: int, high: float, low: float, flow: bool) -> list[
 
 
 def _ruled(count: int, aim: str, top: float, bottom: float, flow: bool, first: float, last: float) -> list[float]:
-    """The same of the default's grid for so many calls: inside the model's sigmas, from `first` and to `last` where those are not 0."""
+    """The same of the default's grid for so many calls: inside the model's sigmas, from `first` and to `last` where
+    those are not 0."""
     path: Schedule = Flow(t_min=bottom, t_max=top) if flow else EDM(bottom, top)
     high, low = (float(path.nsr(end)) if end else None for end in (first, last))
     return times(setting(count, aim), path, count, nsr_max=high, nsr_min=low).tolist()

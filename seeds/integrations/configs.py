@@ -1,7 +1,9 @@
 r"""From a host's configuration to our schedule, and to the levels of a run: betas, shifts, spacings. NumPy, float64.
 
-    discrete    a table alphas_cumprod of T training steps; x = alpha data + sigma eps; the network is told the whole step i
-    flow        x = (1 - t) data + t eps, t in [0, 1]; the network is told T t; t is shifted towards noise for large images
+    discrete    a table alphas_cumprod of T training steps; x = alpha data + sigma eps; the network is told the whole
+                step i
+    flow        x = (1 - t) data + t eps, t in [0, 1]; the network is told T t; t is shifted towards noise for large
+                images
     edm         x = data + sigma eps; the network is given c_in x and told log(sigma) / 4
 
 "sigma" is what hosts call so: t of a flow schedule, nsr = sigma / alpha of the others.
@@ -34,9 +36,11 @@ SPACINGS = (*EVEN, *OF_SIGMA, "uniform_lam", "auto")
 def betas(config: Mapping[str, Any]) -> np.ndarray:
     """(T,) variances that each training step adds, by the names that hosts use for them.
 
-    linear: from beta_start to beta_end in equal steps. scaled_linear: the same in the root of beta (latent diffusion). squaredcos_cap_v2: improved
+    linear: from beta_start to beta_end in equal steps. scaled_linear: the same in the root of beta (latent diffusion).
+        squaredcos_cap_v2: improved
     DDPM's cosine, capped at 0.999. sigmoid: a logistic rise. `trained_betas` are taken as they are.
-    Source: Ho et al. 2020 (arXiv:2006.11239); Rombach et al. 2022 (arXiv:2112.10752); Nichol and Dhariwal 2021 (arXiv:2102.09672).
+    Source: Ho et al. 2020 (arXiv:2006.11239); Rombach et al. 2022 (arXiv:2112.10752); Nichol and Dhariwal 2021
+        (arXiv:2102.09672).
     """
     if config.get("trained_betas") is not None:
         return np.asarray(config["trained_betas"], np.float64)
@@ -56,7 +60,8 @@ def _cosine(count: int) -> np.ndarray:
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> np.ndarray:
-    """(T,) alpha^2 of each training step; with `rescale_betas_zero_snr` shifted and scaled in alpha, so that the last is 0 and the first is kept.
+    """(T,) alpha^2 of each training step; with `rescale_betas_zero_snr` shifted and scaled in alpha, so that the last
+    is 0 and the first is kept.
 
     Source: Lin et al. 2023 (arXiv:2305.08891), algorithm 1.
     """
@@ -109,7 +114,9 @@ class HostSchedule:
         if kind != "edm":
             raise InputError(f"`kind` must be discrete, flow or edm, but is {kind!r}.")
         path = EDM(float(config["sigma_min"] or 0.002), float(config["sigma_max"] or 80.0))
-        return cls(kind, path, {"noise": "edm_raw", "v": "-edm_raw"}.get(output, output), steps, float(config["sigma_data"]))
+        return cls(
+            kind, path, {"noise": "edm_raw", "v": "-edm_raw"}.get(output, output), steps, float(config["sigma_data"])
+        )
 
     @property
     def whole(self) -> bool:
@@ -136,7 +143,9 @@ class HostSchedule:
         sigma = np.asarray(sigma, np.float64)
         if self.kind == "flow":
             return sigma
-        return self.known(self.schedule.t_of_nsr(self.schedule.round_nsr(sigma) if isinstance(self.schedule, Discrete) else sigma))
+        return self.known(
+            self.schedule.t_of_nsr(self.schedule.round_nsr(sigma) if isinstance(self.schedule, Discrete) else sigma)
+        )
 
     def sigma_of_t(self, t: Numbers) -> Numbers:
         """A host's sigmas."""
@@ -144,8 +153,8 @@ class HostSchedule:
 
 
 def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) -> Numbers:
-    """Flow times moved towards noise, as hosts mean it: by `mu` where the configuration shifts dynamically, else by its own factor s; then stretched, so
-    that the last is `shift_terminal`.
+    """Flow times moved towards noise, as hosts mean it: by `mu` where the configuration shifts dynamically, else by its
+    own factor s; then stretched, so that the last is `shift_terminal`.
 
         static s t / (1 + (s - 1) t)        exponential e^mu / (e^mu + 1/t - 1)        linear mu / (mu + 1/t - 1)
 
@@ -156,7 +165,8 @@ def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) ->
     if config.get("use_dynamic_shifting"):
         if mu is None:
             raise InputError(
-                "`mu` is missing: this configuration shifts its times by the size of the image (use_dynamic_shifting). Pass set_timesteps(..., mu=...)."
+                "`mu` is missing: this configuration shifts its times by the size of the image (use_dynamic_shifting). "
+                "Pass set_timesteps(..., mu=...)."
             )
         factor = lookup("time_shift_type", config["time_shift_type"], {"exponential": math.exp, "linear": float})(mu)
     moved = factor * sigma / (1 + (factor - 1) * sigma)
@@ -165,7 +175,12 @@ def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) ->
 
 
 def spaced(
-    host: HostSchedule, count: int, name: str, config: Mapping[str, Any], mu: float | None = None, own: Grid = grids.karras
+    host: HostSchedule,
+    count: int,
+    name: str,
+    config: Mapping[str, Any],
+    mu: float | None = None,
+    own: Grid = grids.karras,
 ) -> np.ndarray:
     """(count,) times of the levels of a run, noisiest first.
 
@@ -173,13 +188,15 @@ def spaced(
         name: leading, trailing, linspace: equal steps in what the network is told, for EDM networks the same as auto.
             karras, exponential, beta: of the host's sigma. Others: grids of `seeds.GRIDS`; auto: `own`.
         own: the grid of the solver, or of the default.
-    Source: Lin et al. 2023 (arXiv:2305.08891), table 2, for the first three; Karras et al. 2022 (arXiv:2206.00364), equation 5; Lee et al. 2024
-        (arXiv:2407.12173) for the Beta(0.6, 0.6) distribution.
+    Source: Lin et al. 2023 (arXiv:2305.08891), table 2, for the first three; Karras et al. 2022 (arXiv:2206.00364),
+        equation 5; Lee et al. 2024 (arXiv:2407.12173) for the Beta(0.6, 0.6) distribution.
     """
     lookup("timestep_spacing", name, dict.fromkeys((*SPACINGS, *grids.GRIDS)))
     even = name in EVEN
     if host.kind == "discrete" and even:
-        return host.known(np.clip(_even_steps(name, count, host.steps, int(config.get("steps_offset") or 0)), 0, host.steps - 1))
+        return host.known(
+            np.clip(_even_steps(name, count, host.steps, int(config.get("steps_offset") or 0)), 0, host.steps - 1)
+        )
     if host.kind == "flow":
         t = shift(_even_flow(count if even else max(count, 2), config, host.steps), config, mu)
         return t[:count] if even or count == 1 else between_flow(name, t[0], t[-1], count, own)
@@ -197,7 +214,8 @@ def spaced(
 
 
 def between_flow(name: str, high: float, low: float, count: int, own: Grid) -> np.ndarray:
-    """(count,) flow times from high to low: of the host's sigma, which is t, or a grid of `seeds.GRIDS`; auto: `own`."""
+    """(count,) flow times from high to low: of the host's sigma, which is t, or a grid of `seeds.GRIDS`; auto:
+    `own`."""
     if name in OF_SIGMA:
         return between(name, high, low, count)
     return _grid(name, own)(Flow(), count - 1, nsr_max=_nsr(high), nsr_min=_nsr(low))
@@ -220,8 +238,8 @@ def _even_steps(name: str, count: int, steps: int, offset: int) -> np.ndarray:
 
 
 def _even_flow(count: int, config: Mapping[str, Any], steps: int) -> np.ndarray:
-    """Flow times before their shift: down to a last interval like the others where discrete schedulers run on flow sigmas, else down to 1/T, which
-    FlowMatchEuler has shifted beforehand."""
+    """Flow times before their shift: down to a last interval like the others where discrete schedulers run on flow
+    sigmas, else down to 1/T, which FlowMatchEuler has shifted beforehand."""
     if config.get("use_flow_sigmas"):
         return np.linspace(1, 0, count + 1)[:-1]
     last = 1 / steps
@@ -231,14 +249,16 @@ def _even_flow(count: int, config: Mapping[str, Any], steps: int) -> np.ndarray:
 
 
 def between(name: str, high: float, low: float, count: int) -> np.ndarray:
-    """(count,) sigmas from high to low: the grid of that name in sigma itself, as hosts mean karras, exponential and beta."""
+    """(count,) sigmas from high to low: the grid of that name in sigma itself, as hosts mean karras, exponential and
+    beta."""
     if count == 1:
         return np.array([high])
     return grids.grid("uniform_lam" if name == "exponential" else name, EDM(), count - 1, nsr_min=low, nsr_max=high)
 
 
 def _whole(t: Numbers) -> np.ndarray:
-    """Whole steps, all different: where two fall together the later ones move on, and at the clean end the earlier ones back."""
+    """Whole steps, all different: where two fall together the later ones move on, and at the clean end the earlier ones
+    back."""
     whole = np.rint(t)
     for i in range(1, len(whole)):
         whole[i] = min(whole[i], whole[i - 1] - 1)

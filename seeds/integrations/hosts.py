@@ -1,9 +1,13 @@
-r"""What every host program needs: a plan from its noise levels, noise for a stretch of path, and a loop whose state is float32 at least.
+r"""What every host program needs: a plan from its noise levels, noise for a stretch of path, and a loop whose state is
+float32 at least.
 
-A host owns the network, the levels and the generator; the arithmetic is the Stepper's. What is between is translated here and nowhere else:
+A host owns the network, the levels and the generator; the arithmetic is the Stepper's. What is between is translated
+here and nowhere else:
 
-    levels -> plan                 `plan_at`: a host's sigmas are nsr = sigma / alpha, or with `flow` t of straight paths, where sigma(t) = t
-    stretch of path -> noise       `sampled`: a host's noise_sampler(sigma, sigma_next); `keyed`: functions of seeds alone, as everywhere in seeds
+    levels -> plan                 `plan_at`: a host's sigmas are nsr = sigma / alpha, or with `flow` t of straight
+                                   paths, where sigma(t) = t
+    stretch of path -> noise       `sampled`: a host's noise_sampler(sigma, sigma_next); `keyed`: functions of seeds
+                                   alone, as everywhere in seeds
     data -> state, output -> data  `noised`, `scaled_input`, `denoised`
     state -> the host's dtype      `steps`: the model is asked in its own dtype, the state keeps float32
 """
@@ -35,26 +39,31 @@ def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **optio
 
     Args:
         solver: a name or a Solver.
-        sigmas: N + 1 levels, noisiest first: nsr where the state is data + sigma eps (EDM, VE, and VP in k-diffusion's scale); with `flow` t, where it
-            is (1 - t) data + t eps. A last 0 is the clean end, reached by the final denoise; equal neighbours count once.
-        options: of `seeds.plan`. The start is at zero unless they say otherwise, also of the default: a host's state may hold data.
+        sigmas: N + 1 levels, noisiest first: nsr where the state is data + sigma eps (EDM, VE, and VP in k-diffusion's
+            scale); with `flow` t, where it is (1 - t) data + t eps. A last 0 is the clean end, reached by the final
+            denoise; equal neighbours count once.
+        options: of `seeds.plan`. The start is at zero unless they say otherwise, also of the default: a host's state
+            may hold data.
     Raises: ValueError if the levels rise, or no step is left.
     """
     levels = [level for i, level in enumerate(sigmas) if i == 0 or level != sigmas[i - 1]]
     for i, (level, following) in enumerate(pairwise(levels)):
         if not following < level:
             raise InputError(
-                f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {following:g}. Levels that go back up are several runs: "
-                "call the sampler once for each falling part, and add the noise between."
+                f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {following:g}. Levels that go back up "
+                "are several runs: call the sampler once for each falling part, and add the noise between."
             )
     if len(levels) < 2:
-        raise InputError(f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run.")
+        raise InputError(
+            f"`sigmas` holds {len(levels)} different levels, but a step needs two: [sigma, 0] is the shortest run."
+        )
     where: dict[str, Any] = {"schedule": "flow", "grid": levels} if flow else {"schedule": "edm", "sigmas": levels}
     return plan(solver, final="denoise" if levels[-1] == 0 else "none", **where, **{"start_at": "zero"} | options)
 
 
 def sampled(plan: Plan, sampler: NoiseSampler, like: Tensor, *, flow: bool = False) -> Noise:
-    """The plan's draws from a host's noise sampler, which is told the two levels of each stretch of path, as tensors on the state's device."""
+    """The plan's draws from a host's noise sampler, which is told the two levels of each stretch of path, as tensors on
+    the state's device."""
     levels = [[_sigma(lam, flow) for lam in (draw.lam0, draw.lam1)] for draw in plan.draws]
     ends = torch.tensor(levels, dtype=torch.float32).reshape(-1, 2).to(like.device)  # all at once, before the loop
     return lambda j: sampler(ends[j, 0], ends[j, 1]).to(like)
@@ -66,7 +75,8 @@ def _sigma(lam: float, flow: bool) -> float:
 
 
 def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[int] = 0) -> Noise:
-    """The plan's draws as functions of (seed, draw, part): image b has the noise of seeds[b] in any batch, on any machine."""
+    """The plan's draws as functions of (seed, draw, part): image b has the noise of seeds[b] in any batch, on any
+    machine."""
     maker = noises.maker("auto", like.device)
 
     def draw(j: int) -> Tensor:
@@ -77,10 +87,13 @@ def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[i
 
 
 def drawn(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None, s: float = 1.0) -> Tensor:
-    """s times a standard normal tensor like the state, new, from a host's generator, or one for each image; made where the generator is."""
+    """s times a standard normal tensor like the state, new, from a host's generator, or one for each image; made where
+    the generator is."""
     if isinstance(generator, Sequence):
         if len(generator) not in (1, len(like)):
-            raise InputError(f"`generator` is a list of {len(generator)}, but the state holds {len(like)} images: give one for each.")
+            raise InputError(
+                f"`generator` is a list of {len(generator)}, but the state holds {len(like)} images: give one for each."
+            )
         parts = [like] if len(generator) == 1 else like.split(1)
         return torch.cat([drawn(part, one, s) for part, one in zip(parts, generator, strict=True)])
     device = like.device if generator is None else generator.device
@@ -95,7 +108,8 @@ def noised(schedule: Schedule, t: Sequence[float], data: Tensor, noise: Tensor) 
 
 
 def scaled_input(x: Tensor, told: Tensor, sd: float) -> Tensor:
-    """c_in x = x / sqrt(sigma^2 + sd^2), what an EDM network is given where it is told log(sigma) / 4; nothing waits for the device."""
+    """c_in x = x / sqrt(sigma^2 + sd^2), what an EDM network is given where it is told log(sigma) / 4; nothing waits
+    for the device."""
     return (x / (torch.exp(4 * told).square() + sd**2).sqrt()).to(x.dtype)
 
 
@@ -103,7 +117,8 @@ def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5
     """The denoised value that a host's network says about `state`, in the state's dtype.
 
     Args:
-        output: what the network was trained to output, a name of `seeds.predictions.output`; with a minus before it, of the other sign.
+        output: what the network was trained to output, a name of `seeds.predictions.output`; with a minus before it, of
+            the other sign.
         raw: its output, of any floating dtype.
     """
     _, skip, out = affine(output.lstrip("-"), at, sd)
@@ -131,7 +146,8 @@ def _writes(x: Tensor | None) -> int:
 
 
 class Asked(NamedTuple):
-    """One model call of a host's loop: the step it belongs to, counted from 0, whether it opens that step, the level, the state and the answer."""
+    """One model call of a host's loop: the step it belongs to, counted from 0, whether it opens that step, the level,
+    the state and the answer."""
 
     step: int
     opens: bool

@@ -1,11 +1,14 @@
-"""Every solver in k-diffusion's protocol, for its scripts and for what was built on it. k-diffusion itself is not needed.
+"""Every solver in k-diffusion's protocol, for its scripts and for what was built on it. k-diffusion itself is not
+needed.
 
     from seeds.integrations.k_diffusion import sample_seeds_3
     x = sample_seeds_3(model, x, sigmas, extra_args={"cond": c}, eta=1.0)
 
-`model(x, sigma, **extra_args)` returns the denoised value; x is data + sigma eps at sigmas[0]; `sigmas` falls and ends at 0 (the last call's answer is
-the result) or above it. A sampler is named after its solver: `sample_seeds_3`, `sample_erk_2`, one for each there is, your own included; `sample_auto` is
-the default of the package, which chooses method and noise for as many calls as the sigmas make.
+`model(x, sigma, **extra_args)` returns the denoised value; x is data + sigma eps at sigmas[0]; `sigmas` falls and ends
+at 0 (the last call's answer is
+the result) or above it. A sampler is named after its solver: `sample_seeds_3`, `sample_erk_2`, one for each there is,
+your own included; `sample_auto` is the default of the package, which chooses method and noise for as many calls as the
+sigmas make.
 """
 
 import inspect
@@ -45,15 +48,18 @@ def sample(
 
     Args:
         model: called as model(x, sigma, **extra_args), sigma (B,): the denoised value.
-        x: (B, ...) the state at sigmas[0]. Narrower dtypes than float32 are the model's alone: the state is kept in float32.
+        x: (B, ...) the state at sigmas[0]. Narrower dtypes than float32 are the model's alone: the state is kept in
+            float32.
         sigmas: (N + 1,) levels; read once, before the loop: the only wait for the device.
         callback: called once a step, at its first model call, with a dict of x, i, sigma, sigma_hat, denoised.
         eta, s_noise: stochasticity, and a factor on the noise (1 is exact). None is the solver's own eta.
-        noise_sampler: (sigma, sigma_next) -> standard normal values like x. None: noise of extra_args["seed"], an int (image b has seed + b) or a list
-            of one for each image, in a part of its own that the state given fixes, so that samplers in a row never repeat noise; without a seed,
-            torch's global generator, as k-diffusion has it. The seed is handed on to a model that has a parameter of that name.
+        noise_sampler: (sigma, sigma_next) -> standard normal values like x. None: noise of extra_args["seed"], an int
+            (image b has seed + b) or a list of one for each image, in a part of its own that the state given fixes, so
+            that samplers in a row never repeat noise; without a seed, torch's global generator, as k-diffusion has it.
+            The seed is handed on to a model that has a parameter of that name.
         flow: sigmas are t of straight paths, x = (1 - t) data + t eps, and t = 1 is a start like any other.
-        options: of the solver; prediction, what it interpolates; start_at="mean" where x is noise alone, see `seeds.plan`.
+        options: of the solver; prediction, what it interpolates; start_at="mean" where x is noise alone, see
+            `seeds.plan`.
     Returns: (B, ...) the state at sigmas[-1].
     Source: the protocol of k-diffusion (Crowson 2022).
     """
@@ -63,7 +69,9 @@ def sample(
     noise = _noise(plan, x, noise_sampler, extra.get("seed"), flow)
     if not _takes_seed(model):
         extra.pop("seed", None)
-    asked = hosts.steps(plan, x, noise, lambda state, sigma: model(state, sigma * ones, **extra), keep=callback is not None)
+    asked = hosts.steps(
+        plan, x, noise, lambda state, sigma: model(state, sigma * ones, **extra), keep=callback is not None
+    )
     with trange(plan.steps, disable=disable) as bar:
         while True:
             try:
@@ -92,7 +100,8 @@ def sample_auto(
     start_at: str = "zero",
     **options: Any,
 ) -> Tensor:
-    """The default in k-diffusion's protocol: for the host's sigmas the method and the noise that the rule has for so many calls.
+    """The default in k-diffusion's protocol: for the host's sigmas the method and the noise that the rule has for so
+    many calls.
 
     Args:
         eta: None is the rule's, a table: most of it at low levels.
@@ -131,20 +140,32 @@ def seeds_of(seed: Any, count: int) -> list[int]:
     if len(seeds) == 1 < count:
         return [(seeds[0] + b) % (1 << 64) for b in range(count)]
     if len(seeds) != count:
-        raise InputError(f"`seed` in extra_args has {len(seeds)} numbers for {count} images: give one for each, or a single int.")
+        raise InputError(
+            f"`seed` in extra_args has {len(seeds)} numbers for {count} images: give one for each, or a single int."
+        )
     return seeds
 
 
 def sampler(solver: Solver) -> Callable[..., Tensor]:
-    """The solver as a k-diffusion sampler: its signature has eta, s_noise and noise_sampler where the solver makes noise, and its own options."""
-    stochastic = ("eta", "s_noise", "noise_sampler") if solver.noise == "eta" else ("s_noise", "noise_sampler") if solver.noise else ()
+    """The solver as a k-diffusion sampler: its signature has eta, s_noise and noise_sampler where the solver makes
+    noise, and its own options."""
+    stochastic = (
+        ("eta", "s_noise", "noise_sampler")
+        if solver.noise == "eta"
+        else ("s_noise", "noise_sampler")
+        if solver.noise
+        else ()
+    )
     kept = ("model", "x", "sigmas", "extra_args", "callback", "disable", *stochastic, "flow")
     given = inspect.signature(sample).parameters
     own = [
-        inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=it.type) for it in solver.options.values()
+        inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=it.type)
+        for it in solver.options.values()
     ]
     if solver.interpolates:
-        own.append(inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default=solver.prediction, annotation=str))
+        own.append(
+            inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default=solver.prediction, annotation=str)
+        )
     signature = inspect.Signature([*(given[name] for name in kept), *own], return_annotation=Tensor)
     if "eta" in kept:
         parameters = [p.replace(default=solver.eta) if p.name == "eta" else p for p in signature.parameters.values()]
@@ -154,7 +175,9 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
         return sample(solver, **signature.bind(*positional, **named).arguments)
 
     sample_solver.__name__ = sample_solver.__qualname__ = _name(solver)
-    sample_solver.__doc__ = f"{solver.name} ({solver.note or 'see seeds.SOLVERS'}) in k-diffusion's protocol; see `sample`."
+    sample_solver.__doc__ = (
+        f"{solver.name} ({solver.note or 'see seeds.SOLVERS'}) in k-diffusion's protocol; see `sample`."
+    )
     sample_solver.__signature__ = signature  # type: ignore[attr-defined]
     return sample_solver
 

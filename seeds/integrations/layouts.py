@@ -15,7 +15,8 @@ from seeds.names import lookup
 from seeds.solvers import Solver
 
 HIGH = 0.5
-"""Of the rule's first level, or the network's noisiest: below, a first answer is not the mean of the data, and a state that a host passes may hold some."""
+"""Of the rule's first level, or the network's noisiest: below, a first answer is not the mean of the data, and a state
+that a host passes may hold some."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Layout:
         host, config: the schedule, and the host's configuration, of which the spacing, the shift and the end are read.
         method, options: the solver, and what `seeds.plan` takes for it.
         aim: of the default, whose rule sets the options that are not said, and the grid; None of a named solver.
-        order: entries of the host's list of times for each step: 1, whose count is the number of model calls, or the stages of a step.
+        order: entries of the host's list of times for each step: 1, whose count is the number of model calls, or the
+            stages of a step.
     """
 
     host: HostSchedule
@@ -56,11 +58,14 @@ class Layout:
         return lookup("grid", self.method.grid, GRIDS) if rule is None else rule.grid
 
     def at_mean(self, first: float, start_at: str | None) -> bool:
-        """Whether a run whose first state is noise alone, at this time, starts at the mean: as it is said, else as the rule has it, high enough."""
+        """Whether a run whose first state is noise alone, at this time, starts at the mean: as it is said, else as the
+        rule has it, high enough."""
         if start_at is not None or self.aim is None:
             return start_at == "mean"
         rule, path = auto.setting(auto.CALLS, self.aim), self.host.schedule
-        return rule.start_at == "mean" and float(path.nsr(first)) >= HIGH * min(rule.nsr_max, float(path.nsr(path.t_max)))
+        return rule.start_at == "mean" and float(path.nsr(first)) >= HIGH * min(
+            rule.nsr_max, float(path.nsr(path.t_max))
+        )
 
     @property
     def spacing(self) -> str:
@@ -83,7 +88,8 @@ class Layout:
     def times_of(self, told: Times | None, sigmas: Times | None, mu: float | None) -> Times | None:
         """The times of a host's own timesteps, or of its sigmas; None if neither is given.
 
-        A flow schedule's sigmas are meant before the shift, and a spacing that is not even then lies between their ends, as FlowMatchEuler has it.
+        A flow schedule's sigmas are meant before the shift, and a spacing that is not even then lies between their
+        ends, as FlowMatchEuler has it.
         """
         if told is not None:
             return self.host.t_of_told(told)
@@ -92,23 +98,30 @@ class Layout:
         row = sigmas[:-1] if len(sigmas) > 1 and sigmas[-1] == 0 else sigmas
         if self.host.kind == "flow" and not self.config["sigmas_are_final"]:
             row = shift(row, self.shifting, mu)
-            if self.spacing not in EVEN and len(row) > 1:  # pipelines pass even sigmas of their own, and mean their ends
-                low = 1 / self.host.steps if self.aim and self.spacing == "auto" else row[-1]  # the rule has an end of its own
+            # pipelines pass even sigmas of their own, and mean their ends
+            if self.spacing not in EVEN and len(row) > 1:
+                # the rule has an end of its own
+                low = 1 / self.host.steps if self.aim and self.spacing == "auto" else row[-1]
                 row = between_flow(self.spacing, row[0], low, len(row), self.own(len(row)))
         return self.host.t_of_sigma(row)
 
     def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:
-        """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers; at the times t, if they are given.
+        """The run of `count` model calls, or of `count` step starts in the hosts' layout of multi-stage schedulers; at
+        the times t, if they are given.
 
         Raises: ValueError if the network does not know as many steps.
         """
         calls = self.order * count - (self.order - 1)
         if self.host.whole and calls > self.host.steps:
-            raise InputError(f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer.")
+            raise InputError(
+                f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer."
+            )
         path, name, method, options = self.host.schedule, self.spacing, self.method, self.settled(calls)
 
         def levels(n: int) -> Times:
-            return t if t is not None and n == len(t) else spaced(self.host, n, name, self.shifting, mu, self.own(calls))
+            return (
+                t if t is not None and n == len(t) else spaced(self.host, n, name, self.shifting, mu, self.own(calls))
+            )
 
         def split(n: int) -> Times:
             """One call leaves SNR 0, so the first of the multi-stage steps is two."""
@@ -121,7 +134,9 @@ class Layout:
             return run_at(method, path, t, options, end=end)
         first = levels(2)[0] if t is None else t[0]
         snr_0 = staged and count > 1 and bool(path.alpha(first) == 0)
-        return run_of(method, path, calls, split if snr_0 else levels, self.host.known, options, end=end, rest_first=snr_0)
+        return run_of(
+            method, path, calls, split if snr_0 else levels, self.host.known, options, end=end, rest_first=snr_0
+        )
 
     def _end(self, last: float) -> float | None:
         """The cleanest level, where a run that returns its last state ends; None if its last call is there."""

@@ -1,10 +1,11 @@
-"""The laws that a solver obeys, chosen by what it can do: its noise, its memory, whether it interpolates, whether it is a tableau. No Monte Carlo.
+"""The laws that a solver obeys, chosen by what it can do: its noise, its memory, whether it interpolates, whether it is
+a tableau. No Monte Carlo.
 
     for law, faults in seeds.laws.check("seeds-3"):      # or a Solver of one's own
         print(law.name, faults or "holds")
 
-A name says nothing: a solver of 15 lines, written with the Writer, is asked everything that makes sense for it. Errors as numbers are in
-`exactness` and `orders`; here they are held against their limits.
+A name says nothing: a solver of 15 lines, written with the Writer, is asked everything that makes sense for it. Errors
+as numbers are in `exactness` and `orders`; here they are held against their limits.
 """
 
 from seeds.laws.exactness import constant_error, noise_error, path_error, polynomial_error, still_error

@@ -1,8 +1,10 @@
-"""What an exponential method does exactly, read off a plan: what is not the model is linear, so nothing is sampled and nothing is left to luck.
+"""What an exponential method does exactly, read off a plan: what is not the model is linear, so nothing is sampled and
+nothing is left to luck.
 
-With D = p y + q F (theory section 3) a right plan integrates a constant F exactly and gives F = 0 its exact covariances. Both errors are
-rounding, some 1e-15 for each step, or the plan is wrong. The step that leaves SNR 0 and the final denoise have formulas of their own and are left out.
-A method that is not exponential keeps what is at rest where it is, and its noise is the process's to first order.
+With D = p y + q F (theory section 3) a right plan integrates a constant F exactly and gives F = 0 its exact
+covariances. Both errors are rounding, some 1e-15 for each step, or the plan is wrong. The step that leaves SNR 0 and
+the final denoise have formulas of their own and are left out. A method that is not exponential keeps what is at rest
+where it is, and its noise is the process's to first order.
 """
 
 import math
@@ -37,9 +39,11 @@ def polynomial_error(
     u: Variable | None = None,
     first: int = 0,
 ) -> float:
-    """F = (u - u in the middle of the run)^degree, no noise: each step and stage from y = 0 at its start, against the weight of theory section 4.
+    """F = (u - u in the middle of the run)^degree, no noise: each step and stage from y = 0 at its start, against the
+    weight of theory section 4.
 
-    Every step is tested on its own: a state is set right before it is built on. F is the same at all calls, those of earlier steps too.
+    Every step is tested on its own: a state is set right before it is built on. F is the same at all calls, those of
+    earlier steps too.
 
     Args:
         rows: which calls of a step to look at, counted from its start.
@@ -90,24 +94,31 @@ def linear_rows(solver: Solver, options: Mapping[str, object]) -> Callable[[int]
             for key, weight in weights.items():
                 first[key] = first.get(key, 0.0) + c * weight
         needed = {(2, end): end**2}
-        exact.append((2, end) in first and all(abs(value - needed.get(key, 0.0)) < 1e-12 for key, value in first.items()))
+        exact.append(
+            (2, end) in first and all(abs(value - needed.get(key, 0.0)) < 1e-12 for key, value in first.items())
+        )
     return exact.__getitem__
 
 
 def still_error(plan: Plan) -> float:
-    """Where D = y nothing pulls: without noise y stays where it is, at every stage. Largest deviation from the start, relative."""
+    """Where D = y nothing pulls: without noise y stays where it is, at every stage. Largest deviation from the start,
+    relative."""
     levels = plan.points()
     x = [levels[0].alpha]
     for row in plan.rows:
-        x.append(sum(weight * x[j] for j, weight in row.x) + sum(weight * x[j] / levels[j].alpha for j, weight in row.d))
+        x.append(
+            sum(weight * x[j] for j, weight in row.x) + sum(weight * x[j] / levels[j].alpha for j, weight in row.d)
+        )
     return max(abs(value / level.alpha - 1) for value, level in zip(x, levels, strict=True))
 
 
 def noise_error(plan: Plan, eta: Eta) -> float:
-    """The size of each draw against the process, to first order in the step: largest relative error of a standard deviation.
+    """The size of each draw against the process, to first order in the step: largest relative error of a standard
+    deviation.
 
-    Churn from lam1 back to lam0 adds nsr0^2 - nsr1^2 to the variance of y, at any size; a stretch of path adds 2 eta nsr0^2 (lam1 - lam0) where it is
-    short. So ask for steps of some 1e-4, of a method that is not exponential: `path_error` knows what those do.
+    Churn from lam1 back to lam0 adds nsr0^2 - nsr1^2 to the variance of y, at any size; a stretch of path adds 2 eta
+    nsr0^2 (lam1 - lam0) where it is short. So ask for steps of some 1e-4, of a method that is not exponential:
+    `path_error` knows what those do.
     """
     levels, worst = plan.points(), 0.0
     made = [(plan.opening.z, levels[0]), *((row.z, at) for row, at in zip(plan.rows, levels[1:], strict=True))]
@@ -122,10 +133,11 @@ def noise_error(plan: Plan, eta: Eta) -> float:
 
 
 def path_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
-    """F = 0: y is then Gaussian, with covariance Phi(b, a) var(a) between lam a < b. Largest error, relative to the standard deviations.
+    """F = 0: y is then Gaussian, with covariance Phi(b, a) var(a) between lam a < b. Largest error, relative to the
+    standard deviations.
 
-    Every state, stages included, is held against itself and against those as near as the states of one step; no other covariance is made, so time and
-    memory are linear in the rows.
+    Every state, stages included, is held against itself and against those as near as the states of one step; no other
+    covariance is made, so time and memory are linear in the rows.
     """
     levels, starts = plan.points(), plan.step_starts()
     kept = [i for i, level in enumerate(levels) if _inside(level)]
@@ -156,8 +168,11 @@ def _form(prediction: Prediction, levels: list[Point]) -> tuple[np.ndarray, np.n
     return np.where(inside, prediction.p(nsr) / alpha, 0.0), np.where(inside, prediction.q(nsr), 0.0)
 
 
-def _kept_and_added(prediction: Prediction, eta: Eta, lam0: np.ndarray, lam1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) Phi(lam1, lam0) and the variance added in between, some at a time: their panels are many where the interval is long."""
+def _kept_and_added(
+    prediction: Prediction, eta: Eta, lam0: np.ndarray, lam1: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) Phi(lam1, lam0) and the variance added in between, some at a time: their panels are many where the interval
+    is long."""
     phi, variance = np.empty_like(lam0), np.empty_like(lam0)
     for i in range(0, len(lam0), CHUNK):
         part = slice(i, i + CHUNK)
@@ -167,7 +182,8 @@ def _kept_and_added(prediction: Prediction, eta: Eta, lam0: np.ndarray, lam1: np
 
 
 def _band(plan: Plan, p: np.ndarray, reach: int) -> np.ndarray:
-    """(reach + 1, states): the covariance of state i with state i - lag, where D = p x, and the start state and the draws are standard normals."""
+    """(reach + 1, states): the covariance of state i with state i - lag, where D = p x, and the start state and the
+    draws are standard normals."""
     leaving = _leaving(plan, reach)
     band = np.zeros((reach + 1, len(plan.rows) + 1))
     known = _Gaussians()
@@ -203,7 +219,8 @@ def _leaving(plan: Plan, reach: int) -> dict[int, list[Symbol]]:
 
 
 class _Gaussians:
-    """Jointly normal variables by name, of mean 0: sums of each other, with their covariances. What is dropped makes room."""
+    """Jointly normal variables by name, of mean 0: sums of each other, with their covariances. What is dropped makes
+    room."""
 
     def __init__(self) -> None:
         self._at: dict[Symbol, int] = {}

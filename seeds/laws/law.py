@@ -63,7 +63,9 @@ class Subject:
     def plan(self, **arguments: Any) -> Plan:
         """`seeds.plan` of this subject, on Karras' grid unless another is given, and without noise unless that is."""
         return plan(
-            self.solver, prediction=self.prediction, **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments}
+            self.solver,
+            prediction=self.prediction,
+            **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments},
         )
 
     def etas(self) -> list[Any]:
@@ -119,7 +121,8 @@ def law(name: str, says: str, applies: Callable[[Subject], bool] = lambda it: Tr
 
 
 def check(solver: str | Solver) -> Iterator[tuple[Law, list[str]]]:
-    """Each law that applies to the solver, and how the solver breaks it under any of its cases and predictions: nothing if it obeys."""
+    """Each law that applies to the solver, and how the solver breaks it under any of its cases and predictions: nothing
+    if it obeys."""
     asked = subjects([solver])
     for each in LAWS.values():
         those = [it for it in asked if each.applies(it)]
@@ -128,14 +131,16 @@ def check(solver: str | Solver) -> Iterator[tuple[Law, list[str]]]:
 
 
 def _some_draws(made: Plan, size: int = 24) -> torch.Tensor:
-    """(draws + 1, size) numbers of the size of draws, the last for the start: the same on every machine but for rounding."""
+    """(draws + 1, size) numbers of the size of draws, the last for the start: the same on every machine but for
+    rounding."""
     return 1.4 * torch.sin(torch.arange((len(made.draws) + 1) * size, dtype=torch.float64) ** 2).reshape(-1, size)
 
 
-# -- what every plan does ------------------------------------------------------------------------------------------------------------------
+# -- what every plan does ----------------------------------------------------------------------------------------------
 
 
-@law("lengths", "Every number of steps gives a finite result, one completed step for each, and asks above the clean end only.",
+@law("lengths", "Every number of steps gives a finite result, one completed step for each, and asks above the clean "
+                "end only.",
      lambda it: it.prediction in (it.solver.forms or ("data", "v")))  # fmt: skip
 def _lengths(it: Subject) -> Iterator[str]:
     draw = torch.tensor([1.0, -0.5, 2.0])
@@ -144,7 +149,12 @@ def _lengths(it: Subject) -> Iterator[str]:
         *((n, "none", "uniform_lam") for n in (1, 2, 3, 5, 12)),
     ):
         made = it.plan(steps=steps, schedule="edm", grid=grid, final=final, **it.noisy)
-        last = states(made, lambda x, at: mixture_denoiser(x.double(), at).float(), torch.tensor([-80.0, 3.0, 120.0]), lambda j: draw)[-1]
+        last = states(
+            made,
+            lambda x, at: mixture_denoiser(x.double(), at).float(),
+            torch.tensor([-80.0, 3.0, 120.0]),
+            lambda j: draw,
+        )[-1]
         if not torch.isfinite(last).all():
             yield f"{steps} steps on {grid}: the result is not finite"
         if made.steps != steps + (final == "denoise"):
@@ -183,13 +193,15 @@ def _draws(it: Subject) -> Iterator[str]:
     if path and not (math.isclose(path[0].lam0, made.start.lam) and math.isclose(path[-1].lam1, made.rows[-1].at.lam)):
         yield "the path does not reach from the start to the last level"
     for row, to in zip(made.rows, made.points()[1:], strict=True):
-        reached = max([to.lam, *(made.draws[j].lam1 for j, _ in row.z if made.draws[j].stream == "churn")])  # before churn moved it back
+        # before churn moved it back
+        reached = max([to.lam, *(made.draws[j].lam1 for j, _ in row.z if made.draws[j].stream == "churn")])
         for j, _ in row.z:
             if made.draws[j].stream == "path" and made.draws[j].lam1 > reached + ROUNDING * max(1, abs(reached)):
                 yield f"the state at lam = {reached:.6g} reads {made.draws[j]}, of a stretch that lies ahead of it"
 
 
-@law("schedules", "On the same levels of nsr, every schedule gives one law: in units of alpha the states agree to 1e-11.",
+@law("schedules", "On the same levels of nsr, every schedule gives one law: in units of alpha the states agree to "
+                  "1e-11.",
      lambda it: it.setting("variable") != "t")  # fmt: skip
 def _schedules(it: Subject) -> Iterator[str]:
     found = []
@@ -205,7 +217,9 @@ def _schedules(it: Subject) -> Iterator[str]:
 
 
 @law(
-    "dtype", "The state keeps its dtype; float32 is within 1e-5 of float64, relative to the largest state, and half precisions stay finite."
+    "dtype",
+    "The state keeps its dtype; float32 is within 1e-5 of float64, relative to the largest state, and half precisions "
+    "stay finite.",
 )
 def _dtype(it: Subject) -> Iterator[str]:
     made = it.plan(steps=8, schedule="edm", **it.noisy)
@@ -216,12 +230,15 @@ def _dtype(it: Subject) -> Iterator[str]:
         def denoise(x: torch.Tensor, at: Any, dtype: torch.dtype = dtype) -> torch.Tensor:
             return mixture_denoiser(x.double(), at).to(dtype)
 
-        run = states(made, denoise, (made.start.sigma * draws[-1]).to(dtype), [draw.to(dtype) for draw in draws].__getitem__)
+        run = states(
+            made, denoise, (made.start.sigma * draws[-1]).to(dtype), [draw.to(dtype) for draw in draws].__getitem__
+        )
         if {x.dtype for x in run} != {dtype} or not all(torch.isfinite(x).all() for x in run):
             yield f"{dtype}: the state changes its dtype, or is not finite"
         results[dtype] = [x.double() / unit_scale(at) for x, at in zip(run, made.points(), strict=True)]
     one, other = (torch.stack(results[dtype]) for dtype in (torch.float32, torch.float64))
-    apart = float((one - other).abs().max()) / max(1.0, float(other.abs().max()))  # at large steps some methods grow: that is no rounding
+    # at large steps some methods grow: that is no rounding
+    apart = float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
     if not apart < 1e-5:
         yield f"float32 is apart from float64 by {apart:.1e}"
 
@@ -234,7 +251,9 @@ def _snr_0(it: Subject) -> Iterator[str]:
             yield f"row {i} reads what was known at SNR 0"
 
 
-@law("memory", "What reads values of earlier steps says so, and what does not is the same run in two parts, row by row.")
+@law(
+    "memory", "What reads values of earlier steps says so, and what does not is the same run in two parts, row by row."
+)
 def _memory(it: Subject) -> Iterator[str]:
     given = {"steps": 6, "schedule": "vp", **it.noisy}
     whole = it.plan(**given)
@@ -266,18 +285,22 @@ def _no_noise(it: Subject) -> Iterator[str]:
     table = it.plan(sigmas=sigmas, schedule="vp", eta=[(-math.inf, 0.0), (0.5, 0.0)])
     if ode.draws or table.draws:
         yield "noise is drawn at eta = 0"
-    if it.solver.twin and replace(it, solver=find_solver(it.solver.twin)).plan(sigmas=sigmas, schedule="vp").rows != ode.rows:
+    if (
+        it.solver.twin
+        and replace(it, solver=find_solver(it.solver.twin)).plan(sigmas=sigmas, schedule="vp").rows != ode.rows
+    ):
         yield f"{it.solver.twin} has other rows"
     for a, b in zip(table.rows, ode.rows, strict=True):
         if not np.allclose(a.d, b.d, rtol=1e-9, atol=ROUNDING):
             yield "eta = 0 as a table has other weights"
 
 
-# -- exactness -------------------------------------------------------------------------------------------------------------------------------
+# -- exactness ---------------------------------------------------------------------------------------------------------
 
 
 def exactness(it: Subject, made: Plan, eta: Any) -> Iterator[tuple[str, float, float]]:
-    """The exactness laws that apply, of one plan: (name, error, limit). A plan of a method that does not interpolate must have steps of some 1e-4."""
+    """The exactness laws that apply, of one plan: (name, error, limit). A plan of a method that does not interpolate
+    must have steps of some 1e-4."""
     if it.solver.interpolates:
         yield "constant", polynomial_error(made, it.form, Eta(eta)), ROUNDING
         yield "path", path_error(made, it.form, Eta(eta)), ROUNDING
@@ -287,15 +310,24 @@ def exactness(it: Subject, made: Plan, eta: Any) -> Iterator[tuple[str, float, f
         yield "noise", noise_error(made, Eta(eta)), 1e-3
 
 
-@law("constant and path", "A constant F is integrated exactly, and all noise is that of one Brownian path, stages included, for any eta.",
+@law("constant and path", "A constant F is integrated exactly, and all noise is that of one Brownian path, stages "
+                          "included, for any eta.",
      lambda it: it.solver.interpolates)  # fmt: skip
 def _exact(it: Subject) -> Iterator[str]:
     for eta in it.etas():
         made = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
-        yield from (f"{name}: off by {error:.1e} at eta = {eta}" for name, error, limit in exactness(it, made, eta) if not error < limit)
+        yield from (
+            f"{name}: off by {error:.1e} at eta = {eta}"
+            for name, error, limit in exactness(it, made, eta)
+            if not error < limit
+        )
 
 
-@law("linear", "Rows of a table that interpolate integrate an F linear in lam exactly.", lambda it: it.solver.tableau is not None)
+@law(
+    "linear",
+    "Rows of a table that interpolate integrate an F linear in lam exactly.",
+    lambda it: it.solver.tableau is not None,
+)
 def _linear(it: Subject) -> Iterator[str]:
     for eta in it.etas():
         made = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
@@ -304,9 +336,14 @@ def _linear(it: Subject) -> Iterator[str]:
             yield f"off by {error:.1e} at eta = {eta}"
 
 
-@law("still and noise", "Where D = y, y stays; the noise of a short step is the process's.", lambda it: not it.solver.interpolates)
+@law(
+    "still and noise",
+    "Where D = y, y stays; the noise of a short step is the process's.",
+    lambda it: not it.solver.interpolates,
+)
 def _still(it: Subject) -> Iterator[str]:
-    made = it.plan(sigmas=CLOSE, schedule="ve", final="none", **it.noisy)  # where x is y, so that a method may step either
+    # where x is y, so that a method may step either
+    made = it.plan(sigmas=CLOSE, schedule="ve", final="none", **it.noisy)
     eta = it.noisy.get("eta", 0.0)
     yield from (f"{name}: off by {error:.1e}" for name, error, limit in exactness(it, made, eta) if not error < limit)
 
@@ -324,11 +361,13 @@ def _mutants(it: Subject) -> Iterator[str]:
             yield f"{place} may be 1 % off"
 
 
-# -- orders ----------------------------------------------------------------------------------------------------------------------------------
+# -- orders ------------------------------------------------------------------------------------------------------------
 
 
 @law(
-    "ODE order", "Its order as an ODE is the one declared, on a mixture and on Gaussian data; of a method with memory the first steps' too."
+    "ODE order",
+    "Its order as an ODE is the one declared, on a mixture and on Gaussian data; of a method with memory the first "
+    "steps' too.",
 )
 def _ode_order(it: Subject) -> Iterator[str]:
     declared = it.solver.orders(**it.options).ode
@@ -336,7 +375,8 @@ def _ode_order(it: Subject) -> Iterator[str]:
     linear = orders.slope(orders.gaussian_errors(it.plan))
     if not nonlinear > declared - NEAR:
         yield f"{nonlinear:.2f} on the mixture, declared {declared}"
-    if nonlinear > declared + NEAR:  # a good method begun by a worse may show the better order for long: its first steps do not
+    # a good method begun by a worse may show the better order for long: its first steps do not
+    if nonlinear > declared + NEAR:
         begun = orders.slope(orders.startup_errors(it.plan)) if it.solver.memory else nonlinear
         if begun > declared + NEAR:
             yield f"{nonlinear:.2f} on the mixture, and {begun:.2f} after the first steps, declared {declared}"
@@ -352,13 +392,15 @@ def _weak(it: Subject) -> bool:
 def _weak_order(it: Subject) -> Iterator[str]:
     declared = it.solver.orders(**it.options).weak or 0
     measured = orders.slope(orders.gaussian_errors(it.plan, **it.noisy))
-    # churn keeps the marginals exactly, so its error is the ODE method's, which may be better than its order on a linear model
+    # churn keeps the marginals exactly, so its error is the ODE method's, which may be better than its order on a
+    # linear model
     above = math.inf if it.solver.noise == "churn" else NEAR + 0.2 * it.solver.memory
     if not declared - NEAR < measured < declared + above:
         yield f"{measured:.2f}, declared {declared}"
 
 
-@law("weak order, skew", "Its weak order is the one declared for a third cumulant too, where no linear model can stand for the data.",
+@law("weak order, skew", "Its weak order is the one declared for a third cumulant too, where no linear model can stand "
+                         "for the data.",
      lambda it: _weak(it) and it.solver.noise == "eta")  # fmt: skip
 def _skew_order(it: Subject) -> Iterator[str]:
     declared = it.solver.orders(**it.options).weak or 0
@@ -367,7 +409,8 @@ def _skew_order(it: Subject) -> Iterator[str]:
         yield f"{measured:.2f}, declared {declared}"
 
 
-@law("weak order, mixture", "Its weak order is the one declared on a mixture, a nonlinear model, by Gauss-Hermite sums.",
+@law("weak order, mixture", "Its weak order is the one declared on a mixture, a nonlinear model, by Gauss-Hermite "
+                            "sums.",
      lambda it: _weak(it) and it.solver.noise == "eta" and not it.solver.memory
      and it.prediction == it.solver.prediction)  # fmt: skip
 def _mixture_order(it: Subject) -> Iterator[str]:

@@ -25,7 +25,9 @@ def places(plan: Plan) -> Iterator[Entry]:
     for i, row in enumerate(plan.rows):
         largest = max(abs(value) for part in (row.x, row.d) for _, value in part)
         for part in "xdz":
-            yield from (Entry(i, part, k) for k, (_, value) in enumerate(getattr(row, part)) if abs(value) > 1e-9 * largest)
+            yield from (
+                Entry(i, part, k) for k, (_, value) in enumerate(getattr(row, part)) if abs(value) > 1e-9 * largest
+            )
 
 
 def off(plan: Plan, place: Entry, factor: float = 1.01) -> Plan:

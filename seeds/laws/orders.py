@@ -2,9 +2,11 @@
 
     ode_errors        the probability-flow ODE of a mixture, against its solution
     gaussian_errors   the variance of the output on Gaussian data: exact, by responses
-    skew_errors       the third cumulant on Gaussian data made slightly skew: exact to first order, for any plan, and no linear model can stand for it
+    skew_errors       the third cumulant on Gaussian data made slightly skew: exact to first order, for any plan, and no
+                      linear model can stand for it
     largest_step      the largest step in lam at which the variance on Gaussian data is still within 10 %
-    mixture_errors    expectations on a mixture: Gauss-Hermite over the draws of a step, backward on a grid; for methods without memory
+    mixture_errors    expectations on a mixture: Gauss-Hermite over the draws of a step, backward on a grid; for methods
+                      without memory
 
 A `make` is called as make(steps=..., schedule=..., **more) and returns a Plan.
 """
@@ -23,7 +25,13 @@ from seeds.plans import Plan, Point
 
 Make = Callable[..., Plan]
 MODELS = Gaussians(np.array([0.1, 0.3, 0.7, 1.5, 3.0]))
-ENDS: dict[str, Any] = {"schedule": "vp", "nsr_max": math.exp(2), "nsr_min": math.exp(-2), "grid": "uniform_lam", "final": "none"}
+ENDS: dict[str, Any] = {
+    "schedule": "vp",
+    "nsr_max": math.exp(2),
+    "nsr_min": math.exp(-2),
+    "grid": "uniform_lam",
+    "final": "none",
+}
 """Uniform lam from -2 to 2: on a longer range, or with one std, sign changes make a slope meaningless."""
 STARTS = np.linspace(-2.0, 2.0, 9)
 
@@ -34,7 +42,8 @@ def slope(errors: Sequence[float]) -> float:
 
 
 def gaussian_errors(make: Make, steps: Sequence[int] = (128, 256), **options: Any) -> list[float]:
-    """Largest relative error of the output variance over data N(0, s^2), for each number of steps: the exact weak error."""
+    """Largest relative error of the output variance over data N(0, s^2), for each number of steps: the exact weak
+    error."""
     errors = []
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
@@ -44,7 +53,8 @@ def gaussian_errors(make: Make, steps: Sequence[int] = (128, 256), **options: An
 
 
 def largest_step(make: Make, within: float = 0.1, most: int = 96, **options: Any) -> float:
-    """The largest step in lam, of equal steps from -3 to 3, up to which the output variance is within 10 % for data of every std of `MODELS`.
+    """The largest step in lam, of equal steps from -3 to 3, up to which the output variance is within 10 % for data of
+    every std of `MODELS`.
 
     Every smaller step, down to 6 / `most`, is within it too. 0 if none is.
     """
@@ -60,10 +70,12 @@ def largest_step(make: Make, within: float = 0.1, most: int = 96, **options: Any
 
 
 def skew_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) -> list[float]:
-    """Largest error of the output's third cumulant, to first order in that of the data, 1, over data of standard deviation s.
+    """Largest error of the output's third cumulant, to first order in that of the data, 1, over data of standard
+    deviation s.
 
-    D is gain x + bend (x^2 / variance - 1). With x linear in the normals, C_i its covariance with the last state, g_i the last state's answer to
-    something added to answer i and r to the start, the third cumulant of the output is  r^3 alpha_start^3 + 6 sum_i g_i bend_i C_i^2 / variance_i.
+    D is gain x + bend (x^2 / variance - 1). With x linear in the normals, C_i its covariance with the last state, g_i
+    the last state's answer to something added to answer i and r to the start, the third cumulant of the output is  r^3
+    alpha_start^3 + 6 sum_i g_i bend_i C_i^2 / variance_i.
     """
     errors = []
     for n in steps:
@@ -79,7 +91,8 @@ def skew_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) ->
 
 @functools.cache
 def solved_flow() -> np.ndarray:
-    """Where the probability-flow ODE of the mixture takes each of `STARTS`, in units of the state's size: classical Runge-Kutta, to 1e-12."""
+    """Where the probability-flow ODE of the mixture takes each of `STARTS`, in units of the state's size: classical
+    Runge-Kutta, to 1e-12."""
 
     def pull(log_nsr: float, y: np.ndarray) -> np.ndarray:
         nsr = math.exp(log_nsr)
@@ -107,7 +120,8 @@ def ode_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) -> 
 
 
 def startup_errors(make: Make, h: Sequence[float] = (1 / 64, 1 / 128), **options: Any) -> list[float]:
-    """Largest error after the first four steps of size h, of the ODE of the mixture: what a method with memory makes before it has any."""
+    """Largest error after the first four steps of size h, of the ODE of the mixture: what a method with memory makes
+    before it has any."""
     errors = []
     for size in h:
         nsr = np.exp(1.0 - size * np.arange(5))
@@ -129,17 +143,20 @@ WAVES = np.array([0.7, 1.5, 2.5])
 
 
 def mixture_errors(make: Make, steps: Sequence[int] = (32, 64), **options: Any) -> list[float]:
-    """Largest error of E cos(w y) and E sin(w y) at the end, for a start from the mixture's own marginal, for each number of steps.
+    """Largest error of E cos(w y) and E sin(w y) at the end, for a start from the mixture's own marginal, for each
+    number of steps.
 
-    The expectation over the draws of a step is a Gauss-Hermite sum, taken step by step from the last to the first on a grid of states: no sampling, and
-    a model that is not linear. Of methods without memory, whose steps read nothing but where they start.
+    The expectation over the draws of a step is a Gauss-Hermite sum, taken step by step from the last to the first on a
+    grid of states: no sampling, and a model that is not linear. Of methods without memory, whose steps read nothing but
+    where they start.
     """
     errors = []
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
         if plan.remembers:
             raise InputError(
-                f"{plan.solver} reads values of earlier steps, but an expectation is carried from step to step by the state alone."
+                f"{plan.solver} reads values of earlier steps, but an expectation is carried from step to step by the "
+                "state alone."
             )
         value = _waves(np.linspace(-REACH, REACH, PLACES) * unit_scale(plan.end) / plan.end.alpha)
         for rows in reversed(_by_step(plan)):
@@ -174,7 +191,8 @@ def _by_step(plan: Plan) -> list[list[int]]:
 
 
 def _expected(plan: Plan, rows: list[int], value: np.ndarray) -> np.ndarray:
-    """(places, waves) the expectation of `value`, a function of the state after the step, as a function of the state before it."""
+    """(places, waves) the expectation of `value`, a function of the state after the step, as a function of the state
+    before it."""
     first = rows[0]
     if first == 0 and plan.opening.z:
         raise InputError(f"{plan.solver} lifts the state before its first call; measure its order without that.")
@@ -204,7 +222,8 @@ def _expected(plan: Plan, rows: list[int], value: np.ndarray) -> np.ndarray:
 
 
 def _at(value: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """(places, waves) values on the grid, at other places: by the polynomial through the six nearest; outside, the value at the edge."""
+    """(places, waves) values on the grid, at other places: by the polynomial through the six nearest; outside, the
+    value at the edge."""
     at = (np.clip(place, -REACH, REACH) + REACH) * (PLACES - 1) / (2 * REACH)
     left = np.clip(at.astype(int) - 2, 0, PLACES - 6)
     t = at - left

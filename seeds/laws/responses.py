@@ -1,4 +1,5 @@
-"""A plan run on chosen vectors: on Gaussian data everything is linear, so what every state holds of the start and of each draw can be read off.
+"""A plan run on chosen vectors: on Gaussian data everything is linear, so what every state holds of the start and of
+each draw can be read off.
 
 The real Stepper runs the plan: the laws test the numbers and the loop together.
 """
@@ -28,9 +29,11 @@ def states(plan: Plan, denoise: Denoise, x: Tensor, draw: Callable[[int], Tensor
 
 
 def responses(plan: Plan, denoise: Denoise, start: float = 1.0) -> list[Tensor]:
-    """(1 + draws,) for each state, if D is linear in x: its response to the start state (of size `start`) and to each draw.
+    """(1 + draws,) for each state, if D is linear in x: its response to the start state (of size `start`) and to each
+    draw.
 
-    One batch of unit vectors: entry 0 starts at `start` with all draws 0, entry 1 + j has draw j equal to 1. The sum of squares is the variance.
+    One batch of unit vectors: entry 0 starts at `start` with all draws 0, entry 1 + j has draw j equal to 1. The sum of
+    squares is the variance.
     """
     unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
     return states(plan, denoise, start * unit[0], lambda j: unit[1 + j])
@@ -38,7 +41,8 @@ def responses(plan: Plan, denoise: Denoise, start: float = 1.0) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Data N(0, s^2), for several s at once; and the same with a third cumulant of 1, to first order in it (slightly skew)."""
+    """Data N(0, s^2), for several s at once; and the same with a third cumulant of 1, to first order in it (slightly
+    skew)."""
 
     stds: np.ndarray
 
@@ -51,7 +55,8 @@ class Gaussians:
         return at.alpha * self.stds**2 / self.variance(at)
 
     def bend(self, at: Point) -> np.ndarray:
-        """(S,) what the third cumulant adds to D:  bend (x^2 / variance - 1),  bend = nsr^2 / (2 (s^2 + nsr^2)^2), by Tweedie's formula."""
+        """(S,) what the third cumulant adds to D:  bend (x^2 / variance - 1),  bend = nsr^2 / (2 (s^2 + nsr^2)^2), by
+        Tweedie's formula."""
         return at.nsr**2 / (2 * (self.stds**2 + at.nsr**2) ** 2)
 
     def responses(self, plan: Plan) -> list[Tensor]:
@@ -79,7 +84,8 @@ def mixture_denoiser(x: Tensor, at: Point) -> Tensor:
 
 
 def sensitivities(plan: Plan, model: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) how the last state answers to the start state, and (calls, S) to something added to each answer: the plan backwards."""
+    """(S,) how the last state answers to the start state, and (calls, S) to something added to each answer: the plan
+    backwards."""
     gain = [model.gain(row.at) for row in plan.rows]
     of_x, of_d = np.zeros((2, plan.nfe + 1, len(model.stds)))
     of_x[-1] = 1.0

@@ -9,17 +9,19 @@ BLOCK = 1024
 
 
 class MetricError(SeedsError, ValueError):
-    """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the way out."""
+    """A metric cannot be computed from what it was given: the sentence names the argument, the value, the rule and the
+    way out."""
 
 
 def as_features(features, name: str = "features", least: int = 2, first: int = 0, dtype=np.float64) -> np.ndarray:
-    """`features`, an array or a tensor, as an array (N, d), refused by name if it is not a finite matrix of at least `least` rows.
+    """`features`, an array or a tensor, as an array (N, d), refused by name if it is not a finite matrix of at least
+    `least` rows.
 
     Args:
         dtype: of the result; None keeps float32 and float64 as they are, and copies nothing.
 
-    Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that is not finite (the
-            first such row is named, counted from `first`).
+    Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that
+            is not finite (the first such row is named, counted from `first`).
     """
     import torch
 
@@ -37,7 +39,10 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
             f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind_of(features)}."
         ) from None
     if array.ndim != 2 or array.shape[1] == 0:
-        raise MetricError(f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it first.")
+        raise MetricError(
+            f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it "
+            "first."
+        )
     if len(array) < least:
         raise MetricError(f"`{name}` has N = {len(array)} rows; this needs at least {least}. Give more images.")
     for at in range(0, len(array), BLOCK):
@@ -51,7 +56,8 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
 
 
 def kind_of(given) -> str:
-    """What it is, for a sentence: its type, and the dtype of an array or a tensor, or the layout of a tensor that is not dense."""
+    """What it is, for a sentence: its type, and the dtype of an array or a tensor, or the layout of a tensor that is
+    not dense."""
     import torch
 
     sparse = isinstance(given, torch.Tensor) and given.layout != torch.strided
@@ -64,17 +70,24 @@ def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         number: what the arguments are called by after `mu` and `sigma`.
-    Raises: MetricError for other shapes, d = 0, values that are not finite, or a `sigma` that differs from its transpose by more than rounding.
+    Raises: MetricError for other shapes, d = 0, values that are not finite, or a `sigma` that differs from its
+        transpose by more than rounding.
     """
     mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
     if mu.ndim != 1 or not mu.size or sigma.shape != (mu.size, mu.size):
-        raise MetricError(f"`mu{number}` and `sigma{number}` must have shapes (d,) and (d, d), but have {mu.shape} and {sigma.shape}.")
+        raise MetricError(
+            f"`mu{number}` and `sigma{number}` must have shapes (d,) and (d, d), but have {mu.shape} and {sigma.shape}."
+        )
     for name, array in (("mu", mu), ("sigma", sigma)):
         if not np.isfinite(array).all():
-            raise MetricError(f"`{name}{number}` holds a NaN or an infinity. Look for the image, or the file, that it came from.")
+            raise MetricError(
+                f"`{name}{number}` holds a NaN or an infinity. Look for the image, or the file, that it came from."
+            )
     skew = np.abs(sigma - sigma.T).max()
     if skew > 1e-5 * np.abs(sigma).max():
-        raise MetricError(f"`sigma{number}` is not symmetric: it differs from its transpose by {skew:.3g}, so it is no covariance.")
+        raise MetricError(
+            f"`sigma{number}` is not symmetric: it differs from its transpose by {skew:.3g}, so it is no covariance."
+        )
     return mu, (sigma + sigma.T) / 2
 
 
@@ -106,5 +119,9 @@ def check_units(units: int, rows: int, least: int, what: str = "units", of: str 
     if units < 2:
         raise MetricError(f"`{what}` is {units}; an interval needs at least 2.")
     if rows < units * least:
-        few, more = (f"N = {rows} is", "more images") if of == "images" else (f"The {of} has N = {rows} rows, which is", f"a larger {of}")
+        few, more = (
+            (f"N = {rows} is", "more images")
+            if of == "images"
+            else (f"The {of} has N = {rows} rows, which is", f"a larger {of}")
+        )
         raise MetricError(f"{few} too small for {units} {what} of at least {least} rows. Give {more} or fewer {what}.")

@@ -1,4 +1,5 @@
-"""A metric's value with its interval, and the three ways to get one: the jackknife, disjoint parts, and the law of a share."""
+"""A metric's value with its interval, and the three ways to get one: the jackknife, disjoint parts, and the law of a
+share."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,10 +17,12 @@ JACKKNIFE = "jackknife"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its standard error, and the interval that holds the truth 19 times in 20: value +- t * error, or, of a share, Wilson's.
+    """A value, its standard error, and the interval that holds the truth 19 times in 20: value +- t * error, or, of a
+    share, Wilson's.
 
-    The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it: compare equal N. Where both
-    sets have one law, a Frechet distance and a kernel distance of all pairs are quadratic in chance, and the jackknife of them is about 1.45 times
+    The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it:
+    compare equal N. Where both sets have one law, a Frechet distance and a kernel distance of all pairs are quadratic
+    in chance, and the jackknife of them is about 1.45 times
     too wide: it holds the mean in 98 to 99.5 % of draws.
 
     Attributes:
@@ -48,27 +51,35 @@ class Estimate:
 
     def facts(self) -> dict[str, Any]:
         """As JSON-able values, null for what is no number."""
-        return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.value:.6g} [{self.low:.6g}, {self.high:.6g}] ({self.n} images; 95 %, {self.method})"
+        return (
+            f"{self.metric} {self.value:.6g} [{self.low:.6g}, {self.high:.6g}] ({self.n} images; 95 %, {self.method})"
+        )
 
 
 def units_of(numbers, units: int) -> np.ndarray:
     r"""The jackknife unit, 0 <= unit < `units`, of each row of a set by its number i in the data order.
 
-    Rows u b, u b + 1, ..., u b + u - 1, with u = `units`, fall into the u units in an order of their own for each b: that of a 64-bit hash
-    of their numbers. So a unit is a fixed sample of rows, whatever batches or processes they came in, sizes differ by one row at most, and
-    images whose classes take turns do not put one class into each unit.
+    Rows u b, u b + 1, ..., u b + u - 1, with u = `units`, fall into the u units in an order of their own for each b:
+    that of a 64-bit hash of their numbers. So a unit is a fixed sample of rows, whatever batches or processes they came
+    in, sizes differ by one row at most, and images whose classes take turns do not put one class into each unit.
 
     Args:
         numbers: shape (n,), integers >= 0.
-    Source of the hash: Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators, the finaliser of SplitMix64.
+    Source of the hash: Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators, the finaliser of
+    SplitMix64.
     """
     numbers = np.asarray(numbers, np.uint64)
     block, place = np.divmod(numbers, np.uint64(units))
     blocks, which = np.unique(block, return_inverse=True)
-    z: np.ndarray = (blocks[:, None] * np.uint64(units) + np.arange(1, units + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    z: np.ndarray = (blocks[:, None] * np.uint64(units) + np.arange(1, units + 1, dtype=np.uint64)) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     order = (z ^ (z >> np.uint64(31))).argsort(axis=1).argsort(axis=1)
@@ -108,12 +119,15 @@ def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Estimate:
     """a - b of two sets of images, with the interval of the difference.
 
     Args:
-        paired: both are of the same seeds, cut into the same units or ranges: the parts are taken from each other one by one, so that the chance that
-            the sets share falls out. Else the sets are independent, and error^2 is the sum of both.
+        paired: both are of the same seeds, cut into the same units or ranges: the parts are taken from each other one
+            by one, so that the chance that the sets share falls out. Else the sets are independent, and error^2 is the
+            sum of both.
     Raises: MetricError if they are to be paired and have other parts, or other methods.
     """
     if paired and (len(a.parts), a.method) != (len(b.parts), b.method):
-        raise MetricError(f"Two estimates cannot be paired, one by {a.method}, the other by {b.method}. Cut both sets alike.")
+        raise MetricError(
+            f"Two estimates cannot be paired, one by {a.method}, the other by {b.method}. Cut both sets alike."
+        )
     if paired:
         parts = [x - y for x, y in zip(a.parts, b.parts, strict=True)]
         return _estimate(a.metric, a.value - b.value, _error(parts, a.method), f"{a.method}, paired", a.n, parts)
@@ -123,11 +137,13 @@ def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Estimate:
 
 
 def share(metric: str, hits: int, n: int) -> Estimate:
-    r"""`hits` of `n` independent images, with Wilson's interval: the shares p from which hits / n is less than z = 1.96 standard errors away.
+    r"""`hits` of `n` independent images, with Wilson's interval: the shares p from which hits / n is less than z = 1.96
+    standard errors away.
 
         low(p) = p^2 / (p + c + sqrt(c^2 + 2 c p (1 - p))),    high(p) = 1 - low(1 - p),    c = z^2 / (2 n)
 
-    It lies in [0, 1] and has a width at 0 and at 1 too. `error` is half its width over z: sqrt(p (1 - p) / n) where n is large.
+    It lies in [0, 1] and has a width at 0 and at 1 too. `error` is half its width over z: sqrt(p (1 - p) / n) where n
+    is large.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
     """
@@ -142,7 +158,8 @@ def share(metric: str, hits: int, n: int) -> Estimate:
 
 
 def _error(parts: Sequence[float] | np.ndarray, method: str) -> float:
-    """The standard error that the spread of the parts is: of values with one unit left out, or of values of disjoint parts. nan of a single one."""
+    """The standard error that the spread of the parts is: of values with one unit left out, or of values of disjoint
+    parts. nan of a single one."""
     count = len(parts)
     if count < 2:
         return math.nan

@@ -1,4 +1,5 @@
-"""Feature extractors: any network or function from images to (N, d), with the name, hash, resizing and channel rule it is known by."""
+"""Feature extractors: any network or function from images to (N, d), with the name, hash, resizing and channel rule it
+is known by."""
 
 import hashlib
 import io
@@ -15,7 +16,8 @@ from PIL import Image
 from seeds.metrics.checks import MetricError, kind_of
 from seeds.storage import hash_tensors
 
-CHANNELS = {"as-is": {}, "grey": {1: 1}, "rgb": {1: 3, 3: 3}}  # rule: channels that come in -> channels the network sees
+# rule: channels that come in -> channels the network sees
+CHANNELS = {"as-is": {}, "grey": {1: 1}, "rgb": {1: 3, 3: 3}}
 _RESIZE = re.compile(r"none|pillow-(bilinear|bicubic|lanczos)-([1-9]\d{0,3})")
 
 
@@ -26,9 +28,10 @@ class Recipe:
     Attributes:
         name: the extractor, for people.
         sha256: 64 hex digits that stand for its weights.
-        resize: "none", or "pillow-FILTER-SIZE" with FILTER bilinear, bicubic or lanczos: Pillow makes each uint8 image SIZE x SIZE uint8,
-            with antialiasing. What a network does inside is covered by its hash.
-        channels: "rgb": grey is repeated to three, RGB passes; "grey": one channel only; "as-is": whatever comes. All else is refused.
+        resize: "none", or "pillow-FILTER-SIZE" with FILTER bilinear, bicubic or lanczos: Pillow makes each uint8 image
+            SIZE x SIZE uint8, with antialiasing. What a network does inside is covered by its hash.
+        channels: "rgb": grey is repeated to three, RGB passes; "grey": one channel only; "as-is": whatever comes. All
+            else is refused.
     """
 
     name: str
@@ -40,9 +43,13 @@ class Recipe:
         if not self.name:
             raise MetricError("`name` is empty; features are stored and compared under a name.")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise MetricError(f"`sha256` is {self.sha256!r}, not 64 lower-case hex digits. `sha256sum FILE` prints them.")
+            raise MetricError(
+                f"`sha256` is {self.sha256!r}, not 64 lower-case hex digits. `sha256sum FILE` prints them."
+            )
         if not _RESIZE.fullmatch(self.resize):
-            raise MetricError(f"`resize` is {self.resize!r}; it is 'none' or 'pillow-FILTER-SIZE' such as 'pillow-bicubic-299'.")
+            raise MetricError(
+                f"`resize` is {self.resize!r}; it is 'none' or 'pillow-FILTER-SIZE' such as 'pillow-bicubic-299'."
+            )
         if self.channels not in CHANNELS:
             raise MetricError(f"`channels` is {self.channels!r}; it is one of {', '.join(CHANNELS)}.")
 
@@ -71,13 +78,16 @@ class Extractor:
     size: tuple[int, int] | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels or a size against the rule."""
+        """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels or a
+        size against the rule."""
         return self._run(lambda pixels: (self.features(pixels),), images)[0]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities (B, classes), float32. Raises: as a call; MetricError if the extractor has no classes."""
         if self.classify is None:
-            raise MetricError(f"The extractor {self.recipe.name} gives no class probabilities; an Inception score needs a classifier.")
+            raise MetricError(
+                f"The extractor {self.recipe.name} gives no class probabilities; an Inception score needs a classifier."
+            )
         classify = self.classify
         return self._run(lambda pixels: (classify(pixels),), images)[0]
 
@@ -97,8 +107,8 @@ class Extractor:
         if self.size not in (None, tuple(pixels.shape[2:])):
             have, want = (" x ".join(map(str, size)) for size in (pixels.shape[2:], self.size or ()))
             raise MetricError(
-                f"`images` are {have} pixels, but {self.recipe.name} knows {want} only, and nothing is resized unasked. Make them {want}, or "
-                "give other features."
+                f"`images` are {have} pixels, but {self.recipe.name} knows {want} only, and nothing is resized "
+                f"unasked. Make them {want}, or give other features."
             )
         return pixels
 
@@ -108,7 +118,8 @@ class Extractor:
         for rows in out:
             if rows.ndim != 2 or len(rows) != len(images):
                 raise MetricError(
-                    f"The extractor {self.recipe.name} gave shape {tuple(rows.shape)}, not ({len(images)}, d). Pool or flatten."
+                    f"The extractor {self.recipe.name} gave shape {tuple(rows.shape)}, not ({len(images)}, d). Pool or "
+                    "flatten."
                 )
         return [rows.to("cpu", torch.float32).numpy() for rows in out]
 
@@ -116,27 +127,32 @@ class Extractor:
         answer = rows
         try:
             if isinstance(rows, np.ndarray) and not isinstance(rows, np.ma.MaskedArray):
-                rows = torch.from_numpy(np.asarray(rows, rows.dtype.newbyteorder("="), order="C"))  # the only ones that torch takes
+                # the only ones that torch takes
+                rows = torch.from_numpy(np.asarray(rows, rows.dtype.newbyteorder("="), order="C"))
         except TypeError:  # its dtype is none of torch's
             pass
         if not isinstance(rows, torch.Tensor) or rows.is_complex() or rows.layout != torch.strided:
             raise MetricError(
-                f"The extractor {self.recipe.name} gave {kind_of(answer)}, not a tensor or an array of real numbers (B, d). Return features alone."
+                f"The extractor {self.recipe.name} gave {kind_of(answer)}, not a tensor or an array of real numbers "
+                "(B, d). Return features alone."
             )
         return rows
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
-    """uint8 images (B, H, W, C) as the uint8 tensor (B, C', H', W') that the recipe's channel rule and resizing make of them."""
+    """uint8 images (B, H, W, C) as the uint8 tensor (B, C', H', W') that the recipe's channel rule and resizing make of
+    them."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
         shape, dtype = getattr(images, "shape", "?"), getattr(images, "dtype", type(images).__name__)
         raise MetricError(
-            f"`images` must be a uint8 array (B, H, W, C), but is {dtype} {tuple(shape)}. `to_uint8` makes one of tensors in [-1, 1]."
+            f"`images` must be a uint8 array (B, H, W, C), but is {dtype} {tuple(shape)}. `to_uint8` makes one of "
+            "tensors in [-1, 1]."
         )
     rule, channels = CHANNELS[recipe.channels], images.shape[3]
     if rule and channels not in rule:
         raise MetricError(
-            f"`images` have {channels} channels; {recipe.name} (channels {recipe.channels!r}) takes {' or '.join(map(str, rule))}."
+            f"`images` have {channels} channels; {recipe.name} (channels {recipe.channels!r}) takes "
+            f"{' or '.join(map(str, rule))}."
         )
     if recipe.resize != "none":
         _, kind, size = recipe.resize.split("-")
@@ -169,7 +185,8 @@ def from_module(
     size: tuple[int, int] | None = None,
     device: str = "cpu",
 ) -> Extractor:
-    """An extractor of a classifier whose forward takes float32 images (B, C, H, W) in [-1, 1], x = u / 127.5 - 1, to (features, logits).
+    """An extractor of a classifier whose forward takes float32 images (B, C, H, W) in [-1, 1], x = u / 127.5 - 1, to
+    (features, logits).
 
     Args:
         module: put in eval mode and on `device`.
@@ -184,31 +201,45 @@ def from_module(
     def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         out = call(images)
         if not isinstance(out, (tuple, list)) or len(out) != 2:
-            raise MetricError(f"The network {name} gave {type(out).__name__}, not (features, logits). Wrap it, or take `from_callable`.")
+            raise MetricError(
+                f"The network {name} gave {type(out).__name__}, not (features, logits). Wrap it, or take "
+                "`from_callable`."
+            )
         features, logits = out
         return features, logits.softmax(dim=1)
 
     recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)
     return Extractor(
-        recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both, size or getattr(module, "size", None)
+        recipe,
+        lambda images: both(images)[0],
+        lambda images: both(images)[1],
+        device,
+        both,
+        size or getattr(module, "size", None),
     )
 
 
 def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:
-    """The standard FID detector, `inception-2015-12-05.pt` or a file with its calls, from a local path; nothing is downloaded.
+    """The standard FID detector, `inception-2015-12-05.pt` or a file with its calls, from a local path; nothing is
+    downloaded.
 
-    It is called on uint8 RGB images (B, 3, H, W) of native size, grey repeated to three; it resizes and scales inside. Features are
-    `module(images, return_features=True)`, 2048 pooled numbers; class probabilities `module(images, no_output_bias=True)`, of a file that takes it.
+    It is called on uint8 RGB images (B, 3, H, W) of native size, grey repeated to three; it resizes and scales inside.
+    Features are `module(images, return_features=True)`, 2048 pooled numbers; class probabilities `module(images,
+    no_output_bias=True)`, of a file that takes it.
 
     Args:
-        sha256: of the file, 64 hex digits; required, because a changed detector changes every number. The error prints the file's own.
-    Raises: MetricError if the file is missing, its hash is another, or it is no TorchScript, or one that gives no features.
+        sha256: of the file, 64 hex digits; required, because a changed detector changes every number. The error prints
+            the file's own.
+    Raises: MetricError if the file is missing, its hash is another, or it is no TorchScript, or one that gives no
+        features.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise MetricError(f"The feature network {path} cannot be read: {error.strerror}. Give a local TorchScript file.") from error
+        raise MetricError(
+            f"The feature network {path} cannot be read: {error.strerror}. Give a local TorchScript file."
+        ) from error
     own = hashlib.sha256(data).hexdigest()
     if sha256 is None or sha256.lower() != own:
         words = "none was given" if sha256 is None else f"you gave {sha256}"
@@ -218,15 +249,19 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
             warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
             module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     except RuntimeError as error:
-        raise MetricError(f"{path} is no TorchScript file. Pickled networks are not read; use the `.pt` TorchScript export.") from error
+        raise MetricError(
+            f"{path} is no TorchScript file. Pickled networks are not read; use the `.pt` TorchScript export."
+        ) from error
     takes = {argument.name for argument in module.forward.schema.arguments}
     if "return_features" not in takes:
         raise MetricError(
-            f"{path} is a TorchScript network without the argument `return_features`, by which a detector is asked for its features. Give "
-            "inception-2015-12-05.pt, or a file with its calls."
+            f"{path} is a TorchScript network without the argument `return_features`, by which a detector is asked for "
+            "its features. Give inception-2015-12-05.pt, or a file with its calls."
         )
     classify = (lambda images: module(images, no_output_bias=True)) if "no_output_bias" in takes else None
-    return Extractor(Recipe(path.stem, own, "none", "rgb"), lambda images: module(images, return_features=True), classify, device)
+    return Extractor(
+        Recipe(path.stem, own, "none", "rgb"), lambda images: module(images, return_features=True), classify, device
+    )
 
 
 def hash_weights(module: torch.nn.Module) -> str:
@@ -235,5 +270,8 @@ def hash_weights(module: torch.nn.Module) -> str:
 
 
 def _resized(image: np.ndarray, kind: str, size: int) -> np.ndarray:
-    planes = [Image.fromarray(plane).resize((size, size), Image.Resampling[kind.upper()]) for plane in image.transpose(2, 0, 1)]
+    planes = [
+        Image.fromarray(plane).resize((size, size), Image.Resampling[kind.upper()])
+        for plane in image.transpose(2, 0, 1)
+    ]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)

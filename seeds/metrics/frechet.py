@@ -15,12 +15,14 @@ class RankWarning(UserWarning):
 
 
 def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
-    r"""Squared Frechet (2-Wasserstein) distance between N(mu1, sigma1) and N(mu2, sigma2); on Inception features, the FID.
+    r"""Squared Frechet (2-Wasserstein) distance between N(mu1, sigma1) and N(mu2, sigma2); on Inception features, the
+    FID.
 
         |mu1 - mu2|^2 + tr(sigma1) + tr(sigma2) - 2 tr((sigma1 sigma2)^{1/2})
 
-    With sigma_i = R_i R_i^T from the symmetric eigenproblem, the last trace is the sum of the singular values of R_1^T R_2. No square root
-    is taken of a rounded zero, so singular covariances cost no digits; nothing complex can come out and no jitter is added.
+    With sigma_i = R_i R_i^T from the symmetric eigenproblem, the last trace is the sum of the singular values of R_1^T
+    R_2. No square root is taken of a rounded zero, so singular covariances cost no digits; nothing complex can come out
+    and no jitter is added.
 
     Args:
         mu1, mu2: means, shape (d,).
@@ -42,8 +44,9 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
 def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     """Squared Frechet distance of features to N(mu, sigma), with its interval: jackknife over `units_of` their rows.
 
-    The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of singular values a
-    unit, about 4 s each at d = 2048 on one core; eight matrices (d, d) beside the features: 0.68 GB for 50,000 images.
+    The reference counts as exact; its own chance error is not in the interval. Cost: one eigenproblem and one set of
+    singular values a unit, about 4 s each at d = 2048 on one core; eight matrices (d, d) beside the features: 0.68 GB
+    for 50,000 images.
 
     Args:
         features: (N, d) of the images in the order of their seeds, at least 2 in each unit.
@@ -56,7 +59,10 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     check_units(units, len(rows), 2)
     total, unit = moments_of([rows]), units_of(np.arange(len(rows)), units)
     if len(total.mean) != len(mu):
-        raise MetricError(f"`features` has d = {len(total.mean)} and the reference d = {len(mu)}: they come from different extractors.")
+        raise MetricError(
+            f"`features` has d = {len(total.mean)} and the reference d = {len(mu)}: they come from different "
+            "extractors."
+        )
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
@@ -85,12 +91,14 @@ def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
 def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     """R (d, rank) with R R^T = sigma; eigenvalues within rounding of zero are zero.
 
-    The algebra, here and below, is torch's: its last digits depend on torch's threads, which a run records and `--threads` sets, and not on
-    those of numpy's BLAS, which it does not.
+    The algebra, here and below, is torch's: its last digits depend on torch's threads, which a run records and
+    `--threads` sets, and not on those of numpy's BLAS, which it does not.
     """
     values, vectors = (array.numpy() for array in torch.linalg.eigh(_on_cpu(sigma)))
     if values[0] < -1e-6 * abs(values[-1]):
-        raise MetricError(f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64.")
+        raise MetricError(
+            f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64."
+        )
     positive = values > len(values) * np.finfo(np.float64).eps * values[-1]
     root = vectors[:, positive]
     root *= np.sqrt(values[positive])
@@ -111,8 +119,8 @@ def _warn_rank(which: str, root: np.ndarray) -> None:
     dim, rank = root.shape
     if rank < dim:
         warnings.warn(
-            f"{which} has rank {rank} in {dim} dimensions. The Frechet distance is finite, but moves with the number of images: "
-            "use more images than dimensions, or compare equal numbers only.",
+            f"{which} has rank {rank} in {dim} dimensions. The Frechet distance is finite, but moves with the number "
+            "of images: use more images than dimensions, or compare equal numbers only.",
             RankWarning,
             stacklevel=3,
         )

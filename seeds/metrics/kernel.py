@@ -9,7 +9,8 @@ _ROWS = 1024  # rows of a kernel matrix held at once
 
 
 def kernel_distance(features, reference, *, units: int = 10, across: bool = True) -> Estimate:
-    r"""Unbiased squared maximum mean discrepancy under k(x, y) = (x . y / d + 1)^3, with its standard error. It may be negative.
+    r"""Unbiased squared maximum mean discrepancy under k(x, y) = (x . y / d + 1)^3, with its standard error. It may be
+    negative.
 
         sum_{i != j} k(x_i, x_j) / (m (m - 1)) + sum_{i != j} k(y_i, y_j) / (n (n - 1)) - 2 sum_ij k(x_i, y_j) / (m n)
 
@@ -18,9 +19,10 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     Args:
         features, reference: shapes (m, d) and (n, d), used in float64.
         units: how many units, at least 2.
-        across: True takes all pairs, and the error is the jackknife over units, each left out of both sets, about 1.45 times too large where
-            both sets have one law. False takes only the pairs within a unit: the mean over disjoint subsets, as the KID is often computed, at
-            1 / units of the cost and with a larger error; the subsets share no image, so the standard error is the plain one.
+        across: True takes all pairs, and the error is the jackknife over units, each left out of both sets, about 1.45
+            times too large where both sets have one law. False takes only the pairs within a unit: the mean over
+            disjoint subsets, as the KID is often computed, at 1 / units of the cost and with a larger error; the
+            subsets share no image, so the standard error is the plain one.
     Returns: an Estimate, n = m. Both sets count as samples.
     Raises: MetricError for fewer than 2 rows a unit (4 rows in all), unequal d, or values that are not finite.
     Source: Binkowski et al. 2018 (arXiv:1801.01401), section 4.
@@ -40,12 +42,15 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
 
     every = np.arange(units)
     if across:
-        return jackknife("kernel distance", lambda g: distance(every if g is None else np.delete(every, g)), units, len(x))
+        return jackknife(
+            "kernel distance", lambda g: distance(every if g is None else np.delete(every, g)), units, len(x)
+        )
     return over_parts("kernel distance", [distance(every[g : g + 1]) for g in every], len(x), "disjoint subsets")
 
 
 def _sums(a: list[np.ndarray], b: list[np.ndarray], across: bool) -> np.ndarray:
-    """(units, units) sums of kernel values between units; a row paired with itself is left out; 0 off the diagonal unless `across`."""
+    """(units, units) sums of kernel values between units; a row paired with itself is left out; 0 off the diagonal
+    unless `across`."""
     total, same = np.zeros((len(a), len(b))), a is b
     for g in range(len(a)):
         for h in range(len(b)) if across else (g,):

@@ -1,4 +1,5 @@
-"""Mean and covariance of rows in R^d, in plain float64: of a stream of any length, or of a part of a set that is kept."""
+"""Mean and covariance of rows in R^d, in plain float64: of a stream of any length, or of a part of a set that is
+kept."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ def _blocks(batches: Iterable) -> Iterator[np.ndarray]:
     for features in batches:
         rows = as_features(features, least=0, first=seen, dtype=None)
         if seen and rows.shape[1] != waiting.shape[1]:
-            raise MetricError(f"`features` has d = {rows.shape[1]} columns, but this stream was begun with d = {waiting.shape[1]}.")
+            raise MetricError(
+                f"`features` has d = {rows.shape[1]} columns, but this stream was begun with d = {waiting.shape[1]}."
+            )
         seen += len(rows)
         rows = np.concatenate([waiting, rows]) if len(waiting) else rows
         whole = len(rows) - len(rows) % BLOCK

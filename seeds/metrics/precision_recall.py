@@ -18,14 +18,17 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
-    """Share of each set that lies inside the other's manifold: the union of balls around its points, each reaching to its k-th neighbour.
+    """Share of each set that lies inside the other's manifold: the union of balls around its points, each reaching to
+    its k-th neighbour.
 
-    A point on the edge of a ball is inside, also where rounding says otherwise. Time is of order N^2 d; memory is flat in N. Both shares
+    A point on the edge of a ball is inside, also where rounding says otherwise. Time is of order N^2 d; memory is flat
+    in N. Both shares
     depend on N and k: compare equal ones only.
 
-    The interval is Wilson's, of a share of independent rows: the manifold is taken as given, and the chance in its own points is not in it.
-    Measured on normals, N = 200 to 1000 and d = 2 to 64: it holds the truth for the given manifold in 91 to 99 % of draws; the mean over
-    draws of both sets in 81 to 94 %, and in 40 to 70 % where a share is near 0 because a few far points decide it.
+    The interval is Wilson's, of a share of independent rows: the manifold is taken as given, and the chance in its own
+    points is not in it. Measured on normals, N = 200 to 1000 and d = 2 to 64: it holds the truth for the given manifold
+    in 91 to 99 % of draws; the mean over draws of both sets in 81 to 94 %, and in 40 to 70 % where a share is near 0
+    because a few far points decide it.
 
     Args:
         features, reference: shapes (m, d) and (n, d), used in float64.
@@ -38,15 +41,18 @@ def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
     check_whole("k", k)
     fewest = min(len(x), len(y))
     if not 1 <= k < fewest:
-        raise MetricError(f"`k` is {k}, but must be at least 1 and below {fewest}, the rows of the smaller set. Give more images.")
+        raise MetricError(
+            f"`k` is {k}, but must be at least 1 and below {fewest}, the rows of the smaller set. Give more images."
+        )
     return PrecisionRecall(share("precision", _covered(x, y, k), len(x)), share("recall", _covered(y, x, k), len(y)))
 
 
 def _covered(points: np.ndarray, centres: np.ndarray, k: int) -> int:
     """How many of `points` lie in a ball around one of `centres` that reaches to its k-th other centre.
 
-    Matrix products tell nearly all pairs, up to their rounding. The few that they cannot tell are told by differences, whose rounding is a
-    part of the distance and not of the lengths; distances that differ by no more than that are equal.
+    Matrix products tell nearly all pairs, up to their rounding. The few that they cannot tell are told by differences,
+    whose rounding is a part of the distance and not of the lengths; distances that differ by no more than that are
+    equal.
     """
     offset = centres.mean(axis=0)  # it would cost digits of the products
     shifted, rounding = centres - offset, _rounding(centres)
@@ -78,7 +84,8 @@ def _radii(centres: np.ndarray, start: int, k: int) -> np.ndarray:
 
 
 def _bounds(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(low, of_a, of_b): squared distance i, j, by matrix products, lies between low[i, j] and low[i, j] + of_a[i] + of_b[j]."""
+    """(low, of_a, of_b): squared distance i, j, by matrix products, lies between low[i, j] and low[i, j] + of_a[i] +
+    of_b[j]."""
     of_a, of_b, rounding = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b), _rounding(a)
     low = (-2 * a) @ b.T
     low += (1 - rounding) * of_a[:, None]
@@ -93,5 +100,6 @@ def _squared(point: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _rounding(rows: np.ndarray) -> float:
-    """The most, as a part of the whole, by which rounding moves a sum of d squares or products, with all that is done before and after."""
+    """The most, as a part of the whole, by which rounding moves a sum of d squares or products, with all that is done
+    before and after."""
     return (rows.shape[1] + 16) * np.finfo(np.float64).eps

@@ -32,7 +32,8 @@ class Statistics:
         recipe: how the features were made; None in a file from elsewhere (EDM's and ADM's say nothing).
         dtype: of the features before they were summed.
         source: the images, in words.
-        features: the features themselves, float32 (n, d), if they were kept: the kernel distance and precision and recall need them.
+        features: the features themselves, float32 (n, d), if they were kept: the kernel distance and precision and
+            recall need them.
     """
 
     mu: np.ndarray
@@ -45,7 +46,12 @@ class Statistics:
 
     @classmethod
     def of(
-        cls, moments: Moments, recipe: Recipe, source: str = "", features: np.ndarray | None = None, dtype: str = "float32"
+        cls,
+        moments: Moments,
+        recipe: Recipe,
+        source: str = "",
+        features: np.ndarray | None = None,
+        dtype: str = "float32",
     ) -> "Statistics":
         """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
         sigma = moments.covariance()
@@ -53,12 +59,14 @@ class Statistics:
 
 
 def bundled_statistics() -> dict[str, Path]:
-    """The statistics that come with the package: name -> file. `fashion-mnist`: the 60,000 training images, in `fashion-features` space."""
+    """The statistics that come with the package: name -> file. `fashion-mnist`: the 60,000 training images, in
+    `fashion-features` space."""
     return {path.stem.replace("_", "-"): path for path in sorted(DATA.glob("*.npz"))}
 
 
 def save_statistics(path: str | Path, statistics: Statistics, *, over: bool = True) -> None:
-    """Write an npz of `mu`, `sigma`, `n`, `dtype`, `source`, `name`, `sha256`, `resize`, `channels` and `format`; all or nothing appears.
+    """Write an npz of `mu`, `sigma`, `n`, `dtype`, `source`, `name`, `sha256`, `resize`, `channels` and `format`; all
+    or nothing appears.
 
     EDM's and ADM's tools read its `mu` and `sigma`.
 
@@ -67,7 +75,9 @@ def save_statistics(path: str | Path, statistics: Statistics, *, over: bool = Tr
     Raises: MetricError without a recipe, or if the file cannot be written, or is there and not to be replaced.
     """
     if statistics.recipe is None:
-        raise MetricError("`statistics` has no recipe: features must be stored with the name and hash of what made them.")
+        raise MetricError(
+            "`statistics` has no recipe: features must be stored with the name and hash of what made them."
+        )
     fields = {key: value for key, value in vars(statistics).items() if key != "recipe" and value is not None}
     path = Path(path)
     try:
@@ -79,10 +89,12 @@ def save_statistics(path: str | Path, statistics: Statistics, *, over: bool = Tr
 
 
 def load_statistics(path: str | Path) -> Statistics:
-    """Statistics from an npz of this library, of EDM (`mu`, `sigma`) or of ADM (the same, beside `mu_s`, `sigma_s` and images).
+    """Statistics from an npz of this library, of EDM (`mu`, `sigma`) or of ADM (the same, beside `mu_s`, `sigma_s` and
+    images).
 
-    Only plain arrays are read (allow_pickle=False). Raises: MetricError that names the file if it is missing, damaged, or holds no
-    finite `mu` (d,) and symmetric `sigma` (d, d), or beside them what is no number `n`, no `features` (n, d) or no recipe.
+    Only plain arrays are read (allow_pickle=False). Raises: MetricError that names the file if it is missing, damaged,
+    or holds no finite `mu` (d,) and symmetric `sigma` (d, d), or beside them what is no number `n`, no `features` (n,
+    d) or no recipe.
     """
     path = Path(path)
     try:
@@ -103,12 +115,14 @@ def load_statistics(path: str | Path) -> Statistics:
         ) from None
     except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         raise MetricError(
-            f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged, or no statistics file; `seeds ref` makes one."
+            f"The reference {path} cannot be read: {str(error).rstrip('.')}. It is damaged, or no statistics file; "
+            "`seeds ref` makes one."
         ) from error
 
 
 def _checked(found: dict[str, np.ndarray]) -> Statistics:
-    """The statistics that the arrays of a file make. Raises: ValueError that says what is wrong with them, MetricError among them."""
+    """The statistics that the arrays of a file make. Raises: ValueError that says what is wrong with them, MetricError
+    among them."""
     for key, value in found.items():
         if key in _NUMBERS and value.dtype.kind not in "iuf":
             raise InputError(f"its `{key}` is {value.dtype}, no real numbers")
@@ -122,22 +136,38 @@ def _checked(found: dict[str, np.ndarray]) -> Statistics:
         raise InputError(f"its `features` {features.shape} do not belong to its `mu` {mu.shape} of {n} images")
     text = {key: str(found[key]) for key in _TEXTS if key in found}
     recipe = {key: text.pop(key) for key in _RECIPE if key in text}
-    return Statistics(mu, sigma, None if n is None else int(n), Recipe(**recipe) if len(recipe) == 4 else None, **text, features=features)
+    return Statistics(
+        mu,
+        sigma,
+        None if n is None else int(n),
+        Recipe(**recipe) if len(recipe) == 4 else None,
+        **text,
+        features=features,
+    )
 
 
 def check_comparable(recipe: Recipe, dim: int, reference: Statistics) -> None:
     """Refuses features against a reference that other features made.
 
     Raises: MetricError if the dimension or any field of the recipe differs; each difference is named.
-    Warns: UserWarning if the reference does not say what made it (EDM's and ADM's files): the dimension is all that could be checked.
+    Warns: UserWarning if the reference does not say what made it (EDM's and ADM's files): the dimension is all that
+        could be checked.
     """
     if len(reference.mu) != dim:
-        raise MetricError(f"{recipe.name} gives d = {dim} features, the reference has d = {len(reference.mu)}: other features made it.")
+        raise MetricError(
+            f"{recipe.name} gives d = {dim} features, the reference has d = {len(reference.mu)}: other features made "
+            "it."
+        )
     if reference.recipe is None:
         warnings.warn(
-            f"The reference does not say which features made it; {recipe} is taken on trust, only d = {dim} could be checked.", stacklevel=2
+            f"The reference does not say which features made it; {recipe} is taken on trust, only d = {dim} could be "
+            "checked.",
+            stacklevel=2,
         )
     elif reference.recipe != recipe:
         ours, theirs = vars(recipe), vars(reference.recipe)
         differ = "; ".join(f"{key} {theirs[key]} there, {ours[key]} here" for key in ours if ours[key] != theirs[key])
-        raise MetricError(f"The reference was made by other features ({differ}), so nothing was compared. Make it anew with `seeds ref`.")
+        raise MetricError(
+            f"The reference was made by other features ({differ}), so nothing was compared. Make it anew with `seeds "
+            "ref`."
+        )

@@ -11,7 +11,8 @@ FeatureRows = Iterable[tuple[int, np.ndarray]]
 
 
 def in_order(rows: FeatureRows, pieces: int, group: Group) -> Iterator[np.ndarray]:
-    """On rank 0 the features of all pieces, one by one, for sets of any size; elsewhere nothing. All processes must go through it.
+    """On rank 0 the features of all pieces, one by one, for sets of any size; elsewhere nothing. All processes must go
+    through it.
 
     Args:
         pieces: of all processes; piece k is of process k % world.
@@ -26,7 +27,8 @@ def collected(rows: FeatureRows, group: Group, count: int | None = None) -> np.n
     """On rank 0 the rows of all processes (N, d), in the order of the set; elsewhere an empty array.
 
     Args:
-        count: N, where it is known: a process alone then puts the rows into their place as they come, and holds nothing twice.
+        count: N, where it is known: a process alone then puts the rows into their place as they come, and holds nothing
+            twice.
     """
     if count is None or group.world > 1:
         parts = sorted((piece for own in group.gathered(list(rows)) for piece in own), key=lambda piece: piece[0])

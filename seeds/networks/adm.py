@@ -1,4 +1,5 @@
-"""DhariwalUNet: ADM (Dhariwal and Nichol 2021, arXiv:2105.05233) as parametrised by Karras et al. 2022 (arXiv:2206.00364)."""
+"""DhariwalUNet: ADM (Dhariwal and Nichol 2021, arXiv:2105.05233) as parametrised by Karras et al. 2022
+(arXiv:2206.00364)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,11 +15,13 @@ from seeds.networks.labels import check_levels, class_rows
 class DhariwalUNet(nn.Module):
     """U-Net of ADM: adaptive scale and shift, attention with 64 channels a head.
 
-    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,),
-    class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros);
-    F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of the published checkpoints.
+    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,)
+    or (1,), class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1,
+    augment_dim) or None (= zeros); F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of
+    the published checkpoints.
 
-    In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts in the blocks.
+    In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts
+    in the blocks.
 
     Raises: ValueError if img_resolution cannot be halved len(channel_mult) - 1 times.
     """
@@ -81,7 +84,9 @@ class DhariwalUNet(nn.Module):
         self.out_norm = GroupNorm(channels)
         self.out_conv = Conv2d(channels, out_channels, kernel=3, zero=True)
 
-    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
         emb = self._embed(noise_labels, class_labels, augment_labels)
         skips = []
         for layer in self.enc.values():
@@ -97,5 +102,7 @@ class DhariwalUNet(nn.Module):
             emb = emb + self.map_augment(augment_labels.to(emb.dtype))
         emb = self.map_layer1(F.silu(self.map_layer0(emb)))
         if self.map_label is not None:
-            emb = emb + self.map_label(class_rows(class_labels, self.label_dim, emb, self.label_dropout if self.training else 0))
+            emb = emb + self.map_label(
+                class_rows(class_labels, self.label_dim, emb, self.label_dropout if self.training else 0)
+            )
         return F.silu(emb)

@@ -1,11 +1,14 @@
-"""Layers of the EDM-family U-Nets: linear, convolution with FIR resampling, group norm, embeddings, and the residual block.
+"""Layers of the EDM-family U-Nets: linear, convolution with FIR resampling, group norm, embeddings, and the residual
+block.
 
-Precision rule: every layer casts its parameters to the dtype of its input, so the activation dtype is that of the image. float16 or
-bfloat16 images keep float32 parameters, embeddings, norm statistics and softmax; float64 images give a float64 evaluation.
+Precision rule: every layer casts its parameters to the dtype of its input, so the activation dtype is that of the
+image. float16 or bfloat16 images keep float32 parameters, embeddings, norm statistics and softmax; float64 images give
+a float64 evaluation.
 
-Initial weights (for training; loading overwrites them): Xavier uniform, `fan_avg` scaling as in DDPM (Ho et al. 2020, arXiv:2006.11239) and
-NCSN++ (Song et al. 2021, arXiv:2011.13456), biases 0. The last convolution of each residual branch and the output convolution start at
-0 (`zero=True`), so that every block starts as its skip path (Dhariwal and Nichol 2021, arXiv:2105.05233).
+Initial weights (for training; loading overwrites them): Xavier uniform, `fan_avg` scaling as in DDPM (Ho et al. 2020,
+arXiv:2006.11239) and NCSN++ (Song et al. 2021, arXiv:2011.13456), biases 0. The last convolution of each residual
+branch and the output convolution start at 0 (`zero=True`), so that every block starts as its skip path (Dhariwal and
+Nichol 2021, arXiv:2105.05233).
 """
 
 import math
@@ -20,7 +23,8 @@ from torch import Tensor, nn
 from seeds.errors import InputError
 
 CPU_HALF_ATTENTION = torch.backends.cpu.get_cpu_capability() == "AVX512"
-"""torch's attention in half precision needs AVX-512 on a CPU with AMX, and fails if torch was told to go without; float32 serves everywhere."""
+"""torch's attention in half precision needs AVX-512 on a CPU with AMX, and fails if torch was told to go without;
+float32 serves everywhere."""
 
 
 def _like(parameter: Tensor | None, x: Tensor) -> Tensor | None:
@@ -42,9 +46,11 @@ class Linear(nn.Linear):
 class Conv2d(nn.Module):
     """Convolution, optionally with a FIR filter that doubles (`up`) or halves (`down`) the resolution.
 
-    The filter is outer(r, r) / (sum r)^2 with r = `resample_filter`; doubling applies it times 4 to the zero-stuffed image. kernel = 0
-    means the filter alone. Unfused: resample, then convolve. `fused_resample` pads once for both, and when halving convolves first, at
-    full resolution. `zero` starts the weight at 0. x (B, in_channels, H, W) -> (B, out_channels, H', W').
+    The filter is outer(r, r) / (sum r)^2 with r = `resample_filter`; doubling applies it times 4 to the zero-stuffed
+    image. kernel = 0
+    means the filter alone. Unfused: resample, then convolve. `fused_resample` pads once for both, and when halving
+    convolves first, at full resolution. `zero` starts the weight at 0. x (B, in_channels, H, W) -> (B, out_channels,
+    H', W').
 
     Raises: ValueError if both `up` and `down` are set.
     """
@@ -103,7 +109,8 @@ def _halve(x: Tensor, fir: Tensor, pad: int) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation with min(num_groups, num_channels // min_channels_per_group) groups; statistics at least in float32.
+    """Group normalisation with min(num_groups, num_channels // min_channels_per_group) groups; statistics at least in
+    float32.
 
     Raises: ValueError if the channels do not fill the groups.
     """
@@ -124,8 +131,9 @@ class GroupNorm(nn.GroupNorm):
 class PositionalEmbedding(nn.Module):
     """x (B,) -> (B, num_channels): [cos(x f), sin(x f)], f_i = max_positions^(-i / (h - e)).
 
-    h = num_channels // 2; e = 1 if `endpoint` else 0. The frequencies are float32 numbers whatever the dtype of x, powers rounded once on the
-    host, so that every processor hears the same. They are no buffer: they follow the module to a device, and no dtype.
+    h = num_channels // 2; e = 1 if `endpoint` else 0. The frequencies are float32 numbers whatever the dtype of x,
+    powers rounded once on the host, so that every processor hears the same. They are no buffer: they follow the module
+    to a device, and no dtype.
     """
 
     def __init__(self, num_channels: int, max_positions: int = 10000, endpoint: bool = False):
@@ -152,7 +160,8 @@ class PositionalEmbedding(nn.Module):
 
 
 class FourierEmbedding(nn.Module):
-    """x (B,) -> (B, num_channels): [cos(2 pi f x), sin(2 pi f x)], f drawn once from N(0, scale^2) and kept in the checkpoint."""
+    """x (B,) -> (B, num_channels): [cos(2 pi f x), sin(2 pi f x)], f drawn once from N(0, scale^2) and kept in the
+    checkpoint."""
 
     freqs: Tensor
 
@@ -171,11 +180,12 @@ class UNetBlock(nn.Module):
     x (B, in_channels, H, W), emb (B or 1, emb_channels) -> (B, out_channels, H', W'):
 
         h = conv0(silu(norm0(x)))
-        h = silu(norm1(h) * (scale + 1) + shift)  if adaptive_scale, (scale, shift) = affine(emb);  else silu(norm1(h + affine(emb)))
-        y = (conv1(dropout(h)) + skip(x)) * skip_scale
+        h = silu(norm1(h) * (scale + 1) + shift)  if adaptive_scale, (scale, shift) = affine(emb);  else silu(norm1(h +
+        affine(emb))) y = (conv1(dropout(h)) + skip(x)) * skip_scale
         y = (y + proj(attention(norm2(y)))) * skip_scale        if there are heads
 
-    Heads: `num_heads`, or out_channels // channels_per_head when it is None. No heads, no attention layers, even with attention=True.
+    Heads: `num_heads`, or out_channels // channels_per_head when it is None. No heads, no attention layers, even with
+        attention=True.
     """
 
     def __init__(
@@ -229,7 +239,8 @@ class UNetBlock(nn.Module):
         return (y + self.proj(self._attend(self.qkv(self.norm2(y))))) * self.skip_scale
 
     def _attend(self, qkv: Tensor) -> Tensor:
-        """(B, 3 C, H, W) -> (B, C, H, W). Channel o of `qkv` has role o mod 3 (q, k, v): the roles interleave fastest, heads slowest."""
+        """(B, 3 C, H, W) -> (B, C, H, W). Channel o of `qkv` has role o mod 3 (q, k, v): the roles interleave fastest,
+        heads slowest."""
         batch, channels, height, width = qkv.shape
         tokens = qkv.flatten(2).unflatten(1, (self.num_heads, -1, 3)).permute(3, 0, 1, 4, 2).contiguous()
         q, k, v = tokens.unbind(0)  # each (B, heads, H W, C / heads)

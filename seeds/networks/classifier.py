@@ -9,9 +9,11 @@ from seeds.errors import InputError
 
 
 class ConvClassifier(nn.Module):
-    """Five 3 x 3 convolutions (the second and the fourth halve the resolution), each with batch norm and ReLU; mean over pixels; linear.
+    """Five 3 x 3 convolutions (the second and the fourth halve the resolution), each with batch norm and ReLU; mean
+    over pixels; linear.
 
-    forward(x) -> (features (B, 4 width) >= 0, logits (B, classes)). x (B, channels, H, W) is uint8, or floating point in [-1, 1], where
+    forward(x) -> (features (B, 4 width) >= 0, logits (B, classes)). x (B, channels, H, W) is uint8, or floating point
+    in [-1, 1], where
     the uint8 value n stands for n / 127.5 - 1: that is the whole preprocessing. Evaluated in float32. Use in eval mode.
 
     Attributes:
@@ -38,7 +40,9 @@ class ConvClassifier(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim != 4 or x.shape[1] != self.channels:
             kind = "grey" if self.channels == 1 else "colour"
-            raise InputError(f"`x` has shape {tuple(x.shape)}; the classifier takes {kind} images as (B, {self.channels}, H, W).")
+            raise InputError(
+                f"`x` has shape {tuple(x.shape)}; the classifier takes {kind} images as (B, {self.channels}, H, W)."
+            )
         x = x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float()
         features = self.body(x).mean(dim=(2, 3))
         return features, self.head(self.drop(features))

@@ -1,4 +1,5 @@
-"""SongUNet: DDPM++ and NCSN++ (Song et al. 2021, arXiv:2011.13456) as parametrised by Karras et al. 2022 (arXiv:2206.00364)."""
+"""SongUNet: DDPM++ and NCSN++ (Song et al. 2021, arXiv:2011.13456) as parametrised by Karras et al. 2022
+(arXiv:2206.00364)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,11 +19,13 @@ class SongUNet(nn.Module):
 
     NCSN++ is embedding_type="fourier", encoder_type="residual", channel_mult_noise=2, resample_filter=[1, 3, 3, 1].
 
-    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,) or (1,),
-    class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1, augment_dim) or None (= zeros);
-    F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of the published checkpoints.
+    forward(x, noise_labels, class_labels=None, augment_labels=None) -> F: x (B, in_channels, R, R), noise_labels (B,)
+    or (1,), class_labels (B or 1, label_dim) one-hot or soft rows or None (= zeros), augment_labels (B or 1,
+    augment_dim) or None (= zeros); F (B, out_channels, R, R) in the dtype of x. Parameter names and order are those of
+    the published checkpoints.
 
-    In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts in the blocks.
+    In training mode only, labels are dropped (zeroed) per sample with probability `label_dropout`, and `dropout` acts
+    in the blocks.
 
     Raises: ValueError if img_resolution cannot be halved len(channel_mult) - 1 times, or for an unknown type.
     """
@@ -56,7 +59,9 @@ class SongUNet(nn.Module):
         emb_channels, noise_channels = model_channels * channel_mult_emb, model_channels * channel_mult_noise
 
         self.map_noise = (
-            PositionalEmbedding(noise_channels, endpoint=True) if embedding_type == "positional" else FourierEmbedding(noise_channels)
+            PositionalEmbedding(noise_channels, endpoint=True)
+            if embedding_type == "positional"
+            else FourierEmbedding(noise_channels)
         )
         self.map_label = Linear(label_dim, noise_channels) if label_dim else None
         self.map_augment = Linear(augment_dim, noise_channels, bias=False) if augment_dim else None
@@ -108,12 +113,19 @@ class SongUNet(nn.Module):
                     self.enc[f"{res}x{res}_aux_skip"] = Conv2d(aux_channels, channels, kernel=1)
                 if encoder_type == "residual":
                     self.enc[f"{res}x{res}_aux_residual"] = Conv2d(
-                        aux_channels, channels, kernel=3, down=True, resample_filter=resample_filter, fused_resample=True
+                        aux_channels,
+                        channels,
+                        kernel=3,
+                        down=True,
+                        resample_filter=resample_filter,
+                        fused_resample=True,
                     )
                     aux_channels = channels
             skips.append(channels)
             for index in range(num_blocks):
-                self.enc[f"{res}x{res}_block{index}"] = block(channels, model_channels * mult, attention=res in attn_resolutions)
+                self.enc[f"{res}x{res}_block{index}"] = block(
+                    channels, model_channels * mult, attention=res in attn_resolutions
+                )
                 channels = model_channels * mult
                 skips.append(channels)
         return skips
@@ -143,15 +155,21 @@ class SongUNet(nn.Module):
                 self.dec[f"{res}x{res}_up"] = block(channels, channels, up=True)
             for index in range(num_blocks + 1):
                 attention = index == num_blocks and res in attn_resolutions
-                self.dec[f"{res}x{res}_block{index}"] = block(channels + skips.pop(), model_channels * mult, attention=attention)
+                self.dec[f"{res}x{res}_block{index}"] = block(
+                    channels + skips.pop(), model_channels * mult, attention=attention
+                )
                 channels = model_channels * mult
             if decoder_type == "skip" or level == 0:
                 if level < lowest and decoder_type == "skip":
-                    self.dec[f"{res}x{res}_aux_up"] = Conv2d(out_channels, out_channels, kernel=0, up=True, resample_filter=resample_filter)
+                    self.dec[f"{res}x{res}_aux_up"] = Conv2d(
+                        out_channels, out_channels, kernel=0, up=True, resample_filter=resample_filter
+                    )
                 self.dec[f"{res}x{res}_aux_norm"] = GroupNorm(channels, eps=1e-6)
                 self.dec[f"{res}x{res}_aux_conv"] = Conv2d(channels, out_channels, kernel=3, zero=True)
 
-    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
         return self._decode(*self._encode(x, emb := self._embed(noise_labels, class_labels, augment_labels)), emb)
 
     def _embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:

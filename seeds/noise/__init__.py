@@ -1,4 +1,5 @@
-"""The only part of the package that makes random numbers: portable, stateless draws, made ahead of need in a thread, or on the device."""
+"""The only part of the package that makes random numbers: portable, stateless draws, made ahead of need in a thread, or
+on the device."""
 
 from seeds.noise.ahead import Ahead
 from seeds.noise.device import maker

@@ -11,14 +11,16 @@ import torch
 
 
 class Ahead:
-    """Answers `ahead(draw)` with `make(draw)` on the device and in the dtype asked for; the values are those of `make`, only sooner.
+    """Answers `ahead(draw)` with `make(draw)` on the device and in the dtype asked for; the values are those of `make`,
+    only sooner.
 
-    `order` lists the draws in the order in which they will be needed. One thread makes them, a few ahead: 4 if those fit into 256 MiB,
-    else 2. A draw that is asked for out of that order, again, after `close` or in a forked child is made on the spot. For a CUDA device the
-    thread puts draws into pinned memory, and the copy to the device does not block. What `make` raises in the thread, the call that needs
-    that draw raises. One caller at a time.
+    `order` lists the draws in the order in which they will be needed. One thread makes them, a few ahead: 4 if those
+    fit into 256 MiB, else 2. A draw that is asked for out of that order, again, after `close` or in a forked child is
+    made on the spot. For a CUDA device the thread puts draws into pinned memory, and the copy to the device does not
+    block. What `make` raises in the thread, the call that needs that draw raises. One caller at a time.
 
-    Use it as a context manager, or call `close`: both end the thread. So does dropping the last reference, and the end of the program.
+    Use it as a context manager, or call `close`: both end the thread. So does dropping the last reference, and the end
+    of the program.
 
         with Ahead(lambda draw: gaussian(seed, draw, shape), range(-1, len(plan.draws)), device=device) as noise:
             x = run(plan, denoise, noise)
@@ -61,7 +63,9 @@ class Ahead:
     def __enter__(self) -> "Ahead":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

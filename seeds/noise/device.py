@@ -1,15 +1,17 @@
-r"""The draws of `seeds.noise.draws`, made on the device that they are for: the same bits, with no copy from the host but that of the keys.
+r"""The draws of `seeds.noise.draws`, made on the device that they are for: the same bits, with no copy from the host
+but that of the keys.
 
-Philox4x64-10 (Salmon et al. 2011) in torch's int64, whose sums and products wrap: with |M| = 2^32 m1 + m0 and a = 2^32 a1 + a0, unsigned,
+Philox4x64-10 (Salmon et al. 2011) in torch's int64, whose sums and products wrap: with |M| = 2^32 m1 + m0 and a = 2^32
+a1 + a0, unsigned,
 
     t = a1 m0 + (a0 m0 >> 32),    u = a0 m1 + (t mod 2^32),    high(a M) = a1 m1 + (t >> 32) + (u >> 32)
 
-none of which passes 2^64, and >> brings in zeros. Then the table of cubics of `seeds.noise.inverse`, in float64. Only integer operations and those
-that IEEE 754 rounds exactly are used, each a kernel of its own: a compiler that fuses them would contract a product and a sum into one rounding,
-and is kept out.
+none of which passes 2^64, and >> brings in zeros. Then the table of cubics of `seeds.noise.inverse`, in float64. Only
+integer operations and those that IEEE 754 rounds exactly are used, each a kernel of its own: a compiler that fuses them
+would contract a product and a sum into one rounding, and is kept out.
 
-Needs int64 and float64 on the device. Scratch: at most `CHUNK` values at a time, below 64 MiB whatever the size of the draw, and 128 KiB for the
-table, once a device. Some 250 kernels a chunk, none of which waits for the host.
+Needs int64 and float64 on the device. Scratch: at most `CHUNK` values at a time, below 64 MiB whatever the size of the
+draw, and 128 KiB for the table, once a device. Some 250 kernels a chunk, none of which waits for the host.
 """
 
 import functools
@@ -47,13 +49,20 @@ def maker(asked: str, device: torch.device) -> torch.device | None:
     if asked == "cpu":
         return None
     if not able or asked not in (device.type, str(device)):
-        way = f"there it is drawn on {str(device)!r} or ahead on the 'cpu'" if able else "there it is drawn ahead on the 'cpu'"
-        raise InputError(f"`noise_device` = {asked!r}, but the state is on {str(device)!r}: {way}. 'auto' takes the better.")
+        way = (
+            f"there it is drawn on {str(device)!r} or ahead on the 'cpu'"
+            if able
+            else "there it is drawn ahead on the 'cpu'"
+        )
+        raise InputError(
+            f"`noise_device` = {asked!r}, but the state is on {str(device)!r}: {way}. 'auto' takes the better."
+        )
     return device
 
 
 def fill(keys: npt.NDArray[np.uint64], count: int, device: torch.device | str, *, signs: bool = False) -> Tensor:
-    """(B, count) float32 on `device`: row b is `count` values of the stream with the key words keys[b], as `seeds.noise.draws` makes them.
+    """(B, count) float32 on `device`: row b is `count` values of the stream with the key words keys[b], as
+    `seeds.noise.draws` makes them.
 
     Args:
         keys: (B, 2) the two words of each row.
@@ -88,7 +97,8 @@ def _schedule(keys: npt.NDArray[np.uint64], device: torch.device) -> Tensor:
 
 
 def _philox(schedule: Tensor, first: int, end: int) -> Tensor:
-    """(B, end - first, 4) int64: the words of blocks first .. end - 1 of each row. Block j has the counter (j + 1, 0, 0, 0), as NumPy's."""
+    """(B, end - first, 4) int64: the words of blocks first .. end - 1 of each row. Block j has the counter (j + 1, 0,
+    0, 0), as NumPy's."""
     _, _, rows, _ = schedule.shape
     even = torch.zeros(2, rows, end - first, dtype=torch.int64, device=schedule.device)  # words 0 and 2
     even[0].add_(torch.arange(first + 1, end + 1, device=schedule.device))
@@ -114,7 +124,8 @@ def _upper(word: Tensor) -> Tensor:
 
 
 def _halves(words: Tensor) -> Tensor:
-    """(B, blocks, 4) words to (B, blocks, 8) numbers x = w + 1/2, float64, of 32-bit words w, signed; low half first."""
+    """(B, blocks, 4) words to (B, blocks, 8) numbers x = w + 1/2, float64, of 32-bit words w, signed; low half
+    first."""
     return torch.stack(((words << 32) >> 32, words >> 32), dim=-1).flatten(2).to(torch.float64).add_(0.5)
 
 
@@ -144,7 +155,9 @@ def _table(device: torch.device) -> Tensor:
 def _multipliers(device: torch.device) -> Tensor:
     """(3, 2, 1, 1) int64: the multipliers, and their upper and lower halves."""
     whole = np.array(MULTIPLIERS, np.uint64)
-    return _upload(np.stack((whole, whole >> np.uint64(32), whole & np.uint64(LOW))).view(np.int64)[..., None, None], device)
+    return _upload(
+        np.stack((whole, whole >> np.uint64(32), whole & np.uint64(LOW))).view(np.int64)[..., None, None], device
+    )
 
 
 def _upload(array: npt.NDArray, device: torch.device) -> Tensor:

@@ -1,15 +1,17 @@
-"""Random numbers as pure functions of (seed, draw, stream, part, shape): nothing is stored or advanced, and no global state is read or changed.
+"""Random numbers as pure functions of (seed, draw, stream, part, shape): nothing is stored or advanced, and no global
+state is read or changed.
 
-Entry b of a draw depends on seed[b], the draw's index, the stream, part[b] and the number of values only: image 4711 has the same noise in
-any batch, in any order, on any machine, with any NumPy. The bits are Philox4x64-10's (Salmon et al. 2011, "Parallel random numbers: as easy
-as 1, 2, 3"), keyed by the two 64-bit words
+Entry b of a draw depends on seed[b], the draw's index, the stream, part[b] and the number of values only: image 4711
+has the same noise in any batch, in any order, on any machine, with any NumPy. The bits are Philox4x64-10's (Salmon et
+al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by the two 64-bit words
 
     (seed, 2^32 * part + 4 * draw + stream)
 
-so that different seeds, draws, streams and parts cannot collide. Two consecutive values share one 64-bit output word, low half first.
+so that different seeds, draws, streams and parts cannot collide. Two consecutive values share one 64-bit output word,
+low half first.
 
-A part is a run among several that follow each other under one seed, each beginning with the state that another has made: part 0 is the run
-that begins with noise, and `part_of` numbers the others by what they are given.
+A part is a run among several that follow each other under one seed, each beginning with the state that another has
+made: part 0 is the run that begins with noise, and `part_of` numbers the others by what they are given.
 """
 
 import hashlib
@@ -36,30 +38,46 @@ NamedNoise = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw,
 
 
 def gaussian(
-    seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, part: Seeds = 0, *, device: torch.device | None = None
+    seed: Seeds,
+    draw: int,
+    shape: Sequence[int],
+    stream: int = PATH,
+    part: Seeds = 0,
+    *,
+    device: torch.device | None = None,
 ) -> torch.Tensor:
     """Standard normals (len(seed), *shape), float32, on the CPU.
 
-    `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values widened or rounded, so
-    that it sees the same noise. Each value is the inverse normal of 32 bits, see `seeds.noise.inverse`.
+    `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values
+    widened or rounded, so that it sees the same noise. Each value is the inverse normal of 32 bits, see
+    `seeds.noise.inverse`.
     Args:
         seed: one or several integers in [0, 2^64).
         part: one integer in [0, 2^32) for all seeds, or one for each.
-        device: where to make the same values, and leave them; see `seeds.noise.device` for what it must know. None: on the CPU, by NumPy.
+        device: where to make the same values, and leave them; see `seeds.noise.device` for what it must know. None: on
+            the CPU, by NumPy.
     Raises: ValueError if a seed, the draw, the stream or a part is out of range, TypeError if one is not an integer.
     """
     return _fill(seed, draw, shape, stream, part, device, signs=False)
 
 
 def rademacher(
-    seed: Seeds, draw: int, shape: Sequence[int], stream: int = PATH, part: Seeds = 0, *, device: torch.device | None = None
+    seed: Seeds,
+    draw: int,
+    shape: Sequence[int],
+    stream: int = PATH,
+    part: Seeds = 0,
+    *,
+    device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a step."""
+    """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a
+    step."""
     return _fill(seed, draw, shape, stream, part, device, signs=draw != -1)
 
 
 def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
-    """One class index in [0, classes) per seed, int64 (len(seed),), from the labels' own stream: floor(classes w / 2^64), w a 64-bit word.
+    """One class index in [0, classes) per seed, int64 (len(seed),), from the labels' own stream: floor(classes w /
+    2^64), w a 64-bit word.
 
     A class' probability is off by less than 2^-64.
     """
@@ -83,7 +101,8 @@ def noise(which: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def between(first: Seeds, second: Seeds, share: float | Sequence[float]) -> Callable[..., torch.Tensor]:
-    """Noise on the way from the seeds `first` to the seeds `second`, for `sample(noise=...)`: cos(pi share / 2) z_first + sin(pi share / 2) z_second.
+    """Noise on the way from the seeds `first` to the seeds `second`, for `sample(noise=...)`: cos(pi share / 2) z_first
+    + sin(pi share / 2) z_second.
 
     Every draw of the run is standard normal, and moves smoothly with the share: 0 is `first`, 1 is `second`.
     Args:
@@ -99,7 +118,8 @@ def between(first: Seeds, second: Seeds, share: float | Sequence[float]) -> Call
     def draw(j: int, lam0: float, lam1: float, shape: Sequence[int], part: Seeds = 0) -> torch.Tensor:
         if shape[0] != len(a):
             raise InputError(
-                f"`between` was given {len(a)} seeds, but {shape[0]} images are drawn at once: give one for each, and no `batch`."
+                f"`between` was given {len(a)} seeds, but {shape[0]} images are drawn at once: give one for each, and "
+                "no `batch`."
             )
         # a callable is handed projections' draws as -2 - k: they are numbered from the far end
         number = j if j >= -1 else DRAWS - 1 + j
@@ -111,17 +131,19 @@ def between(first: Seeds, second: Seeds, share: float | Sequence[float]) -> Call
 
 
 def part_of(state: torch.Tensor) -> list[int]:
-    """The part that a run begun with `state` (B, *shape) draws from: for each image a number from 1 to 2^32 - 1, a hash of its own values.
+    """The part that a run begun with `state` (B, *shape) draws from: for each image a number from 1 to 2^32 - 1, a hash
+    of its own values.
 
-    1 + (h mod (2^32 - 1)), h the first 8 bytes, low byte first, of the BLAKE2b hash of the image's values as float32, low byte first. Another
-    last bit of one value is another part; the dtype and the device that the state is moved to afterwards are not asked. Two states of one
-    seed share a part with odds of 2^-32.
+    1 + (h mod (2^32 - 1)), h the first 8 bytes, low byte first, of the BLAKE2b hash of the image's values as float32,
+    low byte first. Another last bit of one value is another part; the dtype and the device that the state is moved to
+    afterwards are not asked. Two states of one seed share a part with odds of 2^-32.
     """
     return [1 + word % (PARTS - 1) for word in seed_of(state)]
 
 
 def seed_of(state: torch.Tensor) -> list[int]:
-    """The seed of a run begun with `state` (B, *shape) by somebody who tells none: for each image 64 bits, the hash of its values that `part_of` has."""
+    """The seed of a run begun with `state` (B, *shape) by somebody who tells none: for each image 64 bits, the hash of
+    its values that `part_of` has."""
     rows = state.detach().to("cpu", torch.float32).reshape(len(state), -1).numpy().astype("<f4", copy=False)
     return [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows]
 
@@ -135,7 +157,9 @@ def part_list(part: Seeds, count: int) -> list[int]:
     if not isinstance(part, Iterable) or getattr(part, "ndim", 1) == 0:
         return parts * count
     if len(parts) != count:
-        raise InputError(f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all.")
+        raise InputError(
+            f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all."
+        )
     return parts
 
 
@@ -148,9 +172,14 @@ def _fill(
         words = np.array(list(zip(seeds, keys, strict=True)), np.uint64).reshape(-1, 2)
         return fill(words, count, device, signs=signs).reshape(len(seeds), *shape)
     words = _words(seeds, keys, (count + 1) // 2)
-    halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)  # low half first, also on a big-endian machine
+    # low half first, also on a big-endian machine
+    halves = words.astype("<u8", copy=False).view("<i4").astype(np.int32, copy=False)
     turn = _signs if signs else normal
-    return torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count].reshape(len(seeds), *shape).contiguous()
+    return (
+        torch.from_numpy(turn(halves.reshape(-1)).reshape(halves.shape))[:, :count]
+        .reshape(len(seeds), *shape)
+        .contiguous()
+    )
 
 
 def _signs(words: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -163,7 +192,8 @@ def _signs(words: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
 def _words(seeds: list[int], keys: list[int], count: int) -> npt.NDArray[np.uint64]:
     """The first `count` words of each seed's own stream, (len(seeds), count)."""
     philox = np.random.Philox(key=0)
-    state: Any = philox.state  # at the start of a stream; setting it with another key is eight times cheaper than a new Philox
+    # at the start of a stream; setting it with another key is eight times cheaper than a new Philox
+    state: Any = philox.state
     words = np.empty((len(seeds), count), np.uint64)
     for row, seed, key in zip(words, seeds, keys, strict=True):
         state["state"]["key"][:] = seed, key
@@ -181,7 +211,8 @@ def seed_list(seed: Seeds) -> list[int]:
 
 
 def _whole_numbers(name: str, given: Seeds, end: int, words: str) -> list[int]:
-    single = not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0  # an int, or an array or a tensor that holds one
+    # an int, or an array or a tensor that holds one
+    single = not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
     numbers = [_whole(name, number) for number in ([given] if single else given)]  # type: ignore[union-attr]
     for number in numbers:
         if not 0 <= number < end:

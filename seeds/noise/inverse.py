@@ -1,6 +1,8 @@
-"""The normal distribution's inverse, as a table of cubics that is the same to the last bit on every machine. NumPy only.
+"""The normal distribution's inverse, as a table of cubics that is the same to the last bit on every machine. NumPy
+only.
 
-A 32-bit word w, read as a signed integer, stands for x = w + 1/2, one of 2^32 equally likely values without 0; the normal value is
+A 32-bit word w, read as a signed integer, stands for x = w + 1/2, one of 2^32 equally likely values without 0; the
+normal value is
 
     z(x) = sign(x) Phi^-1(1 - |x| / 2^32)
 
@@ -9,8 +11,8 @@ z is the cubic through the exact values at four Chebyshev nodes. The octave and 
 as a float64. Accuracy, held by tests/unit/test_noise.py: the inverse is off by less than 5e-12 before it is rounded to
 float32; its slope, and so the density, by less than 4e-8 of itself. |z| reaches 6.33.
 
-Only integer operations and those that IEEE 754 rounds exactly (+, -, *, /, square root) are used, each by its own NumPy call; no exp or log
-of a maths library, whose last bits differ between machines and versions.
+Only integer operations and those that IEEE 754 rounds exactly (+, -, *, /, square root) are used, each by its own NumPy
+call; no exp or log of a maths library, whose last bits differ between machines and versions.
 """
 
 import functools
@@ -42,7 +44,8 @@ def normal(words: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         np.absolute(x, out=size)
         np.right_shift(size.view(np.int64), SHIFT, out=segment)
         np.subtract(segment, FIRST, out=segment)
-        np.take(table, segment, axis=0, out=c, mode="clip")  # "clip" alone writes to `out` without a copy; nothing is ever clipped
+        # "clip" alone writes to `out` without a copy; nothing is ever clipped
+        np.take(table, segment, axis=0, out=c, mode="clip")
         np.multiply(c[:, 3], size, out=z)
         for k in (2, 1):
             np.add(z, c[:, k], out=z)
@@ -70,13 +73,15 @@ def cubics() -> Floats:
     return table
 
 
-CHEBYSHEV = (0.03806023374435663, 0.30865828381745514, 0.6913417161825449, 0.9619397662556434)  # (1 - cos((2k + 1) pi / 8)) / 2
+# (1 - cos((2k + 1) pi / 8)) / 2
+CHEBYSHEV = (0.03806023374435663, 0.30865828381745514, 0.6913417161825449, 0.9619397662556434)
 ROOT_HALF_PI = 1.2533141373155003
 ROOT_2_PI = 2.5066282746310002
 
 
 def upper_tail_inverse(p: Floats) -> Floats:
-    """z with Q(z) = p, where Q(z) = 1 - Phi(z), for 2^-34 < p < 1/2: Newton's method on log Q, log(a) taken as 2 (a - 1) / (a + 1)."""
+    """z with Q(z) = p, where Q(z) = 1 - Phi(z), for 2^-34 < p < 1/2: Newton's method on log Q, log(a) taken as 2 (a -
+    1) / (a + 1)."""
     z = np.sqrt(-1.386 * np.frexp(p)[1])  # sqrt(-2 log p), roughly
     for _ in range(6):
         exp = _exp(-z * z / 2)

@@ -29,7 +29,8 @@ CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
         lambda row, guidance: row["nfe"] - _denoises(row),
     ),
     "steps": (
-        "steps of any number of calls, the last one to level 0 included: num_inference_steps of diffusers, steps of front ends",
+        "steps of any number of calls, the last one to level 0 included: num_inference_steps of diffusers, steps of "
+        "front ends",
         lambda row, guidance: row["steps"] + _denoises(row),
     ),
     "network": (
@@ -105,7 +106,9 @@ class Bench:
         rows = [self._flat(entry) for entry in self.entries]
         writer = csv.DictWriter(out, list(rows[0]) if rows else ["line"])
         writer.writeheader()
-        writer.writerows({name: to_json(held).strip('"') if held is not None else "" for name, held in row.items()} for row in rows)
+        writer.writerows(
+            {name: to_json(held).strip('"') if held is not None else "" for name, held in row.items()} for row in rows
+        )
         return out.getvalue()
 
     def _flat(self, entry: Entry) -> dict[str, Any]:
@@ -114,10 +117,14 @@ class Bench:
         numbers = {above + name: held for above, part in parts.items() for name, held in _numbers(part).items()}
         needed = entry.needed if entry.needed is not None and math.isfinite(entry.needed) else None
         beside = {f"overhead.{name}": self.overhead.get(entry.line, {}).get(name) for name in ("ms", "passes")}
-        return held | numbers | {"best": entry.best, "ties": entry.ties, "front": entry.front, "needed": needed} | beside
+        return (
+            held | numbers | {"best": entry.best, "ties": entry.ties, "front": entry.front, "needed": needed} | beside
+        )
 
 
-def bench(record: StudyRecord, *, convention: str = "calls", floor: str | None = None, against: str | None = None) -> Bench:
+def bench(
+    record: StudyRecord, *, convention: str = "calls", floor: str | None = None, against: str | None = None
+) -> Bench:
     """The lines of a record, compared.
 
     Args:
@@ -131,7 +138,9 @@ def bench(record: StudyRecord, *, convention: str = "calls", floor: str | None =
         raise InputError(f"`convention` must be one of {', '.join(CONVENTIONS)}, but is {convention!r}.")
     levels, lines = dict(baselines(record, METRICS[0].key)), list(dict.fromkeys(row["line"] for row in record["rows"]))
     level = known("floor", floor, list(levels), next(iter(levels), None))
-    line = known("against", against, lines, next((line for line in lines if line.rpartition(": ")[2].split()[0] == "auto"), None))
+    line = known(
+        "against", against, lines, next((line for line in lines if line.rpartition(": ")[2].split()[0] == "auto"), None)
+    )
     guidance = record.get("study", {}).get("guidance") or 1.0
     entries = [_entry(rows, convention, guidance, levels.get(level or "")) for rows in _together(record)]
     entries = [replace(entry, **_rank(entry, entries, record)) for entry in entries]
@@ -143,7 +152,8 @@ def bench(record: StudyRecord, *, convention: str = "calls", floor: str | None =
 
 
 def joined(records: Sequence[StudyRecord]) -> StudyRecord:
-    """Studies of one yardstick as one, so that a line measured later stands beside the others; a line comes from the first that has it.
+    """Studies of one yardstick as one, so that a line measured later stands beside the others; a line comes from the
+    first that has it.
 
     Raises: ValueError if they differ in features, reference, seeds or units.
     """
@@ -154,10 +164,16 @@ def joined(records: Sequence[StudyRecord]) -> StudyRecord:
             a, b = (held.get("study", {}).get(key) for held in (first, record))
             a, b = (held.get("sha256") if key == "reference" and isinstance(held, dict) else held for held in (a, b))
             if a != b:
-                raise InputError(f"The studies have different {key}, {a} and {b}: their lines cannot be compared in one table.")
+                raise InputError(
+                    f"The studies have different {key}, {a} and {b}: their lines cannot be compared in one table."
+                )
         there = {row["line"] for row in rows}
         rows += [row for row in record["rows"] if row["line"] not in there]
-    overhead = {line: cost for record in reversed(records) for line, cost in ((record.get("bench") or {}).get("overhead") or {}).items()}
+    overhead = {
+        line: cost
+        for record in reversed(records)
+        for line, cost in ((record.get("bench") or {}).get("overhead") or {}).items()
+    }
     return {**first, "rows": rows, "bench": {"overhead": overhead}}
 
 
@@ -199,7 +215,9 @@ def _entry(rows: Sequence[Row], convention: str, guidance: float, floor: Estimat
     values = [value for row in rows if (value := estimate(row[METRICS[0].key])) is not None]
     value, row = point_of(rows[0]["nfe"], list(enumerate(values))).estimate, rows[0]
     excess = None if floor is None else difference(value, floor, paired=False)
-    return Entry(row["line"], row["nfe_asked"], row["nfe"], CONVENTIONS[convention][1](row, guidance), value, excess, value)
+    return Entry(
+        row["line"], row["nfe_asked"], row["nfe"], CONVENTIONS[convention][1](row, guidance), value, excess, value
+    )
 
 
 def _rank(entry: Entry, entries: Sequence[Entry], record: StudyRecord) -> dict[str, Any]:
@@ -264,7 +282,9 @@ def _calls(entry: Entry | None, found: Bench) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
@@ -273,7 +293,8 @@ def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
     The difference is paired where both drew the same seeds and had the same units, else as of independent sets; `tells`
     says whether its interval leaves 0 out.
 
-    Raises: ValueError if one is no record of a curves study, if they measured with different features, or have no row in common.
+    Raises: ValueError if one is no record of a curves study, if they measured with different features, or have no row
+        in common.
     """
     for record in (first, second):
         check(record)
@@ -291,7 +312,13 @@ def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
         change = difference(two, one, paired=paired)
         tells = not (change.low <= 0 <= change.high)
         found.append(
-            {"line": a[0]["line"], "nfe_asked": a[0]["nfe_asked"], "nfe": [a[0]["nfe"], b[0]["nfe"]], "before": one.value, "now": two.value}
+            {
+                "line": a[0]["line"],
+                "nfe_asked": a[0]["nfe_asked"],
+                "nfe": [a[0]["nfe"], b[0]["nfe"]],
+                "before": one.value,
+                "now": two.value,
+            }
             | {f"change.{name}": value for name, value in _numbers(change).items()}
             | {"paired": paired, "tells": tells}
         )

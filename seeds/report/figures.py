@@ -21,14 +21,18 @@ WIDE, TALL = 60, 11
 def plots(record: StudyRecord) -> dict[str, bytes]:
     """A PNG file for each metric that has a value: {"frechet.png": ..., "inception_score.png": ...}.
 
-    Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the baselines. What is over 10,000
-    times worse than the best is written at the edge.
+    Both axes are logarithmic, so values that are not positive are left out; bars are 95 % intervals, dotted lines the
+    baselines. What is over 10,000 times worse than the best is written at the edge.
 
     Raises: ValueError if this is no record of a curves study; ImportError without matplotlib.
     """
     check(record)
     drawn = {metric: curves(record, metric.key) for metric in METRICS}
-    return {f"{metric.key}.png": _plot(record, metric, lines) for metric, lines in drawn.items() if any(map(_positive, lines.values()))}
+    return {
+        f"{metric.key}.png": _plot(record, metric, lines)
+        for metric, lines in drawn.items()
+        if any(map(_positive, lines.values()))
+    }
 
 
 def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
@@ -36,7 +40,8 @@ def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
 
 
 def pareto(record: StudyRecord, found: Bench) -> bytes:
-    """A PNG file: distance against calls as the convention counts them, and the front, what no line has with fewer calls.
+    """A PNG file: distance against calls as the convention counts them, and the front, what no line has with fewer
+    calls.
 
     Lines that are on it, or the best at some number of calls, have their colours and names; the others are grey.
     """
@@ -59,7 +64,9 @@ def _plot(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("The plots are drawn by matplotlib, which is not installed: pip install seeds-sampler[report]") from error
+        raise ImportError(
+            "The plots are drawn by matplotlib, which is not installed: pip install seeds-sampler[report]"
+        ) from error
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained", facecolor="white")
     canvas = FigureCanvasAgg(figure)
     axis = figure.add_subplot()
@@ -80,7 +87,9 @@ def _plot(
         axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=4, alpha=0.15, zorder=1.5)
     for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
         heights.append(found.value)
-        axis.axhline(found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3])
+        axis.axhline(
+            found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3]
+        )
     axis.set_xscale("log")
     axis.set_yscale("log", nonpositive="clip")
     _ticks(axis, "x", *_limits(calls, 0.05))
@@ -89,7 +98,9 @@ def _plot(
     low, high = _limits([low, high, *inside], 0.05)
     _ticks(axis, "y", low, high)
     coloured = [(number, _positive(points)) for number, line, points in numbered if named is None or line in named]
-    _at_the_edge(axis, [(point, LIGHT[look(number).colour]) for number, shown in coloured for point in shown], low, high)
+    _at_the_edge(
+        axis, [(point, LIGHT[look(number).colour]) for number, shown in coloured for point in shown], low, high
+    )
     _frame(axis, record, metric)
     _legend(figure, axis, sum(bool(shown) for _, shown in coloured))
     buffer = io.BytesIO()
@@ -113,7 +124,10 @@ def _draw_line(axis: Any, number: int, line: str, points: list[CurvePoint]) -> l
     axis.errorbar(
         [point.nfe for point in points],
         values,
-        yerr=([v - low for v, low in zip(values, lows, strict=True)], [high - v for v, high in zip(values, highs, strict=True)]),
+        yerr=(
+            [v - low for v, low in zip(values, lows, strict=True)],
+            [high - v for v, high in zip(values, highs, strict=True)],
+        ),
         color=LIGHT[colour],
         linestyle=(0, DASHES[dash]) if DASHES[dash] else "-",
         linewidth=1.4,
@@ -141,8 +155,8 @@ def _frame(axis: Any, record: StudyRecord, metric: Metric) -> None:
 
 
 def _at_the_edge(axis: Any, points: list[tuple[CurvePoint, str]], low: float, high: float) -> None:
-    """Writes the values of those of the coloured points that are outside the axes where they would leave them, one below the other where they would
-    meet."""
+    """Writes the values of those of the coloured points that are outside the axes where they would leave them, one
+    below the other where they would meet."""
     outside = [(point, colour) for point, colour in points if not low <= point.estimate.value <= high]
     written: list[tuple[bool, float, int]] = []
     for point, colour in sorted(outside, key=lambda held: (held[0].nfe, -held[0].estimate.value)):
@@ -187,6 +201,7 @@ def _ticks(axis: Any, which: str, low: float, high: float) -> None:
 
 
 def _verbatim(text: str) -> str:
-    """Text that matplotlib takes as it is, cut to LONGEST: no mathematics between dollars, no label hidden for its underscore."""
+    """Text that matplotlib takes as it is, cut to LONGEST: no mathematics between dollars, no label hidden for its
+    underscore."""
     text = (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026").replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text

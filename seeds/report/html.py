@@ -1,4 +1,5 @@
-"""The page of a record: one HTML file that asks nobody for anything. The template, its style and its script are page.html, .css and .js beside this."""
+"""The page of a record: one HTML file that asks nobody for anything. The template, its style and its script are
+page.html, .css and .js beside this."""
 
 import base64
 import hashlib
@@ -13,7 +14,20 @@ from PIL import Image, UnidentifiedImageError
 
 from seeds.errors import InputError
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
-from seeds.report.points import CUT, METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, done, estimate, heading, lines
+from seeds.report.points import (
+    CUT,
+    METRICS,
+    CurvePoint,
+    Metric,
+    StudyRecord,
+    baselines,
+    check,
+    curves,
+    done,
+    estimate,
+    heading,
+    lines,
+)
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
 
@@ -26,8 +40,8 @@ SMALL = 64
 def page(record: StudyRecord, pictures: Mapping[int, bytes]) -> str:
     """The record as one HTML page: curves, images of the same seeds at each NFE, the table, the settings.
 
-    Nothing is loaded from outside, and the page's own policy forbids it: pictures are data: URIs, and only the style and the script written here, known
-    by their hashes, are taken. Equal arguments give equal pages.
+    Nothing is loaded from outside, and the page's own policy forbids it: pictures are data: URIs, and only the style
+    and the script written here, known by their hashes, are taken. Equal arguments give equal pages.
 
     Args:
         pictures: the PNG files of rows, by row number: the first images of the row's seeds side by side.
@@ -38,7 +52,8 @@ def page(record: StudyRecord, pictures: Mapping[int, bytes]) -> str:
     style, script = _colours() + _part("page.css"), _part("page.js")
     name = heading(record)
     return Template(_part("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri "
+        f"'none'; form-action 'none'",
         title=escape(f"{name}: quality against model calls"),
         style=style,
         symbols=_symbols(),
@@ -76,7 +91,9 @@ def _colours() -> str:
     """The palette as custom properties, and a class for each colour and dash."""
     light, dark = (";".join(f"--c{at}:{colour}" for at, colour in enumerate(colours)) for colours in (LIGHT, DARK))
     classes = "".join(f".c{at}{{--c:var(--c{at})}}" for at in range(len(LIGHT)))
-    dashes = "".join(f".d{at}{{stroke-dasharray:{' '.join(map(str, dash)) or 'none'}}}" for at, dash in enumerate(DASHES))
+    dashes = "".join(
+        f".d{at}{{stroke-dasharray:{' '.join(map(str, dash)) or 'none'}}}" for at, dash in enumerate(DASHES)
+    )
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{classes}{dashes}\n"
 
 
@@ -84,7 +101,10 @@ def _symbols() -> str:
     def corners(marker: int) -> str:
         return " ".join(f"{x:g},{-y:g}" for x, y in MARKERS[marker])
 
-    return "".join(f'<symbol id="m{at}" overflow="visible"><polygon points="{corners(at)}"/></symbol>' for at in range(len(MARKERS)))
+    return "".join(
+        f'<symbol id="m{at}" overflow="visible"><polygon points="{corners(at)}"/></symbol>'
+        for at in range(len(MARKERS))
+    )
 
 
 def _mark(line: int) -> str:
@@ -122,7 +142,11 @@ def _state(record: StudyRecord) -> str:
     have, every = len(done(record)), len(record["rows"])
     if have == every and record.get("status") == "done":
         return ""
-    missing = f"{_counted(every - have, 'row')} to come." if have < every else "Nothing is missing; the study has not been closed."
+    missing = (
+        f"{_counted(every - have, 'row')} to come."
+        if have < every
+        else "Nothing is missing; the study has not been closed."
+    )
     return (
         f'<p class="state" role="status"><strong>{have} of {_counted(every, "row")} measured.</strong> {missing} '
         f'<progress value="{have}" max="{max(every, 1)}" aria-label="rows measured"></progress></p>'
@@ -133,11 +157,18 @@ def _facts(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePo
     """The best point of each metric, and the baselines."""
     cards = []
     for metric, points in drawn.items():
-        every = [(point.estimate.value, place, line, point) for place, line in enumerate(points) for point in points[line]]
+        every = [
+            (point.estimate.value, place, line, point) for place, line in enumerate(points) for point in points[line]
+        ]
         value, place, line, point = (min if metric.falls else max)(every, key=lambda held: held[0])
         title = f"{'Lowest' if metric.falls else 'Highest'} {metric.title}"
-        cards.append(_fact(title, number(value), interval(point.estimate), f"{_mark(place)}{escape(line)}, NFE {point.nfe}"))
-        cards += [_fact(metric.title, number(held.value), interval(held), escape(name)) for name, held in baselines(record, metric.key)]
+        cards.append(
+            _fact(title, number(value), interval(point.estimate), f"{_mark(place)}{escape(line)}, NFE {point.nfe}")
+        )
+        cards += [
+            _fact(metric.title, number(held.value), interval(held), escape(name))
+            for name, held in baselines(record, metric.key)
+        ]
     return f'<dl class="facts">{"".join(cards)}</dl>' if cards else ""
 
 
@@ -148,10 +179,16 @@ def _fact(title: str, value: str, between: str, what: str) -> str:
 def _curves_note(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
     if not drawn:
         return "No row has a value yet."
-    methods = sorted({point.estimate.method for points in drawn.values() for line in points.values() for point in line} - {""})
+    methods = sorted(
+        {point.estimate.method for points in drawn.values() for line in points.values() for point in line} - {""}
+    )
     spoken = f"Bars are 95 % intervals ({escape('; '.join(methods))}). " if methods else ""
     left_out = sum(point.estimate.value <= 0 for points in drawn.values() for line in points.values() for point in line)
-    return spoken + "Both axes are logarithmic." + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
+    return (
+        spoken
+        + "Both axes are logarithmic."
+        + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
+    )
 
 
 def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: list[Metric]) -> str:
@@ -159,36 +196,52 @@ def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: list[Me
     seeds = next((row["seeds"] for row in record["rows"] if row["row"] in pictures), None)
     if seeds is None:
         return '<p class="note">No pictures yet.</p>'
-    rows, places = [row for row in record["rows"] if row["seeds"] == seeds], {line: place for place, line in enumerate(lines(record))}
+    rows, places = (
+        [row for row in record["rows"] if row["seeds"] == seeds],
+        {line: place for place, line in enumerate(lines(record))},
+    )
     calls = sorted({row["nfe_asked"] for row in rows})
     chosen = calls[(len(calls) - 1) // 2]
     choices = "".join(
-        f'<label><input type="radio" name="nfe" value="{value}"{" checked" if value == chosen else ""}><span>{text}</span></label>'
+        f'<label><input type="radio" name="nfe" '
+        f'value="{value}"{" checked" if value == chosen else ""}><span>{text}</span></label>'
         for value, text in [*((nfe, nfe) for nfe in calls), ("", "All")]
     )
     groups = "".join(
         f'<div class="group" data-nfe="{nfe}"><h3>{_counted(nfe, "model call")}</h3>'
-        + "".join(_figure(row, places[row["line"]], pictures.get(row["row"]), metrics) for row in rows if row["nfe_asked"] == nfe)
+        + "".join(
+            _figure(row, places[row["line"]], pictures.get(row["row"]), metrics)
+            for row in rows
+            if row["nfe_asked"] == nfe
+        )
         + "</div>"
         for nfe in calls
     )
     return (
-        f'<p class="note">The first seeds of {escape(seeds)}. A column is one seed: the same noise, on every line and at every NFE.</p>'
-        f'<fieldset class="choice" id="nfe" hidden><legend>Model calls (NFE)</legend><div>{choices}</div></fieldset>{groups}'
+        f'<p class="note">The first seeds of {escape(seeds)}. A column is one seed: the same noise, on every line and '
+        f"at every NFE.</p>"
+        f'<fieldset class="choice" id="nfe" hidden><legend>Model calls '
+        f"(NFE)</legend><div>{choices}</div></fieldset>{groups}"
     )
 
 
 def _figure(row: Mapping[str, Any], place: int, picture: bytes | None, metrics: list[Metric]) -> str:
     values = [(metric.title, estimate(row.get(metric.key))) for metric in metrics]
     spoken = "".join(f"<span>{title} {number(value.value)}</span>" for title, value in values if value is not None)
-    caption = f"<figcaption>{_mark(place)}<b>{escape(row['line'])}</b><p><span>NFE {row['nfe']}</span>{spoken}</p></figcaption>"
+    caption = (
+        f"<figcaption>{_mark(place)}<b>{escape(row['line'])}</b><p><span>NFE "
+        f"{row['nfe']}</span>{spoken}</p></figcaption>"
+    )
     if picture is None:
-        return f'<figure>{caption}<p class="absent">{"no picture" if row["status"] == "done" else "waiting"}</p></figure>'
+        return (
+            f'<figure>{caption}<p class="absent">{"no picture" if row["status"] == "done" else "waiting"}</p></figure>'
+        )
     width, height = _size(picture, row["row"])
     small = ' class="small"' if height <= SMALL else ""
     alt = f"Images by {row['line']} at {row['nfe']} model calls"
     return (
-        f'<figure>{caption}<img{small} data-row="{row["row"]}" width="{width * max(1, STRIP // width)}" height="{height * max(1, STRIP // width)}" '
+        f'<figure>{caption}<img{small} data-row="{row["row"]}" width="{width * max(1, STRIP // width)}" '
+        f'height="{height * max(1, STRIP // width)}" '
         f'alt="{escape(alt)}" src="{_uri("image/png", picture)}"></figure>'
     )
 
@@ -198,19 +251,28 @@ def _size(picture: bytes, row: int) -> tuple[int, int]:
     try:
         return Image.open(io.BytesIO(picture), formats=["PNG"]).size
     except UnidentifiedImageError:
-        raise InputError(f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again.") from None
+        raise InputError(
+            f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again."
+        ) from None
 
 
 def _table(record: StudyRecord, metrics: list[Metric]) -> str:
     metric_titles = (metric.title for metric in metrics)
-    titles = [*("Row", "Line", "NFE", "Asked", "Steps"), *metric_titles, *("Seeds", "Images", "Seconds", "Options", "Plan", "Command")]
+    titles = [
+        *("Row", "Line", "NFE", "Asked", "Steps"),
+        *metric_titles,
+        *("Seeds", "Images", "Seconds", "Options", "Plan", "Command"),
+    ]
     words, order = {"Line", "Seeds", "Options", "Plan", "Command"}, {"Row": ' aria-sort="ascending"'}
     head = "".join(
-        f'<th scope="col" data-kind="{"text" if title in words else "number"}"{order.get(title, "")}>{escape(title)}</th>'
+        f'<th scope="col" '
+        f'data-kind="{"text" if title in words else "number"}"{order.get(title, "")}>{escape(title)}</th>'
         for title in titles
     )
     places = {line: place for place, line in enumerate(lines(record))}
-    body = "".join(f'<tr id="row-{row["row"]}">{"".join(_cells(row, places[row["line"]], metrics))}</tr>' for row in record["rows"])
+    body = "".join(
+        f'<tr id="row-{row["row"]}">{"".join(_cells(row, places[row["line"]], metrics))}</tr>' for row in record["rows"]
+    )
     return f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
 
 
@@ -224,18 +286,30 @@ def _cells(row: Mapping[str, Any], place: int, metrics: list[Metric]) -> Iterato
         if value is None:
             yield f'<td class="none" data-v="">{"waiting" if waiting else DASH}</td>'
         else:
-            yield f'<td data-v="{value.value!r}"><b>{number(value.value)}</b> <span class="ci">{interval(value)}</span></td>'
+            yield (
+                f'<td data-v="{value.value!r}"><b>{number(value.value)}</b> <span '
+                f'class="ci">{interval(value)}</span></td>'
+            )
     yield _words(row["seeds"])
     yield _number(row["images"])
-    seconds, (plan, command) = finite(row.get("seconds")), (str(row.get(name) or "") for name in ("plan_sha256", "command"))
+    seconds, (plan, command) = (
+        finite(row.get("seconds")),
+        (str(row.get(name) or "") for name in ("plan_sha256", "command")),
+    )
     yield f'<td data-v="{"" if seconds is None else repr(seconds)}">{_seconds(seconds)}</td>'
     yield _words(plain(row.get("options")) if row.get("options") else DASH)
-    yield f'<td class="words" data-v="{escape(plan)}" title="{escape(plan)}"><code>{escape(plan[:8]) or DASH}</code></td>'
+    yield (
+        f'<td class="words" data-v="{escape(plan)}" title="{escape(plan)}"><code>{escape(plan[:8]) or DASH}</code></td>'
+    )
     yield f'<td class="words" data-v="{escape(command)}">{_code(command)}</td>'
 
 
 def _number(value: Any) -> str:
-    return f'<td data-v="{escape(str(value))}">{value:,}</td>' if isinstance(value, int) else f'<td class="none" data-v="">{DASH}</td>'
+    return (
+        f'<td data-v="{escape(str(value))}">{value:,}</td>'
+        if isinstance(value, int)
+        else f'<td class="none" data-v="">{DASH}</td>'
+    )
 
 
 def _words(text: str) -> str:
@@ -247,8 +321,13 @@ def _seconds(value: float | None) -> str:
 
 
 def _settings(record: StudyRecord) -> str:
-    groups = {"Study": record.get("study", {}), "Environment": {**record.get("environment", {}), "seeds": record.get("version")}}
-    return "".join(f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in groups.items())
+    groups = {
+        "Study": record.get("study", {}),
+        "Environment": {**record.get("environment", {}), "seeds": record.get("version")},
+    }
+    return "".join(
+        f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in groups.items()
+    )
 
 
 def _terms(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -268,7 +347,12 @@ def _data(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoi
             "title": metric.title,
             "better": metric.better,
             "falls": metric.falls,
-            "points": [_spoken(place, point) for place, line in enumerate(names) for point in points[line] if point.estimate.value > 0],
+            "points": [
+                _spoken(place, point)
+                for place, line in enumerate(names)
+                for point in points[line]
+                if point.estimate.value > 0
+            ],
             "baselines": [
                 {"name": name, "value": value.value, "text": number(value.value)}
                 for name, value in baselines(record, metric.key)
@@ -303,6 +387,13 @@ def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
 
 
 def _spoken_row(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
-    values = {metric.key: number(value.value) for metric in metrics if (value := estimate(row.get(metric.key))) is not None}
+    values = {
+        metric.key: number(value.value) for metric in metrics if (value := estimate(row.get(metric.key))) is not None
+    }
     fields = {name: row.get(name) for name in ("nfe_asked", "steps", "seeds", "command")}
-    return {**fields, "seconds": _seconds(finite(row.get("seconds"))), "options": plain(row.get("options") or {}), "values": values}
+    return {
+        **fields,
+        "seconds": _seconds(finite(row.get("seconds"))),
+        "options": plain(row.get("options") or {}),
+        "values": values,
+    }

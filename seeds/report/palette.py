@@ -5,15 +5,19 @@ from typing import NamedTuple
 
 LIGHT = ("#0043b7", "#a62809", "#228756", "#792e80", "#b39100", "#1b98ff", "#6a172a", "#66616d")
 DARK = ("#5a8bfe", "#ff8f4a", "#2dc98b", "#dd86d8", "#ebeb44", "#a0f0ff", "#99718f", "#b8b3bc")
-"""Eight colours for white and eight for a dark page: 3:1 or more on it, and 20 or more apart in Lab for every common colour blindness."""
+"""Eight colours for white and eight for a dark page: 3:1 or more on it, and 20 or more apart in Lab for every common
+colour blindness."""
 
 
-def _regular(corners: int, turn: float = 0.0, inner: float | None = None, size: float = 1.0) -> tuple[tuple[float, float], ...]:
+def _regular(
+    corners: int, turn: float = 0.0, inner: float | None = None, size: float = 1.0
+) -> tuple[tuple[float, float], ...]:
     """A polygon or, with `inner`, a star; the first corner is up, x to the right, y up."""
     radii = (size,) if inner is None else (size, size * inner)
     angles = [math.pi / 2 + turn + 2 * math.pi * k / (corners * len(radii)) for k in range(corners * len(radii))]
     return tuple(
-        (round(radii[k % len(radii)] * math.cos(a), 4), round(radii[k % len(radii)] * math.sin(a), 4)) for k, a in enumerate(angles)
+        (round(radii[k % len(radii)] * math.cos(a), 4), round(radii[k % len(radii)] * math.sin(a), 4))
+        for k, a in enumerate(angles)
     )
 
 
@@ -41,6 +45,7 @@ class Look(NamedTuple):
 
 
 def look(line: int) -> Look:
-    """The look of the line of that number: the first eight differ in colour and marker, later ones in marker and dash as well."""
+    """The look of the line of that number: the first eight differ in colour and marker, later ones in marker and dash
+    as well."""
     turn = line // len(LIGHT)
     return Look(line % len(LIGHT), (line + turn) % len(MARKERS), turn % len(DASHES))

@@ -1,4 +1,5 @@
-"""The curves of a record: for each line and metric, values over NFE with their intervals. What every form of the report is drawn from."""
+"""The curves of a record: for each line and metric, values over NFE with their intervals. What every form of the report
+is drawn from."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,10 @@ class Metric:
         return "lower is better" if self.falls else "higher is better"
 
 
-METRICS = (Metric("frechet", "squared Frechet distance", falls=True), Metric("inception_score", "Inception score", falls=False))
+METRICS = (
+    Metric("frechet", "squared Frechet distance", falls=True),
+    Metric("inception_score", "Inception score", falls=False),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class CurvePoint:
 
     Attributes:
         nfe: model calls made.
-        estimate: the row's own if there is one; over several ranges of seeds, their mean with the interval of `over_parts`.
+        estimate: the row's own if there is one; over several ranges of seeds, their mean with the interval of
+            `over_parts`.
         rows: the numbers of the rows behind it, one for each range.
     """
 
@@ -53,8 +58,8 @@ def check(record: StudyRecord) -> None:
     """Raises: ValueError if this is no record of a curves study, or one of another format."""
     if record.get("format") != FORMAT or not isinstance(record.get("rows"), (list, tuple)):
         raise InputError(
-            f"`record` must be the object of a curves.json of format {FORMAT}, but its format is {record.get('format')!r}. "
-            "Use the version of seeds that wrote it."
+            f"`record` must be the object of a curves.json of format {FORMAT}, but its format is "
+            f"{record.get('format')!r}. Use the version of seeds that wrote it."
         )
 
 
@@ -78,7 +83,9 @@ def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
     """An ESTIMATE of the record; null inside it is nan, and None is what has no value."""
     if held is None or not _finite(held.get("value")):
         return None
-    numbers = {name: float(held[name]) if _finite(held.get(name)) else math.nan for name in ("value", "error", "low", "high")}
+    numbers = {
+        name: float(held[name]) if _finite(held.get(name)) else math.nan for name in ("value", "error", "low", "high")
+    }
     return Estimate(
         metric=str(held.get("metric") or ""),
         method=str(held.get("method") or ""),
@@ -91,7 +98,8 @@ def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
 def curves(record: StudyRecord, metric: str) -> dict[str, list[CurvePoint]]:
     """The points of every line, by rising NFE; a line of which nothing is measured has none.
 
-    Rows of one line and plan with different seeds are parts of one point. Rows that repeat seeds (two budgets may round to one plan) count once.
+    Rows of one line and plan with different seeds are parts of one point. Rows that repeat seeds (two budgets may round
+    to one plan) count once.
     """
     found: dict[str, dict[tuple, dict[str, tuple[int, Estimate]]]] = {line: {} for line in lines(record)}
     for row in record["rows"]:
@@ -99,7 +107,9 @@ def curves(record: StudyRecord, metric: str) -> dict[str, list[CurvePoint]]:
             same = found[row["line"]].setdefault((row["nfe"], row.get("plan_sha256")), {})
             same.setdefault(row["seeds"], (row["row"], value))
     return {
-        line: sorted((point_of(nfe, list(parts.values())) for (nfe, _), parts in points.items()), key=lambda point: point.nfe)
+        line: sorted(
+            (point_of(nfe, list(parts.values())) for (nfe, _), parts in points.items()), key=lambda point: point.nfe
+        )
         for line, points in found.items()
     }
 
@@ -122,6 +132,7 @@ def _finite(value: Any) -> bool:
 
 
 def span(values: Sequence[float], falls: bool) -> tuple[float, float]:
-    """The part of a log axis that is drawn: all of the positive `values` up to CUT times the best. One diverged run must not flatten the others."""
+    """The part of a log axis that is drawn: all of the positive `values` up to CUT times the best. One diverged run
+    must not flatten the others."""
     low, high = min(values), max(values)
     return (low, min(high, CUT * low)) if falls else (max(low, high / CUT), high)

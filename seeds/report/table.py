@@ -12,7 +12,8 @@ ESTIMATE = ("value", "error", "low", "high", "method", "n")
 ABOUT = ("seconds", "plan_sha256", "picture", "command")
 STUDY = (
     "model", "model_sha256", "features.name", "features.sha256", "features.resize", "features.channels",
-    "reference.name", "reference.sha256", "reference.n", "batch", "units", "splits", "dtype", "device", "threads", "class", "guidance", "noise",
+    "reference.name", "reference.sha256", "reference.n", "batch", "units", "splits", "dtype", "device", "threads",
+    "class", "guidance", "noise",
 )  # fmt: skip
 ENVIRONMENT = ("python", "numpy", "torch", "platform", "device")
 
@@ -34,9 +35,9 @@ def columns() -> list[str]:
 def csv_text(record: StudyRecord) -> str:
     """The rows of a record as RFC 4180 CSV (lines end in CR LF), a header first.
 
-    Columns are the same for every study: the row, each metric with its interval, how to repeat the row, the study's settings, the environment.
-    Settings without a column of their own are in `study.other`, as JSON. Numbers are written so that they read back to the bit; what there is
-    none of is empty.
+    Columns are the same for every study: the row, each metric with its interval, how to repeat the row, the study's
+    settings, the environment. Settings without a column of their own are in `study.other`, as JSON. Numbers are written
+    so that they read back to the bit; what there is none of is empty.
 
     Raises: ValueError if this is no record of a curves study.
     """
@@ -44,7 +45,9 @@ def csv_text(record: StudyRecord) -> str:
     study, environment = record.get("study", {}), record.get("environment", {})
     settings = flat(study)
     shared = {f"study.{name}": settings.get(name) for name in STUDY}
-    shared["study.other"] = {name: value for name, value in study.items() if name not in {known.partition(".")[0] for known in STUDY}}
+    shared["study.other"] = {
+        name: value for name, value in study.items() if name not in {known.partition(".")[0] for known in STUDY}
+    }
     shared |= {"study.command": record.get("command"), "version": record.get("version")}
     shared |= {f"environment.{name}": environment.get(name) for name in ENVIRONMENT}
     out = io.StringIO()
@@ -54,7 +57,9 @@ def csv_text(record: StudyRecord) -> str:
         cells = {name: row.get(name) for name in (*ROW, *ABOUT)}
         for metric in METRICS:
             numbers = row.get(metric.key) or {}
-            cells |= {f"{metric.key}.{part}": numbers.get(part) for part in ESTIMATE[1:]} | {metric.key: numbers.get("value")}
+            cells |= {f"{metric.key}.{part}": numbers.get(part) for part in ESTIMATE[1:]} | {
+                metric.key: numbers.get("value")
+            }
         own = {f"study.{name}": row[name] for name in ("model", "model_sha256") if name in row}  # of several models
         writer.writerow({name: _cell(value) for name, value in (cells | shared | own).items()})
     return out.getvalue()

@@ -14,8 +14,8 @@ def write(record: StudyRecord, folder: Path) -> list[Path]:
 
     Pictures are read from `folder`; one that is not there, or would lie outside it, is left out of the page.
 
-    Raises: ValueError if this is no record of a curves study; OSError naming a file that cannot be written; ImportError without matplotlib, when
-        the table and the page are there already.
+    Raises: ValueError if this is no record of a curves study; OSError naming a file that cannot be written; ImportError
+        without matplotlib, when the table and the page are there already.
     """
     check(record)
     made = {"curves.csv": csv_text(record).encode(), "index.html": page(record, pictures(record, folder)).encode()}

@@ -13,7 +13,8 @@ from seeds.storage import atomic
 
 
 class Judged(NamedTuple):
-    """What is known of a unit: features, class probabilities if there are classes, the time it took, and those of its images that are shown."""
+    """What is known of a unit: features, class probabilities if there are classes, the time it took, and those of its
+    images that are shown."""
 
     features: np.ndarray
     probabilities: np.ndarray | None
@@ -22,7 +23,8 @@ class Judged(NamedTuple):
 
 
 class RowFiles:
-    """Files of a row of a study, under `rows` of its folder: its plan and its picture, which stay, and what is known of each unit until the row is done."""
+    """Files of a row of a study, under `rows` of its folder: its plan and its picture, which stay, and what is known of
+    each unit until the row is done."""
 
     def __init__(self, out: Path, row: int):
         self.units = out / "rows" / f"{row:03d}"

@@ -14,8 +14,8 @@ class Claim(NamedTuple):
     """What a place is to a job.
 
     Attributes:
-        state: "fresh": nothing of it is there; "resumed": a part of it is; "done": all of it is; "foreign": what is there is of something else, or
-            nobody asked to go on with it.
+        state: "fresh": nothing of it is there; "resumed": a part of it is; "done": all of it is; "foreign": what is
+            there is of something else, or nobody asked to go on with it.
         record: what the place says of itself.
         reason: why it is foreign, as a sentence.
     """

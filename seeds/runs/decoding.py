@@ -19,7 +19,8 @@ class Pixels:
     """How samples become images.
 
     Attributes:
-        data_range: (low, high) of the data's values: a pixel is 255 (x - low) / (high - low), rounded, and clipped to 0 ... 255.
+        data_range: (low, high) of the data's values: a pixel is 255 (x - low) / (high - low), rounded, and clipped to 0
+            ... 255.
         decode: of a latent model: (B, *latent) -> (B, 1 | 3, H, W) images in `data_range`; None: samples are images.
         batch: the most latents that are decoded, or images that are encoded, at once.
         encode: of a latent model: images in `data_range` -> latents.
@@ -34,7 +35,9 @@ class Pixels:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_range", check_range(self.data_range))
         if self.decode is not None and not callable(self.decode):
-            raise InputError(f"`decode` must be a function from latents to images, but is a {type(self.decode).__name__}.")
+            raise InputError(
+                f"`decode` must be a function from latents to images, but is a {type(self.decode).__name__}."
+            )
         if not isinstance(self.batch, int) or self.batch < 1:
             raise InputError(f"`decode_batch` must be a whole number, at least 1, but is {self.batch!r}.")
 
@@ -42,7 +45,12 @@ class Pixels:
     def of(cls, denoiser: Any, **chosen: Any) -> "Pixels":
         """Those of a denoiser, as `facts` says them; what is `chosen` and not None goes before."""
         known = facts(denoiser)
-        own = {"data_range": known.data_range, "decode": known.decode, "batch": known.decode_batch, "encode": known.encode}
+        own = {
+            "data_range": known.data_range,
+            "decode": known.decode,
+            "batch": known.decode_batch,
+            "encode": known.encode,
+        }
         return cls(**own | {name: value for name, value in chosen.items() if value is not None})
 
     @torch.no_grad()
@@ -53,7 +61,9 @@ class Pixels:
         images = [self.decode(part) for part in x.split(self.batch)]
         for made, part in zip(images, x.split(self.batch), strict=True):
             if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[1] not in (1, 3) or len(made) != len(part):
-                what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+                what = (
+                    f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+                )
                 raise InputError(
                     f"`decode` made {what} of latents {tuple(part.shape)}, but images are ({len(part)}, 1 | 3, H, W). "
                     "Wrap what picks them out, as `lambda z: vae.decode(z / scale).sample`."
@@ -69,18 +79,24 @@ class Pixels:
         return images
 
     @torch.no_grad()
-    def samples(self, images: np.ndarray, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> Tensor:
-        """uint8 images (B, H, W, C) as samples (B, *shape), what `images` shows as them. Raises: ValueError if they are of another shape."""
+    def samples(
+        self, images: np.ndarray, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> Tensor:
+        """uint8 images (B, H, W, C) as samples (B, *shape), what `images` shows as them. Raises: ValueError if they are
+        of another shape."""
         x = from_uint8(images, self.data_range, dtype, device)
         if self.decode is not None:
             if self.encode is None:
                 raise InputError(
-                    "The model draws latents, but has no `encode`, the function from images to latents: image-to-image needs it."
+                    "The model draws latents, but has no `encode`, the function from images to latents: image-to-image "
+                    "needs it."
                 )
             x = torch.cat([self.encode(part) for part in x.split(self.batch)])
         if x.shape != (len(images), *shape):
             what = "`encode` makes latents of shape" if self.decode else "the images are of shape"
-            raise InputError(f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size.")
+            raise InputError(
+                f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size."
+            )
         return x
 
     def shape(self, sample: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> tuple[int, ...]:

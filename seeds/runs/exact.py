@@ -25,7 +25,8 @@ BLOCK = 500
 
 
 def is_exact(denoiser: Any) -> bool:
-    """Whether a denoiser draws from its own law: it has `sample(seed, labels)`, as the laws of `seeds.exact`, by these names."""
+    """Whether a denoiser draws from its own law: it has `sample(seed, labels)`, as the laws of `seeds.exact`, by these
+    names."""
     draw = getattr(denoiser, "sample", None)
     return callable(draw) and {"seed", "labels"} <= set(inspect.signature(draw).parameters)
 
@@ -40,11 +41,18 @@ def exact_sets(job: Job, extractor: Extractor, folder: Path, count: int, group: 
     """
     if job.guidance != 1:
         raise InputError(
-            f"`guidance` = {job.guidance:g} draws from another law than that of the model's own samples. Give a reference "
-            "with --ref, or leave it out."
+            f"`guidance` = {job.guidance:g} draws from another law than that of the model's own samples. Give a "
+            "reference with --ref, or leave it out."
         )
     times = -(-count // len(job.seeds))
-    about = [job.model_hash, vars(extractor.recipe), show_seeds(job.seeds), repr(job.label), times, list(job.pixels.data_range)]
+    about = [
+        job.model_hash,
+        vars(extractor.recipe),
+        show_seeds(job.seeds),
+        repr(job.label),
+        times,
+        list(job.pixels.data_range),
+    ]
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     reference, floor = folder / f"{key}.ref.npz", folder / f"{key}.exact.npz"
 

@@ -10,7 +10,8 @@ from seeds.runs.identity import Identity
 
 NETWORK = "network"
 NAMES = ("model", "model_sha256")
-"""What a network is called, and the file it came from: written down, and asked only of records that do not say more of the network."""
+"""What a network is called, and the file it came from: written down, and asked only of records that do not say more of
+the network."""
 EARLIER: dict[str, Any] = {"data_range": [-1.0, 1.0], "decode_batch": None, "data_sha256": None, "compiled": False}
 """What records mean that were written before they said so."""
 
@@ -49,5 +50,6 @@ def check_agreed(network: Identity, group: Group) -> None:
     first = group.once(network.facts)
     if words := Identity.from_facts(first).apart(network):
         raise InputError(
-            f"The processes draw with different networks; process {group.rank} has {words}. Let the factory load its weights from a file, or seed them."
+            f"The processes draw with different networks; process {group.rank} has {words}. Let the factory load its "
+            "weights from a file, or seed them."
         )

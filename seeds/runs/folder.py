@@ -34,7 +34,8 @@ SUMS = "SHA256SUMS"
 SHOWN = 5
 """Images that are named, where many are wrong."""
 SEEN = 60
-"""Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a minute."""
+"""Seconds in which each machine sees what another has written into a folder that they share; NFS takes up to a
+minute."""
 IN_GRID = 64
 THREADS = 1024
 
@@ -54,21 +55,24 @@ def run(
 ) -> dict[str, Any]:
     """Draws what is missing of a job and returns its record, which is also written to run.json.
 
-    Every file is whole or absent at any time, and run.json is there from the start (status "running"), so a job that was killed is completed by
-    `resume`, with the bytes of an unbroken run. Units are dealt out to the shards, and those of a shard to the processes of the group, so the
-    bytes depend on neither.
+    Every file is whole or absent at any time, and run.json is there from the start (status "running"), so a job that
+    was killed is completed by `resume`, with the bytes of an unbroken run. Units are dealt out to the shards, and those
+    of a shard to the processes of the group, so the bytes depend on neither.
 
     Args:
-        out: a folder; or a file that ends in .zip or .npz, which is made from the folder `out`.parts when all images are there (`archive`).
+        out: a folder; or a file that ends in .zip or .npz, which is made from the folder `out`.parts when all images
+            are there (`archive`).
         subdirs: a folder for each thousand seeds.
         resume: complete the run in the folder, if there is one. Processes that an elastic agent started anew do.
-        shard: (i, n), 1 <= i <= n: only every n-th unit, for n jobs without a group that fill one folder. Whichever ends last closes the record.
+        shard: (i, n), 1 <= i <= n: only every n-th unit, for n jobs without a group that fill one folder. Whichever
+            ends last closes the record.
         group: the processes that draw together.
         threads: of torch; None is those of the run resumed, or torch's own choice. Restored at the end.
         version, command: to be written down.
         progress: a bar on stderr, where that is a terminal.
     Raises:
-        ValueError: the folder holds a run and `resume` is not asked for, or another run than this one, or images of no run.
+        ValueError: the folder holds a run and `resume` is not asked for, or another run than this one, or images of no
+            run.
         OSError: a file cannot be written. What is there is whole.
         FloatingPointError: the model made NaN or inf. Nothing of that unit is written.
     Warns: UserWarning at the end, if the pixels say that the data may have another range than `job.data_range`.
@@ -87,7 +91,9 @@ def run(
     with limited(record["job"]["threads"]):
         drawn = _draw(begun.folder, todo, group, progress, tally)
     warning = tally.total(group).warning(job.pixels.data_range)
-    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | ({"warning": warning} if warning else {})
+    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | (
+        {"warning": warning} if warning else {}
+    )
     record = group.once(partial(begun.close, record))
     if warning and group.first:
         warnings.warn(warning, stacklevel=2)
@@ -107,7 +113,8 @@ class _Run:
     command: str
 
     def begin(self, joined: bool = False) -> Claim:
-        """Takes the folder: the claim, with the record of the run that has begun, or is done. Raises: ValueError if it may not begin.
+        """Takes the folder: the claim, with the record of the run that has begun, or is done. Raises: ValueError if it
+        may not begin.
 
         Args:
             joined: this process has begun there, and another may have gone on.
@@ -130,14 +137,16 @@ class _Run:
         return self.begin(joined=True)
 
     def close(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are missing."""
+        """The record of a run that is done, or of one that waits for other shards. Raises: OSError if images are
+        missing."""
         folder = self.folder
         wait = SEEN if self.parts == 1 < self.group.world else 0
         left = 0 if folder.packed else sum(map(len, folder.awaited(wait)))
         if left and self.parts == 1:
             raise OSError(
-                f"{folder.root} misses {left} of {len(folder.job.seeds)} images at the end of the run: the processes do not see one folder, or "
-                "somebody took files away. Give all of them the same --out, on a disk they share; with --resume the same command makes the rest."
+                f"{folder.root} misses {left} of {len(folder.job.seeds)} images at the end of the run: the processes "
+                "do not see one folder, or somebody took files away. Give all of them the same --out, on a disk they "
+                "share; with --resume the same command makes the rest."
             )
         if left:  # of other shards: the last of them closes the record
             return record | {"missing": left}
@@ -152,7 +161,12 @@ class _Run:
         job, facts = self.folder.job, self._facts(before)
         if before is not None:
             facts |= {key: before["job"][key] for key in (NETWORK, *NAMES) if key in before["job"]}  # who drew it first
-        record: dict[str, Any] = {"status": "running", "job": facts, "command": self.command, "environment": environment(job.device)}
+        record: dict[str, Any] = {
+            "status": "running",
+            "job": facts,
+            "command": self.command,
+            "environment": environment(job.device),
+        }
         labels = job.labels(job.seeds)
         record |= {"labels": labels.tolist()} if labels is not None else {}
         return record | {"plan": job.plan.to_json()}
@@ -188,7 +202,9 @@ class Folder:
             before = packing.record(packed)
         elif self.root.is_file():
             kinds = " or ".join(packing.KINDS)
-            return Claim("foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {kinds}.")
+            return Claim(
+                "foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {kinds}."
+            )
         else:
             before = self.read()
             foreign = self.foreign() if before is None else None
@@ -224,7 +240,9 @@ class Folder:
         """Brings back what belongs to a run that is done, and takes away what does not."""
         if not self.archive:
             self.mend()
-        elif (left := self.read()) is not None and not different(left["job"], facts):  # who packed it was killed before this
+        elif (left := self.read()) is not None and not different(
+            left["job"], facts
+        ):  # who packed it was killed before this
             self.remove()
 
     def finish(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +254,9 @@ class Folder:
                 self.write(record)
                 sweep(self.root)
                 return record
-            packing.pack(self.archive, list(map(self.path, self.job.seeds)), self.job.seeds, record, record.get("labels"))
+            packing.pack(
+                self.archive, list(map(self.path, self.job.seeds)), self.job.seeds, record, record.get("labels")
+            )
         except OSError:
             if not (packed := self.packed):
                 raise
@@ -283,7 +303,8 @@ class Folder:
         return [name_of(seed, self.subdirs) for seed in self.job.seeds]
 
     def mend(self, again: bool = False) -> None:
-        """Makes of the images what lies beside them: grid.png and SHA256SUMS, where they are lost or broken, or `again`."""
+        """Makes of the images what lies beside them: grid.png and SHA256SUMS, where they are lost or broken, or
+        `again`."""
         if again or not whole_png(self.root / GRID):
             atomic(self.root / GRID, png(grid([read_png(self.path(seed)) for seed in self.job.seeds[:IN_GRID]])))
         if again or not (self.root / SUMS).exists():
@@ -298,7 +319,8 @@ class Folder:
         return not self.missing(self.job.units) and self.digest() == recorded
 
     def changed(self, recorded: dict[str, Any] | None) -> str:
-        """A sentence about whole images that are not those of which `digest` was recorded: which, if SHA256SUMS is still that of the record."""
+        """A sentence about whole images that are not those of which `digest` was recorded: which, if SHA256SUMS is
+        still that of the record."""
         try:
             before = (self.root / SUMS).read_bytes()
         except OSError:
@@ -306,15 +328,23 @@ class Folder:
         which = f" ({SUMS}, which would tell which, is not that of the record)"
         if recorded is not None and hashlib.sha256(before).hexdigest() == recorded["sha256"]:
             now = sums(self.root, self.names)
-            names = [line.partition("  ")[2] for line in now.decode().splitlines() if line not in set(before.decode().splitlines())]
-            which = f": {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''} ({len(names)} of {len(self.names)})"
+            names = [
+                line.partition("  ")[2]
+                for line in now.decode().splitlines()
+                if line not in set(before.decode().splitlines())
+            ]
+            which = (
+                f": {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''} ({len(names)} of "
+                f"{len(self.names)})"
+            )
         return (
-            f"{self.root} holds other images than its record says, so somebody has changed them{which}. Take away those that are not of the run, and "
-            "--resume draws them; or draw into another folder."
+            f"{self.root} holds other images than its record says, so somebody has changed them{which}. Take away "
+            "those that are not of the run, and --resume draws them; or draw into another folder."
         )
 
     def remove(self) -> None:
-        """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away stays."""
+        """Takes away what the run has made, and its folders where nothing else is in them. What cannot be taken away
+        stays."""
         paths = [*map(self.path, self.job.seeds), self.root / RECORD]
         with suppress(OSError):
             sweep(self.root)
@@ -327,7 +357,8 @@ class Folder:
 
 
 def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress: bool, tally: Tally) -> int:
-    """Draws units into their files, the files of one while the next is drawn; how many images were drawn by all processes."""
+    """Draws units into their files, the files of one while the next is drawn; how many images were drawn by all
+    processes."""
     job = folder.job
     label, images = f"{job.plan.solver}, {job.plan.nfe} NFE", sum(map(len, units))
     writing: Future[None] | None = None
@@ -349,7 +380,9 @@ def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:
 
 def environment(device: str) -> dict[str, str]:
     """What else to write down about the machine."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    )
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -360,9 +393,12 @@ def environment(device: str) -> dict[str, str]:
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """So many threads of torch, and those of before at the end. Raises: ValueError for more than THREADS, of which a process may die."""
+    """So many threads of torch, and those of before at the end. Raises: ValueError for more than THREADS, of which a
+    process may die."""
     if not 1 <= threads <= THREADS:
-        raise InputError(f"`threads` = {threads} must be from 1 to {THREADS:,}. More than the machine has cores make nothing faster.")
+        raise InputError(
+            f"`threads` = {threads} must be from 1 to {THREADS:,}. More than the machine has cores make nothing faster."
+        )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

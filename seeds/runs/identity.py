@@ -24,8 +24,9 @@ LEVELS = (0.2, 1.0, 5.0)
 PROBES, NUMBERS = 4, 4
 """States at each level, and what is kept of each answer."""
 CLOSE, CLOSE_TO_WEIGHTS = 1e-3, 3e-2
-"""How far answers of one network may be apart, beside their size: its arithmetic differs between machines, by more in 16 bits. Where the weights
-are known to be the same, the answers tell another reading of them only (its output, time or range), which differs by far more."""
+"""How far answers of one network may be apart, beside their size: its arithmetic differs between machines, by more in
+16 bits. Where the weights are known to be the same, the answers tell another reading of them only (its output, time or
+range), which differs by far more."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Identity:
     """What a network is known by.
 
     Attributes:
-        weights: SHA-256 over the parameters and buffers of all modules that the denoiser and its decoder hold; "" if they hold none.
-        answers: for each probe level, and for the decoder, the root mean square of the answers and `NUMBERS` projections of each.
+        weights: SHA-256 over the parameters and buffers of all modules that the denoiser and its decoder hold; "" if
+            they hold none.
+        answers: for each probe level, and for the decoder, the root mean square of the answers and `NUMBERS`
+            projections of each.
     """
 
     weights: str
@@ -51,12 +54,14 @@ class Identity:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "Identity":
-        """Asks a denoiser of some `shape`: its weights are hashed, and it is probed once at each of `LEVELS`, and once more for half of the states.
+        """Asks a denoiser of some `shape`: its weights are hashed, and it is probed once at each of `LEVELS`, and once
+        more for half of the states.
 
         Args:
             decode: what makes images of its answers; its weights and answers count too.
             levels: where to probe instead: of a denoiser that has no schedule of its own.
-        Raises: ValueError if the denoiser does not compute on `device`, answers half of a probe otherwise than the whole, or is in training mode.
+        Raises: ValueError if the denoiser does not compute on `device`, answers half of a probe otherwise than the
+            whole, or is in training mode.
         """
         for part in (denoiser, decode):
             refuse_training(part)
@@ -79,7 +84,9 @@ class Identity:
         try:
             return cls(str(facts["weights_sha256"]), tuple(tuple(row) for row in facts["answers"]))
         except (KeyError, TypeError) as error:
-            raise InputError(f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`.") from error
+            raise InputError(
+                f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`."
+            ) from error
 
     def apart(self, other: "Identity") -> str:
         """In what another network differs from this one, in words; "" if it is the same."""
@@ -102,7 +109,10 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 def _levels(denoiser: Any) -> list[Point]:
     """`LEVELS` on the denoiser's own schedule, at levels that it knows."""
     known = facts(denoiser)
-    path, (low, high) = find_schedule(denoiser.schedule if known.schedule is None else known.schedule), known.nsr_range or (0.0, math.inf)
+    path, (low, high) = (
+        find_schedule(denoiser.schedule if known.schedule is None else known.schedule),
+        known.nsr_range or (0.0, math.inf),
+    )
     nsr = np.clip(LEVELS, low, high)
     nsr = nsr if known.round_nsr is None else np.asarray(known.round_nsr(nsr))
     return points_at(path, path.t_of_nsr(nsr))
@@ -112,7 +122,11 @@ def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, 
     size = math.hypot(0.5 * at.alpha, at.sigma)
     x = gaussian(range(count), 0, denoiser.shape).mul_(size).to(device, dtype)
     classes = facts(denoiser).classes
-    labels = torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(count)], device=device) if classes else None
+    labels = (
+        torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(count)], device=device)
+        if classes
+        else None
+    )
     try:
         answer = ask(denoiser, x, at, labels)
     except RuntimeError as error:
@@ -120,19 +134,23 @@ def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, 
             raise
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"`device` = {str(device)!r}: the model does not compute there ({reason}). Let its factory take `device` and build it there, give it a "
-            "method `to`, or ask for the device that it is on."
+            f"`device` = {str(device)!r}: the model does not compute there ({reason}). Let its factory take `device` "
+            "and build it there, give it a method `to`, or ask for the device that it is on."
         ) from error
     if not isinstance(answer, Tensor) or answer.shape != x.shape:
-        what = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        what = (
+            f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        )
         raise InputError(
-            f"The model answered a state of shape {tuple(x.shape)} with {what}. A denoiser's answer has the shape of x: see `seeds.wrap`."
+            f"The model answered a state of shape {tuple(x.shape)} with {what}. A denoiser's answer has the shape of "
+            "x: see `seeds.wrap`."
         )
     return answer
 
 
 def _projections(answers: Tensor) -> tuple[float | None, ...]:
-    """Root mean square of (B, ...) answers, and of each its products with fixed signs, of that size too; None for what is not finite."""
+    """Root mean square of (B, ...) answers, and of each its products with fixed signs, of that size too; None for what
+    is not finite."""
     rows = answers.detach().to("cpu", torch.float64).flatten(1)
     signs = gaussian(range(NUMBERS), 1, (rows.shape[1],)).sign().double()
     numbers = [rows.square().mean().sqrt(), *(rows @ signs.T / math.sqrt(max(1, rows.shape[1]))).flatten()]
@@ -140,7 +158,8 @@ def _projections(answers: Tensor) -> tuple[float | None, ...]:
 
 
 def _apart(old: Sequence[float | None], new: Sequence[float | None]) -> float:
-    """The largest difference between two rows of `answers`, beside the larger root mean square; infinite if they are of two kinds."""
+    """The largest difference between two rows of `answers`, beside the larger root mean square; infinite if they are of
+    two kinds."""
     if [value is None for value in old] != [value is None for value in new]:
         return math.inf
     a, b = (np.array([value for value in row if value is not None]) for row in (old, new))

@@ -34,12 +34,14 @@ class Job:
         plan: what to run; or a sampler of others.
         seeds: distinct; each is one image.
         model, model_hash: what to write down about the denoiser.
-        batch: the list of seeds is cut, in order, into units of this many, and each unit is sampled as a whole. Matrix products depend on their
-            shapes, so another batch size may change a pixel by 1.
-        label: the class of all images; several take turns, seed by seed; None draws one for each seed, from the seed's own stream.
+        batch: the list of seeds is cut, in order, into units of this many, and each unit is sampled as a whole. Matrix
+            products depend on their shapes, so another batch size may change a pixel by 1.
+        label: the class of all images; several take turns, seed by seed; None draws one for each seed, from the seed's
+            own stream.
         guidance: scale of classifier-free guidance; 1 is none.
         noise: "gaussian" or "two-point".
-        dtype: of the state, "float32" or "float64"; or of the network, "bf16" or "fp16", written down here: `seeds.tuning.tuned` makes it so.
+        dtype: of the state, "float32" or "float64"; or of the network, "bf16" or "fp16", written down here:
+            `seeds.tuning.tuned` makes it so.
         compiled: whether the network is compiled, written down here.
         device: where the model is.
         data_range, decode, decode_batch: how samples become images, see `Pixels`; None: as the denoiser says.
@@ -71,27 +73,35 @@ class Job:
         shape, classes = known.shape, known.classes
         if shape is None or (self.pixels.decode is None and (len(shape) != 3 or shape[0] not in (1, 3))):
             raise InputError(
-                f"The model's `shape` is {shape}, but images are (1, H, W) or (3, H, W). Give a latent model its `decode`, the function from latents to "
-                "images; of all else take seeds.sample in Python."
+                f"The model's `shape` is {shape}, but images are (1, H, W) or (3, H, W). Give a latent model its "
+                "`decode`, the function from latents to images; of all else take seeds.sample in Python."
             )
         for label in self._asked:
             if not 0 <= label < classes:
                 have = f"classes 0 to {classes - 1}" if classes else "no classes"
-                raise InputError(f"`class` = {label}, but this model has {have}. " + ("Pick one of them." if classes else "Leave it out."))
+                raise InputError(
+                    f"`class` = {label}, but this model has {have}. "
+                    + ("Pick one of them." if classes else "Leave it out.")
+                )
         if self.label is not None and not self._asked:
             raise InputError("`class` is empty. Give a class, several with commas between, or leave it out.")
         if self.guidance != 1 and not classes:
-            raise InputError(f"`guidance` = {self.guidance:g} sharpens a class, but this model has no classes. Leave it out.")
+            raise InputError(
+                f"`guidance` = {self.guidance:g} sharpens a class, but this model has no classes. Leave it out."
+            )
         if self.batch < 1:
             raise InputError(f"`batch` must be at least 1, but is {self.batch}.")
         if self.dtype not in DTYPES:
             raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}, but is {self.dtype!r}.")
         if self.dtype == "float64" and self.device != "cpu":
-            raise InputError(f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there.")
+            raise InputError(
+                f"`dtype` float64 works on the CPU only, but `device` is {self.device}. Use float32 there."
+            )
         check_distinct(seed_list(self.seeds))
         if self.data is not None and self.data.count < len(self.seeds):
             raise InputError(
-                f"`data` = {self.data.path} holds {self.data.count} images, but there are {len(self.seeds)} seeds: one is needed for each."
+                f"`data` = {self.data.path} holds {self.data.count} images, but there are {len(self.seeds)} seeds: one "
+                "is needed for each."
             )
 
     @classmethod
@@ -129,7 +139,11 @@ class Job:
         if self.identity is not None:
             return self.identity
         decode = self.pixels.decoded if self.pixels.decode else None
-        points = [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha] if facts(self.denoiser).schedule is None else []
+        points = (
+            [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha]
+            if facts(self.denoiser).schedule is None
+            else []
+        )
         levels = [points[0], points[len(points) // 2], points[-1]] if points else []
         return Identity.of(self.denoiser, decode=decode, levels=levels, dtype=DTYPES[self.dtype], device=self.device)
 
@@ -159,7 +173,9 @@ class Job:
         """The work: slices of the list of seeds. Any of them may be drawn by any process, in any order."""
         return [self.seeds[at : at + self.batch] for at in range(0, len(self.seeds), self.batch)]
 
-    def images(self, unit: Sequence[int], asked: Callable[[int], Any] | None = None, tally: Tally | None = None) -> np.ndarray:
+    def images(
+        self, unit: Sequence[int], asked: Callable[[int], Any] | None = None, tally: Tally | None = None
+    ) -> np.ndarray:
         """(B, H, W, C) uint8, the images of a unit.
 
         Args:
@@ -168,10 +184,13 @@ class Job:
         Raises: FloatingPointError if the model made NaN or inf.
         """
         denoiser = self.denoiser if self.guidance == 1 else guide(self.denoiser, self.guidance)
-        return self.pixels.images(self.samples(unit, denoiser if asked is None else Changed(denoiser, partial(_counted, asked))), tally)
+        return self.pixels.images(
+            self.samples(unit, denoiser if asked is None else Changed(denoiser, partial(_counted, asked))), tally
+        )
 
     def samples(self, unit: Sequence[int], denoiser: Any, noise: Callable[..., Tensor] | None = None) -> Tensor:
-        """(B, *shape), the samples of a unit, drawn by a denoiser of the same facts as the job's; from its noise, or another."""
+        """(B, *shape), the samples of a unit, drawn by a denoiser of the same facts as the job's; from its noise, or
+        another."""
         if isinstance(self.plan, Sampler):
             like = {"dtype": DTYPES[self.dtype], "device": self.device}
             labels = self.labels(unit)

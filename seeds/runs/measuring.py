@@ -47,10 +47,11 @@ def run_study(
     progress: bool = True,
     after_row: Callable[[dict[str, Any]], Any] = lambda record: None,
 ) -> dict[str, Any]:
-    """Measures the rows that are missing, fewest model calls first, and returns the record, which is also written to curves.json.
+    """Measures the rows that are missing, fewest model calls first, and returns the record, which is also written to
+    curves.json.
 
-    What was measured of a row is kept unit by unit until the row is done, so a killed study goes on where it was, with any number of processes
-    where they share `out`, and ends with the same numbers.
+    What was measured of a row is kept unit by unit until the row is done, so a killed study goes on where it was, with
+    any number of processes where they share `out`, and ends with the same numbers.
 
     Args:
         title: heading of plots and page; "" is the model's name, or what the study was begun with.
@@ -98,7 +99,9 @@ def _before(out: Path) -> dict[str, Any] | None:
     return read_record(path, path.read_bytes(), "study") if path.exists() else None
 
 
-def _claim(out: Path, before: dict[str, Any] | None, resume: bool, differences: Callable[[dict[str, Any]], Sequence[str]]) -> Claim:
+def _claim(
+    out: Path, before: dict[str, Any] | None, resume: bool, differences: Callable[[dict[str, Any]], Sequence[str]]
+) -> Claim:
     foreign = next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None)
     return claim(out, RECORD, "study", before, foreign=foreign, resume=resume, differences=differences)
 
@@ -112,7 +115,9 @@ def _begun(
     chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
     facts = study.facts(version, chosen)
     rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
-    before = _claim(out, before, resume, lambda record: _differences(record, study, facts, rows, out)).taken(group).record
+    before = (
+        _claim(out, before, resume, lambda record: _differences(record, study, facts, rows, out)).taken(group).record
+    )
     if before is None:
         record = {
             "format": FORMAT,
@@ -149,10 +154,19 @@ def _measure_baselines(study: Study, record: dict[str, Any], group: Group, write
 
 
 def _measure_rows(
-    study: Study, out: Path, record: dict[str, Any], group: Group, write: Callable[[], None], tallies: Mapping[str, Tally], progress: bool
+    study: Study,
+    out: Path,
+    record: dict[str, Any],
+    group: Group,
+    write: Callable[[], None],
+    tallies: Mapping[str, Tally],
+    progress: bool,
 ) -> None:
     """Measures the rows that are not done, fewest model calls first."""
-    todo = sorted((k for k, row in enumerate(record["rows"]) if row["status"] != DONE), key=lambda k: (study.rows[k].job.plan.nfe, k))
+    todo = sorted(
+        (k for k, row in enumerate(record["rows"]) if row["status"] != DONE),
+        key=lambda k: (study.rows[k].job.plan.nfe, k),
+    )
     calls, images = (sum(own) for own in zip((0, 0), *(study.rows[k].work(group) for k in todo), strict=True))
     with Progress(group, "study", calls, images, progress, even=False) as bar:
         for done, k in enumerate(todo, 1):
@@ -166,9 +180,15 @@ def _measure_rows(
 
 
 def measure(
-    study: Study, row: StudyRow, group: Group, asked: Callable[[int], Any], files: RowFiles | None = None, tally: Tally | None = None
+    study: Study,
+    row: StudyRow,
+    group: Group,
+    asked: Callable[[int], Any],
+    files: RowFiles | None = None,
+    tally: Tally | None = None,
 ) -> dict[str, Any]:
-    """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and seconds of all processes.
+    """The numbers of one row: on rank 0 frechet and inception_score (None where the extractor has no classes), and
+    seconds of all processes.
 
     Args:
         tally: counts the pixels of the images that are drawn.
@@ -183,7 +203,9 @@ def measure(
     return {**numbers, "seconds": sum(group.gathered(sum(unit.ms for _, unit in units))) / 1000}
 
 
-def _unit(study: Study, job: Job, number: int, asked: Callable[[int], Any], files: RowFiles | None, tally: Tally | None) -> Judged:
+def _unit(
+    study: Study, job: Job, number: int, asked: Callable[[int], Any], files: RowFiles | None, tally: Tally | None
+) -> Judged:
     """What is known of a unit: as it was kept, or drawn and judged now."""
     wanted = max(0, study.shown - number * job.batch)  # of its images, for the picture
     if files and (kept := files.read(number, wanted > 0)):
@@ -206,21 +228,35 @@ def _judged(study: Study, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | 
     return features, probabilities
 
 
-def _measured(study: Study, judged: Sequence[tuple[int, np.ndarray, np.ndarray | None]], group: Group) -> dict[str, Any]:
-    """On rank 0 the numbers of this process' pieces, (place of the first image, features, probabilities), and those of the others."""
+def _measured(
+    study: Study, judged: Sequence[tuple[int, np.ndarray, np.ndarray | None]], group: Group
+) -> dict[str, Any]:
+    """On rank 0 the numbers of this process' pieces, (place of the first image, features, probabilities), and those of
+    the others."""
     rows = collected(((first, features) for first, features, _ in judged), group)
-    classes = collected(((first, of) for first, _, of in judged if of is not None), group) if study.extractor.classify else None
+    classes = (
+        collected(((first, of) for first, _, of in judged if of is not None), group)
+        if study.extractor.classify
+        else None
+    )
     if not group.first:
         return {}
     distance = frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)
-    return {"frechet": distance.facts(), "inception_score": None if classes is None else inception_score(classes, study.splits).facts()}
+    return {
+        "frechet": distance.facts(),
+        "inception_score": None if classes is None else inception_score(classes, study.splits).facts(),
+    }
 
 
-def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> list[str]:
-    """In what the study of a record is another one, in words. Raises: ValueError if a baseline is, that was measured."""
+def _differences(
+    before: dict[str, Any], study: Study, facts: dict[str, Any], rows: list[dict[str, Any]], out: Path
+) -> list[str]:
+    """In what the study of a record is another one, in words. Raises: ValueError if a baseline is, that was
+    measured."""
     words = different(_with_networks(before["study"], before.get("networks")), _with_networks(facts, study.networks))
     for old, now in zip(before["rows"], rows, strict=False):
-        own = {key: value for key, value in now.items() if key not in ("status", *NAMES)}  # the networks are those of the study
+        # the networks are those of the study
+        own = {key: value for key, value in now.items() if key not in ("status", *NAMES)}
         words = words or [f"row {now['row']}: {said}" for said in different(old, own)]
     if len(before["rows"]) != len(rows):
         words = words or [f"{len(before['rows'])} rows, now {len(rows)}"]
@@ -228,12 +264,13 @@ def _differences(before: dict[str, Any], study: Study, facts: dict[str, Any], ro
         images = study.baselines[baseline["name"]]
         if baseline.get("sha256", sha256 := fingerprint(images)) != sha256:
             raise InputError(
-                f"{out} holds another study: {images.path} had other files when it was measured as the baseline {baseline['name']!r}. "
-                "Bring them back, or choose another folder."
+                f"{out} holds another study: {images.path} had other files when it was measured as the baseline "
+                f"{baseline['name']!r}. Bring them back, or choose another folder."
             )
     return words
 
 
 def _with_networks(study: Mapping[str, Any], networks: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The facts of a study and of its networks; those of an older record, which says nothing of networks, as they are."""
+    """The facts of a study and of its networks; those of an older record, which says nothing of networks, as they
+    are."""
     return {**study} if networks is None else {**study, NETWORK: list(networks.values())}

@@ -16,7 +16,8 @@ KEPT = 16
 
 
 def overhead(job: Job) -> dict[str, float]:
-    """Of the first unit of a job, from a model that is free and noise that is given: the least time of some rounds, a call.
+    """Of the first unit of a job, from a model that is free and noise that is given: the least time of some rounds, a
+    call.
 
     Returns: `ms`, and `passes`: the same in times of `x.add_(1)` over the unit's state, a ratio that other machines
         have too.

@@ -18,12 +18,15 @@ RECORD = "run.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same bytes, whenever
 
 
-def pack(out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[str, Any], labels: Sequence[int] | None = None) -> None:
-    """Writes `out`, whole or not at all, from the PNG files of the seeds, in their order; nothing is held in memory but one image.
+def pack(
+    out: Path, images: Sequence[Path], seeds: Sequence[int], record: dict[str, Any], labels: Sequence[int] | None = None
+) -> None:
+    """Writes `out`, whole or not at all, from the PNG files of the seeds, in their order; nothing is held in memory but
+    one image.
 
     - .zip: the PNG files by their names, stored, and run.json;
-    - .npz: `arr_0`, uint8 (N, H, W, C), and `arr_1`, int64 (N,), the labels, if there are any: what ADM's evaluator reads; `seeds`, uint64 (N,);
-      `run.json`, the record, as an array of one text.
+    - .npz: `arr_0`, uint8 (N, H, W, C), and `arr_1`, int64 (N,), the labels, if there are any: what ADM's evaluator
+      reads; `seeds`, uint64 (N,); `run.json`, the record, as an array of one text.
 
     Several processes may do so at once.
     """
@@ -53,11 +56,15 @@ def record(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             if f"{RECORD}.npy" in file.namelist():
-                data = str(np.lib.format.read_array(io.BytesIO(file.read(f"{RECORD}.npy")), allow_pickle=False)).encode()
+                data = str(
+                    np.lib.format.read_array(io.BytesIO(file.read(f"{RECORD}.npy")), allow_pickle=False)
+                ).encode()
             else:
                 data = file.read(RECORD)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise InputError(f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file.") from None
+        raise InputError(
+            f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file."
+        ) from None
     return read_record(path, data)
 
 

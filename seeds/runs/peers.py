@@ -1,7 +1,9 @@
-"""Samplers of others in a study: the code of diffusers, k-diffusion and azula where it is installed, and the user's own.
+"""Samplers of others in a study: the code of diffusers, k-diffusion and azula where it is installed, and the user's
+own.
 
-A line is named PACKAGE:SAMPLER, as `diffusers:UniPCMultistep` or `k-diffusion:dpmpp_2m`, or module:function for a sampler in
-k-diffusion's protocol. Each asks the same denoiser, begins at the same noise and, where it draws, draws ours.
+A line is named PACKAGE:SAMPLER, as `diffusers:UniPCMultistep` or `k-diffusion:dpmpp_2m`, or module:function for a
+sampler in k-diffusion's protocol. Each asks the same denoiser, begins at the same noise and, where it draws, draws
+ours.
 """
 
 import hashlib
@@ -33,7 +35,15 @@ from seeds.plans import Point
 from seeds.schedules import schedule as find_schedule
 
 SCHEDULERS = (
-    *("DDIM", "DDPM", "DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep", "EulerDiscrete", "EulerAncestralDiscrete"),
+    *(
+        "DDIM",
+        "DDPM",
+        "DEISMultistep",
+        "DPMSolverMultistep",
+        "DPMSolverSinglestep",
+        "EulerDiscrete",
+        "EulerAncestralDiscrete",
+    ),
     *("HeunDiscrete", "LMSDiscrete", "SASolver", "UniPCMultistep"),
 )
 """Of diffusers: those whose levels are on its variance-preserving table."""
@@ -44,7 +54,12 @@ LINES = {
         *("diffusers:EulerAncestralDiscrete", "diffusers:HeunDiscrete", "diffusers:DDIM"),
     ),
     "k-diffusion": (
-        *("k-diffusion:dpmpp_2m", "k-diffusion:dpmpp_2m_sde", "k-diffusion:dpmpp_3m_sde", "k-diffusion:dpmpp_2s_ancestral"),
+        *(
+            "k-diffusion:dpmpp_2m",
+            "k-diffusion:dpmpp_2m_sde",
+            "k-diffusion:dpmpp_3m_sde",
+            "k-diffusion:dpmpp_2s_ancestral",
+        ),
         *("k-diffusion:heun", "k-diffusion:euler_ancestral"),
     ),
     "azula": ("azula:DDIM", "azula:DDPM", "azula:zEAB order=3", "azula:Heun"),
@@ -113,7 +128,9 @@ class Sampler:
         """None that are known beforehand."""
         return []
 
-    def run(self, denoiser: Any, seeds: Sequence[int], labels: Tensor | None, draw: Draw | None = None, **like: Any) -> Tensor:
+    def run(
+        self, denoiser: Any, seeds: Sequence[int], labels: Tensor | None, draw: Draw | None = None, **like: Any
+    ) -> Tensor:
         """(B, *shape) its samples of these seeds.
 
         Args:
@@ -225,7 +242,9 @@ def _sampler(name: str) -> Callable[[Sampler, Ask, Tensor], Tensor]:
                 raise AttributeError(f"it is none of {', '.join(SCHEDULERS)}")
             return partial(_of_diffusers, getattr(importlib.import_module(package), f"{own}Scheduler"))
         if package == "azula":
-            return partial(_of_azula, getattr(importlib.import_module("azula.sample"), f"{own.removesuffix('Sampler')}Sampler"))
+            return partial(
+                _of_azula, getattr(importlib.import_module("azula.sample"), f"{own.removesuffix('Sampler')}Sampler")
+            )
         if package == "k-diffusion":
             return partial(_by_protocol, getattr(sampling_of_k_diffusion(), f"sample_{own}"))
         return partial(_by_protocol, getattr(importlib.import_module(package), own))
@@ -254,7 +273,8 @@ def _of_diffusers(kind: Any, it: Sampler, asked: Ask, z: Tensor) -> Tensor:
     x = z * float(scheduler.init_noise_sigma)
     for i, t in enumerate(scheduler.timesteps):
         nsr = float(sigmas[i]) if sigmas is not None else float((1 / bars[int(t)] - 1).sqrt())
-        y = scheduler.scale_model_input(x, t) * float(np.hypot(1.0, nsr))  # what a network sees has the variance of noise
+        # what a network sees has the variance of noise
+        y = scheduler.scale_model_input(x, t) * float(np.hypot(1.0, nsr))
         x = scheduler.step((y - asked(y, nsr)) / nsr, t, x).prev_sample
     return x
 

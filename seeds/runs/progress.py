@@ -18,7 +18,8 @@ GONE = (OSError, ValueError, AttributeError)
 
 
 class Progress:
-    """What all processes have done, on rank 0's stderr, by their model calls: a bar on a terminal; elsewhere a line a minute, for a log.
+    """What all processes have done, on rank 0's stderr, by their model calls: a bar on a terminal; elsewhere a line a
+    minute, for a log.
 
     Nothing that happens to stderr (it may be closed, or a pipe that nobody reads any more) ends the work.
 
@@ -27,8 +28,8 @@ class Progress:
         work: model calls to be made by this process, each image on its own.
         images: to be drawn by this process.
         show: False for none.
-        even: whether all images cost the same number of calls. Else `say` tells how many those cost that come next, and the bar shows the share
-            of the work alone.
+        even: whether all images cost the same number of calls. Else `say` tells how many those cost that come next, and
+            the bar shows the share of the work alone.
     Attributes:
         work, images: of all processes.
     """
@@ -44,7 +45,9 @@ class Progress:
         self.bar = tqdm(total=total, disable=True)
         with suppress(*GONE):
             if self.shown and sys.stderr.isatty():
-                self.bar = tqdm(total=total, desc=label, bar_format="{desc} {percentage:3.0f}%|{bar}| " + form, file=sys.stderr)
+                self.bar = tqdm(
+                    total=total, desc=label, bar_format="{desc} {percentage:3.0f}%|{bar}| " + form, file=sys.stderr
+                )
 
     def asked(self, images: int) -> None:
         """The model was asked about so many images."""
@@ -76,7 +79,10 @@ class Progress:
         """What a log is told, when so many model calls were made and images drawn in so many seconds."""
         share = done / self.work
         left = tqdm.format_interval(seconds * (1 / share - 1)) if share else "?"
-        return f"{self.label}: {drawn:,} of {self.images:,} images, {share:.0%} of the work, {drawn / seconds:,.3g} images/s, {left} left"
+        return (
+            f"{self.label}: {drawn:,} of {self.images:,} images, {share:.0%} of the work, {drawn / seconds:,.3g} "
+            f"images/s, {left} left"
+        )
 
     def _all(self, name: str, own: int) -> int:
         self.group.count(f"{self.name} {name}", own)
@@ -86,7 +92,9 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.look()
             self.group.wait(self.look)

@@ -18,11 +18,14 @@ def name_of(seed: int, subdirs: bool) -> str:
 def json_bytes(record: dict[str, Any]) -> bytes:
     """A record as a text file; a list of numbers is one line of it."""
     text = json.dumps(record, indent=2, allow_nan=False)
-    return (_NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n").encode()
+    return (
+        _NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text) + "\n"
+    ).encode()
 
 
 def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
-    """The record of a run (`kind` "job") or a study that `data`, read from `path`, holds. Raises: ValueError if it is none."""
+    """The record of a run (`kind` "job") or a study that `data`, read from `path`, holds. Raises: ValueError if it is
+    none."""
     try:
         record = json.loads(data)
     except ValueError:
@@ -30,6 +33,7 @@ def read_record(path: Path, data: bytes, kind: str = "job") -> dict[str, Any]:
     wanted = {kind: dict, "status": str} | ({"rows": list} if kind == "study" else {})
     if not isinstance(record, dict) or not all(isinstance(record.get(key), of) for key, of in wanted.items()):
         raise InputError(
-            f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose another folder."
+            f"{path} is not the record of a {'run' if kind == 'job' else kind}. Bring the record back, or choose "
+            "another folder."
         )
     return record

@@ -16,7 +16,8 @@ from seeds.runs.records import read_record
 from seeds.runs.study import Study
 
 ROUNDING = 1e-9
-"""Relative; the linear algebra of another machine or version may change less of a number, and another picture changes far more."""
+"""Relative; the linear algebra of another machine or version may change less of a number, and another picture changes
+far more."""
 ELSEWHERE = ("version", "torch", "device")
 """Settings that may differ: `elsewhere` has them."""
 
@@ -28,7 +29,9 @@ def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Pl
     """
     path = out / RECORD
     if not path.exists():
-        raise InputError(f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out.")
+        raise InputError(
+            f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out."
+        )
     record = read_record(path, path.read_bytes(), "study")
     study, rows = record["study"], record["rows"]
     if not number < len(rows):
@@ -36,8 +39,9 @@ def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Pl
     file = RowFiles(out, number).plan
     if "sources" not in record or not file.is_file():
         raise InputError(
-            f"Row {number} cannot be repeated: {path} keeps no plan of it ({file} is missing), as studies of earlier versions. Repeat it "
-            f"with version {record.get('version') or 'that made it'}, or make a new study in another folder."
+            f"Row {number} cannot be repeated: {path} keeps no plan of it ({file} is missing), as studies of earlier "
+            f"versions. Repeat it with version {record.get('version') or 'that made it'}, or make a new study in "
+            "another folder."
         )
     model, several = rows[number].get("model", study["model"]), {}
     if "model" in rows[number]:
@@ -79,8 +83,8 @@ def verdict(study: Study, record: dict[str, Any], old: dict[str, Any], new: dict
 
 
 def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:
-    """The largest difference between the numbers of two estimates (value, interval, parts), beside the largest of them; infinite if anything else
-    differs."""
+    """The largest difference between the numbers of two estimates (value, interval, parts), beside the largest of them;
+    infinite if anything else differs."""
     if new == old:
         return 0.0
     pairs = list(itertools.zip_longest(_leaves(new), _leaves(old)))

@@ -12,16 +12,22 @@ MOST = 10_000_000
 def parse_seeds(text: str) -> list[int]:
     """The seeds in "0-63" or "1,2,5-10", in the order given; ranges hold both their ends.
 
-    Raises: ValueError if the text is no such list, a range runs backwards, a seed is 2^64 or more, comes twice, or there are too many.
+    Raises: ValueError if the text is no such list, a range runs backwards, a seed is 2^64 or more, comes twice, or
+        there are too many.
     """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
         if not match:
-            raise InputError(f"`seeds` = {text!r} is no list of seeds. Give whole numbers from 0 on and ranges, such as 0-63 or 1,2,5-10.")
+            raise InputError(
+                f"`seeds` = {text!r} is no list of seeds. Give whole numbers from 0 on and ranges, such as 0-63 or "
+                "1,2,5-10."
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise InputError(f"`seeds` = {text!r}: the range {part.strip()} runs backwards and would be empty. Write {last}-{first}.")
+            raise InputError(
+                f"`seeds` = {text!r}: the range {part.strip()} runs backwards and would be empty. Write {last}-{first}."
+            )
         if last >= 1 << 64:
             raise InputError(f"`seeds` = {text!r}: {last} is too large. Seeds are below 2^64.")
         if len(seeds) + last - first >= MOST:

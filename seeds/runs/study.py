@@ -46,7 +46,9 @@ class StudyRow:
         return {
             "line": self.line,
             "solver": plan.solver,
-            "options": {key: value if isinstance(value, (str, int)) else repr(value) for key, value in self.options.items()},
+            "options": {
+                key: value if isinstance(value, (str, int)) else repr(value) for key, value in self.options.items()
+            },
             "steps": self.steps,
             "nfe": plan.nfe,
             "nfe_asked": self.nfe_asked,
@@ -67,7 +69,8 @@ class Study:
         units, splits: parts of the jackknife of the Frechet distance, and splits of the Inception score.
         shown: images of each row to be kept as a picture.
         sources: by what names the extractor is found again: `features`, `sha256`, `device`.
-    Raises: MetricError if a row or a baseline has too few images for the units or the splits, or images of a shape that the extractor refuses.
+    Raises: MetricError if a row or a baseline has too few images for the units or the splits, or images of a shape that
+        the extractor refuses.
     """
 
     rows: Sequence[StudyRow]
@@ -81,11 +84,16 @@ class Study:
     sources: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for images in {*(len(row.job.seeds) for row in self.rows), *(images.count for images in self.baselines.values())}:
+        for images in {
+            *(len(row.job.seeds) for row in self.rows),
+            *(images.count for images in self.baselines.values()),
+        }:
             check_units(self.units, images, 2)
             if self.extractor.classify:
                 check_splits(self.splits, images)
-        drawn = {(height, width, channels) for channels, height, width in (job.image_shape for job in self.models.values())}
+        drawn = {
+            (height, width, channels) for channels, height, width in (job.image_shape for job in self.models.values())
+        }
         for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in self.baselines.values())}:
             self.extractor.check(*shape)
 

@@ -11,7 +11,8 @@ from seeds.distributed import Group
 BEYOND = 0.05
 """How far outside of its range, in parts of it, a value counts as clipped."""
 MOSTLY, FEW = 0.5, 0.01
-"""Shares of the pixels: more than half clipped, or more than a hundredth so far out as the range is wide, are no model's own overshoot."""
+"""Shares of the pixels: more than half clipped, or more than a hundredth so far out as the range is wide, are no
+model's own overshoot."""
 LEAST = 1024
 """Of fewer pixels nothing is said."""
 PART = 0.55
@@ -49,12 +50,20 @@ class Tally:
         count, (low, high) = int(self.levels.sum()), data_range
         if count < LEAST:
             return ""
-        way_out = "If the model's data has another range, say so: --data-range LOW,HIGH, or `data_range` of the denoiser."
+        way_out = (
+            "If the model's data has another range, say so: --data-range LOW,HIGH, or `data_range` of the denoiser."
+        )
         if self.clipped > MOSTLY * count or self.far > FEW * count:
-            return f"{self.clipped / count:.0%} of the pixels lay outside of the data's range, {low:g} to {high:g}, and were clipped. {way_out}"
+            return (
+                f"{self.clipped / count:.0%} of the pixels lay outside of the data's range, {low:g} to {high:g}, and "
+                f"were clipped. {way_out}"
+            )
         shares = np.cumsum(self.levels) / count
         first, last = (int(np.searchsorted(shares, share)) for share in (0.001, 0.999))
         if last - first < PART * 255:
             ends = [low + level / 255 * (high - low) for level in (first, last)]
-            return f"The pixels lie in a part of the data's range, {low:g} to {high:g}: nearly all from {ends[0]:.2g} to {ends[1]:.2g}. {way_out}"
+            return (
+                f"The pixels lie in a part of the data's range, {low:g} to {high:g}: nearly all from {ends[0]:.2g} to "
+                f"{ends[1]:.2g}. {way_out}"
+            )
         return ""

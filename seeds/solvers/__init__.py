@@ -1,4 +1,5 @@
-"""The solvers: a registry (registry.py), the built-in entries (builtin.py), and the builders that write plans for them (docs/write-a-solver.md)."""
+"""The solvers: a registry (registry.py), the built-in entries (builtin.py), and the builders that write plans for them
+(docs/write-a-solver.md)."""
 
 from seeds.solvers import builtin as builtin
 from seeds.solvers import rivals as rivals

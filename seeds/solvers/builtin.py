@@ -1,4 +1,5 @@
-"""The solvers of the package, a line each; their numbers are in seeds.tableaus, seeds.solvers.classic and seeds.solvers.multistep."""
+"""The solvers of the package, a line each; their numbers are in seeds.tableaus, seeds.solvers.classic and
+seeds.solvers.multistep."""
 
 from collections.abc import Sequence
 
@@ -18,7 +19,13 @@ def _moved_3(positions: Sequence[float], variant: str, r: tuple[float, float]) -
     return order_2("2b", positions[0]) if positions else order_1()
 
 
-CASES_2: Cases = ({}, {"variant": "2b"}, {"variant": "2a", "r": 0.8}, {"variant": "2b", "r": 1.0}, {"variant": "2b", "r": 0.3})
+CASES_2: Cases = (
+    {},
+    {"variant": "2b"},
+    {"variant": "2a", "r": 0.8},
+    {"variant": "2b", "r": 1.0},
+    {"variant": "2b", "r": 0.3},
+)
 CASES_3: Cases = (
     {},
     {"variant": "3b"},
@@ -55,12 +62,31 @@ add(tableau_solver("erk-3", order_3, 0.0, CASES_3, _moved_3, THREE, "seeds-3"))
 add(tableau_solver("erk-4", order_4, 0.0, note=FOUR, twin="seeds-4"))
 add(
     Solver(
-        "rk-1", euler, Orders(1, 1), noise="churn", noisy=CHURN, interpolates=False, cases=CASES_RK_1, note="Euler in nsr, with EDM's churn"
+        "rk-1",
+        euler,
+        Orders(1, 1),
+        noise="churn",
+        noisy=CHURN,
+        interpolates=False,
+        cases=CASES_RK_1,
+        note="Euler in nsr, with EDM's churn",
     )
 )
-add(Solver("rk-2", two_stages, Orders(2, 2), noise="churn", noisy=CHURN, interpolates=False, cases=CASES_RK_2, note=HEUN))
 add(
-    Solver("euler-maruyama", euler_maruyama, Orders(1, 1), noise="eta", eta=1.0, interpolates=False, note="the textbook SDE method, in nsr")
+    Solver(
+        "rk-2", two_stages, Orders(2, 2), noise="churn", noisy=CHURN, interpolates=False, cases=CASES_RK_2, note=HEUN
+    )
+)
+add(
+    Solver(
+        "euler-maruyama",
+        euler_maruyama,
+        Orders(1, 1),
+        noise="eta",
+        eta=1.0,
+        interpolates=False,
+        note="the textbook SDE method, in nsr",
+    )
 )
 add(
     Solver(

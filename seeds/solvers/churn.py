@@ -19,9 +19,11 @@ Louder = Annotated[float, "multiplies the churn's noise"]
 
 @dataclass(frozen=True)
 class Churn:
-    """Before a step from a level with S_min <= nsr <= S_max, noise lifts the state to nsr (1 + gamma), gamma = min(S_churn/n, sqrt(2) - 1).
+    """Before a step from a level with S_min <= nsr <= S_max, noise lifts the state to nsr (1 + gamma), gamma =
+    min(S_churn/n, sqrt(2) - 1).
 
-    n counts the levels of the whole grid (EDM's num_steps). The final denoise is a step like others. The noise that is added is `S_noise` times what
+    n counts the levels of the whole grid (EDM's num_steps). The final denoise is a step like others. The noise that is
+    added is `S_noise` times what
     the higher level has more: anything but 1 leaves the exact marginals.
     Source: Karras et al. 2022 (arXiv:2206.00364), Algorithm 2.
     Raises: ValueError if a number is negative, or S_noise is not finite.
@@ -34,7 +36,10 @@ class Churn:
 
     def __post_init__(self) -> None:
         if not (self.S_churn >= 0 and self.S_min >= 0 and self.S_max >= 0):
-            raise InputError(f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {self.S_churn}, {self.S_min}, {self.S_max}.")
+            raise InputError(
+                f"`S_churn`, `S_min` and `S_max` must be at least 0, but are {self.S_churn}, {self.S_min}, "
+                f"{self.S_max}."
+            )
         if not 0 <= self.S_noise < math.inf:
             raise InputError(f"`S_noise` must be a finite number >= 0, but is {self.S_noise}. 1 is exact.")
 

@@ -1,4 +1,5 @@
-r"""The methods SEEDS is measured against: Runge-Kutta on the probability-flow ODE with EDM's churn, and Euler-Maruyama."""
+r"""The methods SEEDS is measured against: Runge-Kutta on the probability-flow ODE with EDM's churn, and
+Euler-Maruyama."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def in_nsr(levels: Levels, at: Point) -> Slope:
 def in_t(levels: Levels, at: Point) -> Slope:
     """dx/dt = sigma'/sigma x - alpha nsr'/nsr D in the time of the schedule.
 
-    Its derivatives are those in lam by central differences of order 4, since a schedule has a t for every lam, but not a lam for every t near its ends.
+    Its derivatives are those in lam by central differences of order 4, since a schedule has a t for every lam, but not
+    a lam for every t near its ends.
     """
     step = 4e-3
     t = np.asarray(levels.schedule.t_of_lam(at.lam + step * np.array([-2.0, -1.0, 1.0, 2.0])))
@@ -82,11 +84,15 @@ def two_stages(
     runge_kutta(write, levels, stages=2, r=r, variable=variable, churn=Churn(S_churn, S_min, S_max, S_noise))
 
 
-def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, variable: str = "nsr", churn: Churn) -> None:
-    """Writes Runge-Kutta steps for the probability-flow ODE: Euler (one stage), or two stages at 0 and r with weights (1 - 1/(2r), 1/(2r)).
+def runge_kutta(
+    write: Writer, levels: Levels, *, stages: int, r: float = 1.0, variable: str = "nsr", churn: Churn
+) -> None:
+    """Writes Runge-Kutta steps for the probability-flow ODE: Euler (one stage), or two stages at 0 and r with weights
+    (1 - 1/(2r), 1/(2r)).
 
-    r = 1 is Heun's method, 1/2 the midpoint rule, 2/3 Ralston's. `variable` "nsr" steps y = x / alpha in nsr, as EDM does; "t" steps x in the time of
-    the schedule, which must be smooth. Churn is applied before each step, before the first call and before the final denoise alike.
+    r = 1 is Heun's method, 1/2 the midpoint rule, 2/3 Ralston's. `variable` "nsr" steps y = x / alpha in nsr, as EDM
+    does; "t" steps x in the time of the schedule, which must be smooth. Churn is applied before each step, before the
+    first call and before the final denoise alike.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), Algorithms 1 and 2.
     Raises: ValueError if r is not in (0, 1], or `variable` is unknown.
@@ -97,7 +103,8 @@ def runge_kutta(write: Writer, levels: Levels, *, stages: int, r: float = 1.0, v
         raise InputError(f"`variable` must be one of {', '.join(VARIABLES)}, but is {variable!r}.")
     if variable == "t" and isinstance(levels.schedule, Discrete):
         raise InputError(
-            "`variable` = 't' follows the slope of the schedule, but a table has none at its levels. Leave it out, or use schedule='vp'."
+            "`variable` = 't' follows the slope of the schedule, but a table has none at its levels. Leave it out, or "
+            "use schedule='vp'."
         )
     slope_at = VARIABLES[variable]
     for p1 in levels.points[1:]:

@@ -24,8 +24,10 @@ class Levels:
         schedule: alpha, sigma, lam of t and back.
         points: (N + 1) levels; the first may be SNR 0 (alpha = 0).
         round_nsr: the levels a network can really be asked, as a rounding of nsr; None if it can be asked anywhere.
-        total: levels of the whole grid, before `start` and `stop` cut it (EDM's num_steps: what S_churn is shared among).
-        free_stages: stages inside a step stay where the method puts them, and the network rounds inside; only ends of steps are known levels.
+        total: levels of the whole grid, before `start` and `stop` cut it (EDM's num_steps: what S_churn is shared
+            among).
+        free_stages: stages inside a step stay where the method puts them, and the network rounds inside; only ends of
+            steps are known levels.
     """
 
     schedule: Schedule
@@ -66,14 +68,19 @@ def points_at(schedule: Schedule, t: np.ndarray) -> list[Point]:
     return [Point(*values) for values in zip(*columns, strict=True)]
 
 
-def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Place = None, round_nsr: Round | None = None) -> Levels:
+def lay_out(
+    schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Place = None, round_nsr: Round | None = None
+) -> Levels:
     """The levels of a run from a grid without a clean end.
 
     Args:
         t: (N + 1,) times of the schedule, falling, used bit for bit.
-        start, stop: where to begin and to end: an index of `t`, or a level, which is inserted exactly. None: the grid's own ends.
-        round_nsr: rounds noise levels to those the network knows; equal neighbours are merged and a level rounded to 0, the clean end, is left out.
-    Raises: ValueError if start or stop is not in the grid, start is not noisier than stop, or the run begins at SNR 0 and `round_nsr` knows no such level.
+        start, stop: where to begin and to end: an index of `t`, or a level, which is inserted exactly. None: the grid's
+            own ends.
+        round_nsr: rounds noise levels to those the network knows; equal neighbours are merged and a level rounded to 0,
+            the clean end, is left out.
+    Raises: ValueError if start or stop is not in the grid, start is not noisier than stop, or the run begins at SNR 0
+        and `round_nsr` knows no such level.
     """
     points = points_at(schedule, t)
     first, last = (_index("start", start, len(t)), _index("stop", stop, len(t)))
@@ -84,7 +91,8 @@ def lay_out(schedule: Schedule, t: np.ndarray, *, start: Place = None, stop: Pla
         kept = _insert(schedule, kept, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
     if stop is not None and (len(kept) < 2 or not kept[-1].nsr < kept[0].nsr):
         raise InputError(
-            f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise falls from start to stop."
+            f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise "
+            "falls from start to stop."
         )
     if round_nsr is not None:
         kept = _merge(schedule, kept, round_nsr)
@@ -99,14 +107,23 @@ def _index(name: str, place: Place, count: int) -> int | None:
     try:
         place = operator.index(place)
     except TypeError:
-        raise InputError(f"`{name}` is a grid index, or a level ('nsr', value) or ('lam', value), but is {place!r}.") from None
+        raise InputError(
+            f"`{name}` is a grid index, or a level ('nsr', value) or ('lam', value), but is {place!r}."
+        ) from None
     if not 0 <= place < count:
-        raise InputError(f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}.")
+        raise InputError(
+            f"`{name}` = {place} is not in the grid: its levels have the indices 0 (noisiest) to {count - 1}."
+        )
     return place
 
 
 def _insert(
-    schedule: Schedule, points: list[Point], name: str, place: tuple[str, float], keeps: Callable[[Point, Point], bool], at_front: bool
+    schedule: Schedule,
+    points: list[Point],
+    name: str,
+    place: tuple[str, float],
+    keeps: Callable[[Point, Point], bool],
+    at_front: bool,
 ) -> list[Point]:
     lam = _lam(name, place)
     (level,) = points_at(schedule, np.atleast_1d(schedule.t_of_lam(np.array([lam]))))
@@ -139,15 +156,20 @@ def _number(name: str, place: tuple[str, float]) -> float:
 
 
 def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
-    """round_nsr(nsr), once it is found to be a rounding: (M,) levels from (M,) levels, at least 0, in the same order."""
+    """round_nsr(nsr), once it is found to be a rounding: (M,) levels from (M,) levels, at least 0, in the same
+    order."""
     known = np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
     if known.shape != nsr.shape or not (known >= 0).all():
         raise InputError(
-            f"`round_nsr` made {known.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, each a number that is at least 0."
+            f"`round_nsr` made {known.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, each "
+            "a number that is at least 0."
         )
     rising = known[np.argsort(nsr, kind="stable")]
     if (rising[1:] < rising[:-1]).any():
-        raise InputError(f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their order.")
+        raise InputError(
+            f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their "
+            "order."
+        )
     return known
 
 
@@ -157,8 +179,9 @@ def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Po
         known = _rounded(round_nsr, nsr)
     if known[0] < nsr[0] == math.inf:
         raise InputError(
-            f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {known[0]:.6g} only (`round_nsr`). Begin there, with "
-            f"nsr_max={known[0]:.6g} or start=('nsr', {known[0]:.6g}), or pass round_nsr=None for a network that can be asked at SNR 0."
+            f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {known[0]:.6g} only "
+            f"(`round_nsr`). Begin there, with nsr_max={known[0]:.6g} or start=('nsr', {known[0]:.6g}), or pass "
+            "round_nsr=None for a network that can be asked at SNR 0."
         )
     moved = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(known > 0, known, 1.0))))
     merged: list[Point] = []
@@ -167,6 +190,7 @@ def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Po
             merged.append(point if new_nsr == old_nsr else new)
     if not merged:
         raise InputError(
-            "`round_nsr` sends every level of the grid to 0, the clean end: the network knows no level as low as these. Raise `nsr_max`."
+            "`round_nsr` sends every level of the grid to 0, the clean end: the network knows no level as low as "
+            "these. Raise `nsr_max`."
         )
     return merged

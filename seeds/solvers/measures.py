@@ -1,16 +1,23 @@
-r"""How the polynomial through known values becomes their weights: against the kernel of theory section 4, or flat, or as a published method has it.
+r"""How the polynomial through known values becomes their weights: against the kernel of theory section 4, or flat, or
+as a published method has it.
 
 With F ~ sum_j L_j(u) F_j on a step lam0 -> lam1 and K = int Phi (1 + eta) q dlam, the exact first-order weight:
 
     "exact"                  w_j = int Phi (1 + eta) q L_j dlam
-    "lam", "nsr^p", "t",     w_j = K x the mean over the step of L_j, flat in that variable: DPM-Solver++'s midpoint forms (lam, last 2), iPNDM
+    "lam", "nsr^p", "t",     w_j = K x the mean over the step of L_j, flat in that variable: DPM-Solver++'s midpoint
+                             forms (lam, last 2), iPNDM
     "vp_t", "index"          (index)
-    "at r"                   w_j = K x L_j at the fraction r of the step, in lam: gradient estimation ("at 1", gamma = 1 + r)
-    "bh1", "bh2"             two values F_0, F_o at 0 and o (in lam): K F_0 + B h / (2 o) (F_o - F_0), with B = q(nsr1) int (1 + eta) dlam, or
-                             B = K: UniPC's two functions B(h), and bh1 in SA-Solver's published code. More values: exact
-    "half", "half-midpoint"  three values: exact, but for half the weight of the second difference: the published code of DPM-Solver++ 3M.
+    "at r"                   w_j = K x L_j at the fraction r of the step, in lam: gradient estimation ("at 1", gamma = 1
+                             + r)
+    "bh1", "bh2"             two values F_0, F_o at 0 and o (in lam): K F_0 + B h / (2 o) (F_o - F_0), with B = q(nsr1)
+                             int (1 + eta) dlam, or
+                             B = K: UniPC's two functions B(h), and bh1 in SA-Solver's published code. More values:
+                             exact
+    "half", "half-midpoint"  three values: exact, but for half the weight of the second difference: the published code
+                             of DPM-Solver++ 3M.
                              Two: exact, or flat in lam
-    "taylor"                 three values: F_0 + s F[0,1] + s^2 F[0,1,2] with s = u - u_0, against the kernel: ER-SDE-Solver's. Fewer: exact
+    "taylor"                 three values: F_0 + s F[0,1] + s^2 F[0,1,2] with s = u - u_0, against the kernel:
+                             ER-SDE-Solver's. Fewer: exact
 
 All keep a constant F exact. Source of the idea: theory section 10.
 """
@@ -50,7 +57,8 @@ def rule(measure: str, variable: str, levels: Levels, prediction: Prediction, et
     except ValueError:
         known = ", ".join(("exact", *variables.NAMES, "at r", *PUBLISHED))
         raise InputError(
-            f"`measure` must be one of {known}, with numbers for p and r, but is {measure!r}. As in 'nsr^0.45', 'at 0.5'."
+            f"`measure` must be one of {known}, with numbers for p and r, but is {measure!r}. As in 'nsr^0.45', 'at "
+            "0.5'."
         ) from None
     return _flat(u, lambda it: _evenly(it, m, back), WEIGHTS)
 
@@ -80,7 +88,9 @@ def _flat(u: Variable | None, places: Callable[[Integrals], Array], weights: Arr
         at = places(it)
         if u is not None:
             at, nodes = u(it.lam0[:, None] + at), u(it.lam0[:, None] + nodes)
-        return it.weight()[:, None] * np.stack([(weights * basis).sum(1) for basis in lagrange_values(at, nodes)], axis=1)
+        return it.weight()[:, None] * np.stack(
+            [(weights * basis).sum(1) for basis in lagrange_values(at, nodes)], axis=1
+        )
 
     return weigh
 

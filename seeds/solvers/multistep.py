@@ -1,22 +1,32 @@
-r"""Exponential Adams methods, stochastic and not: each step interpolates F through values that are there already, one model call a step.
+r"""Exponential Adams methods, stochastic and not: each step interpolates F through values that are there already, one
+model call a step.
 
-With y = x / alpha, a step from level i (at lam_i) to level i + 1, and L_j the Lagrange polynomials in u(lam) through the levels of `nodes`:
+With y = x / alpha, a step from level i (at lam_i) to level i + 1, and L_j the Lagrange polynomials in u(lam) through
+the levels of `nodes`:
 
-    y_{i+1} = Phi y_i + sum_{j in nodes} w_j F_j + n,        w_j = int Phi(lam_{i+1}, lam) (1 + eta) q L_j(u(lam)) dlam        (theory section 4)
+    y_{i+1} = Phi y_i + sum_{j in nodes} w_j F_j + n,        w_j = int Phi(lam_{i+1}, lam) (1 + eta) q L_j(u(lam)) dlam
+                                                             (theory section 4)
 
     predictor   the last k levels, i - k + 1 .. i
-    corrector   the last m levels and the one reached, i + 2 - m .. i + 1: once F_{i+1} is known, the difference of the two sums is added to y_{i+1}
-                PEC     the answer is kept and not asked for again. The difference is a combination of F_j, so the next row makes it: no call
-                PECE    (`evaluate`) the corrected state is asked about as well, a second call a step, and the first answer is read by nothing else
+    corrector   the last m levels and the one reached, i + 2 - m .. i + 1: once F_{i+1} is known, the difference of the
+                two sums is added to y_{i+1}
+                PEC     the answer is kept and not asked for again. The difference is a combination of F_j, so the next
+                        row makes it: no call
+                PECE    (`evaluate`) the corrected state is asked about as well, a second call a step, and the first
+                        answer is read by nothing else
 
-`measure` says how the polynomial becomes weights: exactly, as above, or flat, w_j = K mean L_j (seeds.solvers.measures). Known points of the family:
+`measure` says how the polynomial becomes weights: exactly, as above, or flat, w_j = K mean L_j
+(seeds.solvers.measures). Known points of the family:
 
-    u = lam, exact      exponential Adams, RES, SA-Solver (a corrector, eta(lam)), UniPC (a corrector of k + 1 values, but for two: bh1, bh2)
+    u = lam, exact      exponential Adams, RES, SA-Solver (a corrector, eta(lam)), UniPC (a corrector of k + 1 values,
+                        but for two: bh1, bh2)
     u = lam, flat       DPM-Solver++ 2M, midpoint
-    u = vp_t, noise     DEIS-tAB;  u = nsr, noise: iPNDM_v, DEIS-rhoAB;  u = nsr, data: ER-SDE-Solver (its third order: "taylor")
+    u = vp_t, noise     DEIS-tAB;  u = nsr, noise: iPNDM_v, DEIS-rhoAB;  u = nsr, data: ER-SDE-Solver (its third order:
+                        "taylor")
     u = index, flat     iPNDM (noise);  "at 1": gradient estimation
 
-Source: Hochbruck and Ostermann 2010 (doi:10.1017/S0962492910000048), section 2.5; theory section 10 for u, the measure, eta and predictions.
+Source: Hochbruck and Ostermann 2010 (doi:10.1017/S0962492910000048), section 2.5; theory section 10 for u, the measure,
+    eta and predictions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,13 +62,17 @@ def adams(
     variable: Annotated[str, "of the polynomials: lam, nsr, nsr^0.45, t, vp_t or index"] = "lam",
     measure: Annotated[str, "of the weights: exact, or flat in lam, nsr, nsr^0.45, t or index, or 'at 0.5'"] = "exact",
     startup: Annotated[str, "the first k - 1 steps: grow, from one value, or singlestep, with stages"] = "grow",
-    lower_order_final: Annotated[bool, "the last step, a final denoise included, reads one value, the one before it two"] = False,
+    lower_order_final: Annotated[
+        bool, "the last step, a final denoise included, reads one value, the one before it two"
+    ] = False,
     finish: Annotated[float, "nsr that a last step is taken to, in place of the final denoise; 0 is the denoise"] = 0.0,
 ) -> None:
-    """Writes exponential Adams steps: one model call each, two with `evaluate`, but for stages of the start-up, and, where eta > 0, one draw each.
+    """Writes exponential Adams steps: one model call each, two with `evaluate`, but for stages of the start-up, and,
+    where eta > 0, one draw each.
 
-    With `finish`, the last answer is not the result: a step like the others goes on from the last level to that of `finish`, and y is returned as it is
-    there, with noise of that standard deviation. A denoise is an average: what is finer than the last level is gone from it. The step extrapolates to it.
+    With `finish`, the last answer is not the result: a step like the others goes on from the last level to that of
+    `finish`, and y is returned as it is there, with noise of that standard deviation. A denoise is an average: what is
+    finer than the last level is gone from it. The step extrapolates to it.
 
     Raises: ValueError naming the option that is out of its range.
     """
@@ -83,7 +97,9 @@ def adams(
     for i, to in enumerate(ends):
         calls.append(write.calls)
         if i < staged:
-            singlestep(write, replace(levels, points=levels.points[i : i + 2]), prediction, eta, _startup_tableau(k, corrector))
+            singlestep(
+                write, replace(levels, points=levels.points[i : i + 2]), prediction, eta, _startup_tableau(k, corrector)
+            )
             continue
         noise = {write.draw(lam[i], lam[i + 1]): std[i]} if std[i] else {}
         if evaluate and to is not CLEAN:
@@ -110,7 +126,8 @@ def adams_orders(
     lower_order_final: bool = False,
     finish: float = 0.0,
 ) -> Orders:
-    """Measured orders: of the interpolation, min(k + 1, m) or k, but no more than the measure, the start-up and the last steps allow; weak 2 at most."""
+    """Measured orders: of the interpolation, min(k + 1, m) or k, but no more than the measure, the start-up and the
+    last steps allow; weak 2 at most."""
     inner = min(_inner_order(k, corrector), _most(measure))
     grown = inner if startup == "singlestep" else min(inner, 3 if corrector > 1 else 2)
     ode = min(grown, 2) if lower_order_final else grown
@@ -133,7 +150,9 @@ def _startup_tableau(k: int, corrector: int) -> Tableau:
     return (order_1, order_2, order_3, order_4)[max(_inner_order(k, corrector) - 2, 0)]()
 
 
-def _weights(prediction: Prediction, eta: Eta, lam: Array, weigh: Rule, nodes: Sequence[range]) -> list[dict[int, float]]:
+def _weights(
+    prediction: Prediction, eta: Eta, lam: Array, weigh: Rule, nodes: Sequence[range]
+) -> list[dict[int, float]]:
     """For each step i, from lam[i] to lam[i + 1], the weights of F at the levels nodes[i]: {level: weight}."""
     found: list[dict[int, float]] = [{} for _ in nodes]
     for steps in _alike(nodes):
@@ -156,13 +175,17 @@ def _check(k: int, corrector: int, evaluate: bool, measure: str, startup: str, f
         raise InputError(f"`k` must be a whole number from 1 to {MOST}, but is {k!r}: so many values does a step read.")
     if isinstance(corrector, bool) or not isinstance(corrector, (int, np.integer)) or not 0 <= corrector <= k + 1:
         raise InputError(
-            f"`corrector` must be a whole number from 0 (none) to k + 1 = {k + 1}, the new value included, but is {corrector!r}."
+            f"`corrector` must be a whole number from 0 (none) to k + 1 = {k + 1}, the new value included, but is "
+            f"{corrector!r}."
         )
     if evaluate and not corrector:
-        raise InputError("`evaluate` asks about the corrected state, but `corrector` is 0, none. Give it too, as corrector=2.")
+        raise InputError(
+            "`evaluate` asks about the corrected state, but `corrector` is 0, none. Give it too, as corrector=2."
+        )
     if corrector and measure in PUBLISHED and not measure.startswith("bh"):
         raise InputError(
-            f"`measure` = {measure!r} is of a method without a corrector, but `corrector` is {corrector}. Leave one of them out."
+            f"`measure` = {measure!r} is of a method without a corrector, but `corrector` is {corrector}. Leave one of "
+            "them out."
         )
     if startup not in STARTUPS:
         raise InputError(f"`startup` must be one of {', '.join(STARTUPS)}, but is {startup!r}.")

@@ -1,7 +1,7 @@
 """What is known of a solver, and where all of them are found. A solver writes a plan; it never sees a state.
 
-What a solver can do is declared here, and nothing is read off a name: the laws that apply to it (seeds.laws), the options of the command line, the
-docs' tables and the errors of `seeds.plan` all follow from its `Solver`.
+What a solver can do is declared here, and nothing is read off a name: the laws that apply to it (seeds.laws), the
+options of the command line, the docs' tables and the errors of `seeds.plan` all follow from its `Solver`.
 """
 
 import inspect
@@ -27,7 +27,8 @@ HANDED = ("write", "levels", "prediction", "eta")
 
 
 class Option(NamedTuple):
-    """An option of a solver, as its builder's signature has it:  r: Annotated[float, "position of the stage, in (0, 1]"] = 1 / 2."""
+    """An option of a solver, as its builder's signature has it:  r: Annotated[float, "position of the stage, in (0,
+    1]"] = 1 / 2."""
 
     name: str
     type: Any
@@ -42,14 +43,17 @@ class Solver:
 
     Attributes:
         name: as users say it.
-        build: writes the rows: `build(write, levels, prediction=..., eta=..., **options)` (docs/write-a-solver.md). Its further arguments are the
-            solver's options, each with type, default and, as `Annotated[type, "..."]`, one line of help.
+        build: writes the rows: `build(write, levels, prediction=..., eta=..., **options)` (docs/write-a-solver.md). Its
+            further arguments are the solver's options, each with type, default and, as `Annotated[type, "..."]`, one
+            line of help.
         order: measured orders, or a function of the options that gives them.
-        noise: "eta" if it solves the SDE of any eta(lam); "churn" if it makes noise of another kind, which `noisy` switches on; None for an ODE method.
+        noise: "eta" if it solves the SDE of any eta(lam); "churn" if it makes noise of another kind, which `noisy`
+            switches on; None for an ODE method.
         eta: the stochasticity when none is asked for, of a solver with noise="eta".
-        interpolates: the prediction matters to it: it integrates p y and the noise exactly, and puts a polynomial in the place of F.
-        memory: a step may read states and answers of earlier steps. A run that begins at a level in between then has less to read than the whole run
-            had there, so that two parts of a run are not the run.
+        interpolates: the prediction matters to it: it integrates p y and the noise exactly, and puts a polynomial in
+            the place of F.
+        memory: a step may read states and answers of earlier steps. A run that begins at a level in between then has
+            less to read than the whole run had there, so that two parts of a run are not the run.
         cases: options under which the laws test it, the default first.
         noisy: options that switch on noise that is not eta's, for the laws.
         twin: name of the same method with noise, or without.
@@ -93,7 +97,8 @@ class Solver:
             raise InputError(f"Solver {self.name!r}: `noise` is 'eta', 'churn' or None, but is {self.noise!r}.")
         if self.eta and self.noise != "eta":
             raise InputError(
-                f"Solver {self.name!r}: `eta` = {self.eta} is the default of a solver with noise='eta', but `noise` is {self.noise!r}."
+                f"Solver {self.name!r}: `eta` = {self.eta} is the default of a solver with noise='eta', but `noise` is "
+                f"{self.noise!r}."
             )
 
     @cached_property
@@ -106,23 +111,33 @@ class Solver:
         return self.order(**options) if callable(self.order) else self.order
 
     def check_options(self, options: Mapping[str, Any], also: Iterable[str] = ()) -> None:
-        """Raises: ValueError that names an option the solver does not take, those it does, and which of these or of `also` is near."""
+        """Raises: ValueError that names an option the solver does not take, those it does, and which of these or of
+        `also` is near."""
         for name, value in options.items():
             if name not in self.options:
-                near, of = near_names(name, [*self.options, *also]), [key for key, it in SOLVERS.items() if name in it.options]
+                near, of = (
+                    near_names(name, [*self.options, *also]),
+                    [key for key, it in SOLVERS.items() if name in it.options],
+                )
                 hint = f" It is of {some(of)}." if of else f" Did you mean `{near[0]}`?" if near else ""
                 takes = ", ".join(self.options) or "none"
-                raise InputError(f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this grid.{hint}")
+                raise InputError(
+                    f"`{name}` = {repr(value)[:60]} is no option of {self.name} (it takes: {takes}), nor of this "
+                    f"grid.{hint}"
+                )
 
     def check_eta(self, eta: Eta, said: str | None = None) -> None:
-        """Raises: ValueError if eta makes noise and the solver solves the ODE; `said` is by what words it was asked for."""
+        """Raises: ValueError if eta makes noise and the solver solves the ODE; `said` is by what words it was asked
+        for."""
         if self.noise != "eta" and not eta.is_zero:
             way = "Use seeds-2, or another solver with noise"
             if self.noise == "churn":
                 way = "Ask for churn with S_churn=40, as EDM does, or use seeds-2" if "S_churn" in self.options else way
             elif self.twin:
                 way = f"Use {self.twin}"
-            raise InputError(f"{said or f'`eta` = {eta.value}'} makes noise, but {self.name} solves the ODE, eta = 0. {way}.")
+            raise InputError(
+                f"{said or f'`eta` = {eta.value}'} makes noise, but {self.name} solves the ODE, eta = 0. {way}."
+            )
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
@@ -135,7 +150,11 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
     for name, it in inspect.signature(function).parameters.items():
         if name in HANDED or it.kind in (it.VAR_POSITIONAL, it.VAR_KEYWORD):
             continue
-        hint, *words = typing.get_args(hints[name]) if typing.get_origin(hints.get(name)) is typing.Annotated else (hints.get(name, Any),)
+        hint, *words = (
+            typing.get_args(hints[name])
+            if typing.get_origin(hints.get(name)) is typing.Annotated
+            else (hints.get(name, Any),)
+        )
         default = None if it.default is it.empty else it.default
         found[name] = Option(name, hint, default, next((word for word in words if isinstance(word, str)), ""))
     return found
@@ -152,7 +171,8 @@ def add(solver: Solver) -> Solver:
     """
     if solver.name in SOLVERS:
         raise InputError(
-            f"There is a solver {solver.name!r} already. Give this one another name, or pass the Solver itself where a name would do."
+            f"There is a solver {solver.name!r} already. Give this one another name, or pass the Solver itself where a "
+            "name would do."
         )
     SOLVERS[solver.name] = solver
     return solver
@@ -168,8 +188,9 @@ def find_solver(which: str | Solver) -> Solver:
     name = resolve("solver", which, {"auto": None, **SOLVERS})
     if name == "auto":
         raise InputError(
-            "`solver` = 'auto' is a rule that chooses a solver and its grid by the number of model calls: seeds.sample and seeds.plan take it. Here a "
-            "solver is needed, as 'seeds-3', or 'adams', which the rule sets."
+            "`solver` = 'auto' is a rule that chooses a solver and its grid by the number of model calls: "
+            "seeds.sample and seeds.plan take it. Here a solver is needed, as 'seeds-3', or 'adams', which the rule "
+            "sets."
         )
     return SOLVERS[name]
 
@@ -189,7 +210,8 @@ def tableau_solver(
     Args:
         family: `family(**options)` gives the table. Its arguments are the options, beside those of EDM's churn.
         more: further attributes of the Solver.
-        at: `at(positions, **options)` gives the table for moved stages, where a network knows some levels only; it is handed every option.
+        at: `at(positions, **options)` gives the table for moved stages, where a network knows some levels only; it is
+            handed every option.
     """
 
     def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:

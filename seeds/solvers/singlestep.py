@@ -4,12 +4,15 @@ With y = x / alpha, a step lam0 -> lam1 = lam0 + h and the stage (or the end) at
 
     y_c = Phi_c y_0 + sum_j w_cj F_j + n_c,        F_j = (D_j - p_j y_j) / q_j
 
-w_cj are the tableau's weights on the moments of theory section 4. A moment of another position c' is carried over in y / q, where F has the same
-weight everywhere: it is multiplied by q_c / q_c'. So in data mode a table is the published one on y, and in noise mode (eta = 0) the published one on
-x / sigma. All stages and the step read ONE Brownian path, one draw for each stretch between neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
+w_cj are the tableau's weights on the moments of theory section 4. A moment of another position c' is carried over in y
+/ q, where F has the same
+weight everywhere: it is multiplied by q_c / q_c'. So in data mode a table is the published one on y, and in noise mode
+(eta = 0) the published one on x / sigma. All stages and the step read ONE Brownian path, one draw for each stretch
+between neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
 
-A network may know some noise levels only (`levels.round_nsr`). The ends of steps are such levels. Stages of a family with free positions move to such
-levels too; those of a fixed tableau stay where it puts them, and the network rounds what it is told of the level, as iDDPM's and `wrap` do.
+A network may know some noise levels only (`levels.round_nsr`). The ends of steps are such levels. Stages of a family
+with free positions move to such levels too; those of a fixed tableau stay where it puts them, and the network rounds
+what it is told of the level, as iDDPM's and `wrap` do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +44,16 @@ def singlestep(
     at: Callable[..., Tableau] | None = None,
     churn: Churn = NO_CHURN,
 ) -> None:
-    """Writes all steps of an exponential Runge-Kutta method: s N rows and, where eta > 0, a draw for each stretch of path.
+    """Writes all steps of an exponential Runge-Kutta method: s N rows and, where eta > 0, a draw for each stretch of
+    path.
 
     Args:
         tableau: the method.
-        at: the family's tableau for other stage positions, for networks that know some levels only (`levels.round_nsr`); it gets the distinct
-            positions strictly inside the method's own range, in the method's order, possibly fewer than the method has. None if the positions
-            cannot move: then the stages stay exactly at `tableau.c`, between known levels, and only the ends of steps are known levels.
+        at: the family's tableau for other stage positions, for networks that know some levels only
+            (`levels.round_nsr`); it gets the distinct positions strictly inside the method's own range, in the method's
+            order, possibly fewer than the method has. None if the positions
+            cannot move: then the stages stay exactly at `tableau.c`, between known levels, and only the ends of steps
+            are known levels.
         churn: lifts the state before each step and before the final denoise.
     """
     starts, ends = [churn.lifted(levels, point) for point in levels.points[:-1]], levels.points[1:]
@@ -62,7 +68,8 @@ def singlestep(
 
 
 class _Steps(NamedTuple):
-    """The levels of M steps, from where churn has lifted the state; `stages`: of a single step, its stages' levels by position."""
+    """The levels of M steps, from where churn has lifted the state; `stages`: of a single step, its stages' levels by
+    position."""
 
     starts: Sequence[Point]
     ends: Sequence[Point]
@@ -71,7 +78,8 @@ class _Steps(NamedTuple):
 
 
 def _known_stages(tableau: Tableau, levels: Levels, lam0: float, h: float) -> dict[float, Point]:
-    """The known levels nearest to the stages of a step, by position, in the tableau's order; those at the start, or on another stage, are left out."""
+    """The known levels nearest to the stages of a step, by position, in the tableau's order; those at the start, or on
+    another stage, are left out."""
     stages: dict[float, Point] = {}
     for point in levels.at_lam(lam0 + np.array(tableau.c[1:]) * h):
         c = float((point.lam - lam0) / h)
@@ -90,7 +98,8 @@ def _write(write: Writer, tableau: Tableau, levels: Levels, prediction: Predicti
     ends = (*tableau.c[1:], 1.0)
     points = _points(tableau, levels, lam0, h, steps)
     reach = {
-        c: Integrals(prediction, eta, lam0, c * h) for c in {c for row in tableau.a for weights in row for _, c in weights} | set(ends)
+        c: Integrals(prediction, eta, lam0, c * h)
+        for c in {c for row in tableau.a for weights in row for _, c in weights} | set(ends)
     }
     moments = {(k, c): reach[c].moment(k) / c for row in tableau.a for weights in row for k, c in weights}
     unit = {c: prediction.q(np.exp(-lam0 - c * h)) for c in reach}
@@ -101,7 +110,9 @@ def _write(write: Writer, tableau: Tableau, levels: Levels, prediction: Predicti
     phi = {end: reach[end].phi.tolist() for end in ends}
 
     def weight_of(table: Weights, end: float) -> np.ndarray:
-        parts = (weight * moments[k, c] * (1.0 if c == end else unit[end] / unit[c]) for (k, c), weight in table.items())
+        parts = (
+            weight * moments[k, c] * (1.0 if c == end else unit[end] / unit[c]) for (k, c), weight in table.items()
+        )
         return sum(parts, np.zeros_like(h))
 
     weights = [
@@ -123,5 +134,7 @@ def _points(tableau: Tableau, levels: Levels, lam0: np.ndarray, h: np.ndarray, s
     """The s + 1 levels of each step: its start, its stages, its end; ends are the grid's own points, bit for bit."""
     starts, ends, stages = list(steps.starts), list(steps.ends), steps.stages
     columns = [starts]
-    columns += [ends if c == 1.0 else levels.at_lam(lam0 + c * h) if stages is None else [stages[c]] for c in tableau.c[1:]]
+    columns += [
+        ends if c == 1.0 else levels.at_lam(lam0 + c * h) if stages is None else [stages[c]] for c in tableau.c[1:]
+    ]
     return [list(step) for step in zip(*columns, ends, strict=True)]

@@ -12,16 +12,27 @@ from seeds.solvers.levels import Levels
 
 
 class Writer:
-    """Collects the rows of a plan. `at` is the level of the newest state, `calls` the index of the model call that is next.
+    """Collects the rows of a plan. `at` is the level of the newest state, `calls` the index of the model call that is
+    next.
 
-    `final` says that the final denoise will follow. A solver takes `write` and, step by step, says what to make of the states and answers so far:
+    `final` says that the final denoise will follow. A solver takes `write` and, step by step, says what to make of the
+    states and answers so far:
 
         i = write.calls
-        write.row(p1, x={i: a}, d={i: b})        # ask the model about the state at write.at; the new state, at level p1, is a x_i + b D_i
+        write.row(p1, x={i: a}, d={i: b})        # ask the model about the state at write.at; the new state, at level
+                                                 p1, is a x_i + b D_i
         write.advance(p1, phi, {i: w}, std)      # the same for an exponential method: y1 = phi y0 + w F_i + std z
     """
 
-    def __init__(self, solver: str, levels: Levels, *, prediction: Prediction | None = None, s_noise: float = 1.0, final: bool = False):
+    def __init__(
+        self,
+        solver: str,
+        levels: Levels,
+        *,
+        prediction: Prediction | None = None,
+        s_noise: float = 1.0,
+        final: bool = False,
+    ):
         self.solver, self.levels, self.s_noise, self.final = solver, levels, s_noise, final
         self.prediction = prediction or PREDICTIONS["data"]()
         self.at = levels.points[0]
@@ -65,7 +76,8 @@ class Writer:
         *,
         completes: bool = True,
     ) -> None:
-        """`row` for an exponential method: with y = x / alpha, y_0 where the step starts, and F_j what the solver interpolates, D_j = p_j y_j + q_j F_j,
+        """`row` for an exponential method: with y = x / alpha, y_0 where the step starts, and F_j what the solver
+        interpolates, D_j = p_j y_j + q_j F_j,
 
             y_to = phi y_0 + sum_j weights[j] F_j + sum_k noise[k] z_k,        theory section 4
 
@@ -75,8 +87,8 @@ class Writer:
             to: level of the new state.
             phi: Phi from the start of the step to there.
             weights: for model calls of this step or of earlier ones, {call: weight of its F}.
-            noise: {draw: weight}, where a weight may be given as its factors, (Phi from the end of its stretch, std); or one number, the standard
-                deviation of a fresh draw for the whole stretch from the start of the step.
+            noise: {draw: weight}, where a weight may be given as its factors, (Phi from the end of its stretch, std);
+                or one number, the standard deviation of a fresh draw for the whole stretch from the start of the step.
             completes: False for a stage.
         """
         start, x, d = self.level(self.step), {}, {}
@@ -87,7 +99,10 @@ class Writer:
         x[self.step] = x.get(self.step, 0.0) + to.alpha * phi / start.alpha
         if not isinstance(noise, Mapping):
             noise = {self.draw(start.lam, to.lam): noise} if noise else {}
-        z = {k: math.prod(value if isinstance(value, Sequence) else (value,), start=to.alpha) for k, value in noise.items()}
+        z = {
+            k: math.prod(value if isinstance(value, Sequence) else (value,), start=to.alpha)
+            for k, value in noise.items()
+        }
         self.row(to, x, d, z, completes=completes)
 
     def level(self, j: int) -> Point:
@@ -102,7 +117,8 @@ class Writer:
         return self._forms[j]
 
     def renoise(self, to: Point, s_noise: float = 1.0) -> None:
-        """Moves the newest state back to a noisier level with fresh noise (churn): x -> (alpha1 / alpha0) x + alpha1 sqrt(nsr1^2 - nsr0^2) z.
+        """Moves the newest state back to a noisier level with fresh noise (churn): x -> (alpha1 / alpha0) x + alpha1
+        sqrt(nsr1^2 - nsr0^2) z.
 
         `s_noise` scales this noise, on top of the writer's own.
         """
@@ -122,7 +138,8 @@ class Writer:
         self.at = to
 
     def leave_snr_zero(self, to: Point, eta: Eta, kept: float | None = None) -> None:
-        """The step from alpha = 0, in closed form:  x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z,  E = int eta dlam.
+        """The step from alpha = 0, in closed form:  x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 -
+        e^{-2E}) z,  E = int eta dlam.
 
         `kept` is e^{-E} of a method with noise of another kind.
         """

@@ -1,9 +1,11 @@
-"""Runs peers of the field on one small exact model and writes what they draw to numbers.json. Needs their packages, so the tests read the file.
+"""Runs peers of the field on one small exact model and writes what they draw to numbers.json. Needs their packages, so
+the tests read the file.
 
-    python tests/against/make_numbers.py        # with diffusers, azula (pip install --no-deps azula einops) and k-diffusion
+    python tests/against/make_numbers.py        # with diffusers, azula (pip install --no-deps azula einops) and
+                                                k-diffusion
 
-Of k-diffusion only the file sampling.py is loaded (pip install --no-deps k-diffusion torchsde torchdiffeq trampoline), since the package imports what
-samplers do not need. Their code is run, not read.
+Of k-diffusion only the file sampling.py is loaded (pip install --no-deps k-diffusion torchsde torchdiffeq trampoline),
+since the package imports what samplers do not need. Their code is run, not read.
 """
 
 import importlib.metadata
@@ -67,7 +69,8 @@ class Noise:
 
 
 class OverSigma:
-    """Increments of one Brownian motion over sigma, each divided by its standard deviation: of a step's stage, then of the whole step."""
+    """Increments of one Brownian motion over sigma, each divided by its standard deviation: of a step's stage, then of
+    the whole step."""
 
     def __init__(self):
         self.noise, self.stage = Noise(), None
@@ -97,7 +100,11 @@ def of_k_diffusion():
         ("sample_dpmpp_sde", {"solver": "dpmpp-sde", "eta": 0.0}, {"eta": 0.0, "noise_sampler": Noise()}),
         ("sample_dpmpp_2m", {"solver": "dpmpp-2m"}, {}),
         ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde"}, {"noise_sampler": Noise()}),
-        ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde", "measure": "exact"}, {"solver_type": "heun", "noise_sampler": Noise()}),
+        (
+            "sample_dpmpp_2m_sde",
+            {"solver": "dpmpp-2m-sde", "measure": "exact"},
+            {"solver_type": "heun", "noise_sampler": Noise()},
+        ),
         ("sample_dpmpp_2m_sde", {"solver": "dpmpp-2m-sde", "eta": 0.4}, {"eta": 0.4, "noise_sampler": Noise()}),
         ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m-sde"}, {"noise_sampler": Noise()}),
         ("sample_dpmpp_3m_sde", {"solver": "dpmpp-3m", "measure": "half"}, {"eta": 0.0, "noise_sampler": Noise()}),
@@ -115,8 +122,16 @@ def of_k_diffusion():
 def of_diffusers():
     for scheduler, solver, options in (
         (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "erk-1"}, {"eta": 0.0}),
-        (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {"eta": 1.0}),
-        (DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "ddim", "eta_ddim": 0.5}, {"eta": 0.5}),
+        (
+            DDIMScheduler(clip_sample=False, timestep_spacing="trailing"),
+            {"solver": "seeds-1", "eta": 1.0},
+            {"eta": 1.0},
+        ),
+        (
+            DDIMScheduler(clip_sample=False, timestep_spacing="trailing"),
+            {"solver": "ddim", "eta_ddim": 0.5},
+            {"eta": 0.5},
+        ),
         (DDPMScheduler(clip_sample=False, timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {}),
         (EulerDiscreteScheduler(timestep_spacing="trailing"), {"solver": "rk-1"}, {}),
         (EulerAncestralDiscreteScheduler(timestep_spacing="trailing"), {"solver": "seeds-1", "eta": 1.0}, {}),
@@ -126,7 +141,9 @@ def of_diffusers():
         vp = isinstance(scheduler, (DDIMScheduler, DDPMScheduler))
         bars = scheduler.alphas_cumprod[scheduler.timesteps.long()].double() if vp else None
         points = (
-            [(bar.sqrt().item(), (1 - bar).sqrt().item()) for bar in bars] if vp else [(1.0, s.item()) for s in scheduler.sigmas.double()]
+            [(bar.sqrt().item(), (1 - bar).sqrt().item()) for bar in bars]
+            if vp
+            else [(1.0, s.item()) for s in scheduler.sigmas.double()]
         )
         levels = [*points, (1.0, 0.0)] if vp else sorted(set(points), key=lambda point: -point[1])
         x = x0 = NORMALS[0] * levels[0][1]
@@ -160,7 +177,8 @@ def of_lcm():
     with mock.patch.multiple(sys.modules[LCMScheduler.__module__], randn_tensor=Noise(), create=True):
         for (alpha, sigma), t in zip(levels, scheduler.timesteps, strict=False):
             scaled = t.item() * scheduler.config.timestep_scaling
-            skip, out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25) ** 0.5  # of the network, which is asked for D itself here
+            # of the network, which is asked for D itself here
+            skip, out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25) ** 0.5
             d = (denoise(x.double() / alpha, sigma / alpha) - skip * x.double()) / out
             x = scheduler.step((x.double() - alpha * d) / sigma, t, x).prev_sample
     yield "diffusers LCMScheduler", levels, x0, x.double(), {"solver": "lcm"}
@@ -171,7 +189,8 @@ def of_tcd():
         scheduler = TCDScheduler(clip_sample=False)
         scheduler.set_timesteps(6)
         at = [*scheduler.timesteps.tolist(), 0]
-        bars = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)[at]  # its table, in float64
+        # its table, in float64
+        bars = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)[at]
         levels = list(zip(bars.sqrt().tolist(), (1 - bars).sqrt().tolist(), strict=True))
         x = x0 = NORMALS[0] * levels[0][1]
         with mock.patch.multiple(sys.modules[TCDScheduler.__module__], randn_tensor=Noise(), create=True):
@@ -188,16 +207,19 @@ def of_tcd():
 
 
 def of_two_calls():
-    """Schedulers that are asked twice a step, the second time in its middle; with noise, in the middle of the way down."""
+    """Schedulers that are asked twice a step, the second time in its middle; with noise, in the middle of the way
+    down."""
     for kind, solver, middle in (
         (KDPM2DiscreteScheduler, {"solver": "dpm-solver-2"}, lambda it: it.sigmas_interpol[it.step_index]),
-        (KDPM2AncestralDiscreteScheduler, {"solver": "dpm-2-ancestral"}, lambda it: it.sigmas_interpol[it.step_index - 1]),
+        (KDPM2AncestralDiscreteScheduler, {"solver": "dpm-2-ancestral"},
+            lambda it: it.sigmas_interpol[it.step_index - 1]),
         (
             DPMSolverSDEScheduler,
             {"solver": "dpmpp-sde", "brownian": "sigma"},
             lambda it: it.sigmas[it.step_index - 1 : it.step_index + 1].prod().sqrt(),
         ),
-        (FlowMatchHeunDiscreteScheduler, {"solver": "rk-2", "variable": "t", "schedule": "flow"}, lambda it: it.sigmas[it.step_index]),
+        (FlowMatchHeunDiscreteScheduler, {"solver": "rk-2", "variable": "t", "schedule": "flow"},
+            lambda it: it.sigmas[it.step_index]),
     ):  # fmt: skip
         flow = kind is FlowMatchHeunDiscreteScheduler
         scheduler = kind() if flow else kind(timestep_spacing="trailing")
@@ -210,7 +232,9 @@ def of_two_calls():
         with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
             for t in scheduler.timesteps[scheduler.begin_index :]:
                 first, x = scheduler.state_in_first_order, x.double()
-                sigma = (scheduler.sigmas[scheduler.step_index or scheduler.begin_index] if first else middle(scheduler)).double()
+                sigma = (
+                    scheduler.sigmas[scheduler.step_index or scheduler.begin_index] if first else middle(scheduler)
+                ).double()
                 alpha = 1 - sigma if flow else 1.0
                 d = denoise(x / alpha, sigma / alpha)
                 x = scheduler.step((x - alpha * d) / sigma - (d if flow else 0.0), t, x).prev_sample
@@ -221,7 +245,11 @@ def of_edm():
     for kind, options, solver in (
         (EDMEulerScheduler, {}, {"solver": "rk-1"}),
         (EDMDPMSolverMultistepScheduler, {"lower_order_final": False}, {"solver": "dpmpp-2m"}),
-        (EDMDPMSolverMultistepScheduler, {"lower_order_final": False, "algorithm_type": "sde-dpmsolver++"}, {"solver": "dpmpp-2m-sde"}),
+        (
+            EDMDPMSolverMultistepScheduler,
+            {"lower_order_final": False, "algorithm_type": "sde-dpmsolver++"},
+            {"solver": "dpmpp-2m-sde"},
+        ),
         (EDMDPMSolverMultistepScheduler, {"solver_order": 3}, {"solver": "dpmpp-3m", "lower_order_final": True}),
     ):
         scheduler = kind(**options)
@@ -231,7 +259,9 @@ def of_edm():
         with mock.patch.multiple(sys.modules[kind.__module__], randn_tensor=Noise(), create=True):
             for (_, sigma), t in zip(levels, scheduler.timesteps, strict=False):
                 x, spread = x.double(), sigma**2 + 0.25
-                x = scheduler.step((denoise(x, sigma) - 0.25 / spread * x) * spread**0.5 / (sigma * 0.5), t, x).prev_sample
+                x = scheduler.step(
+                    (denoise(x, sigma) - 0.25 / spread * x) * spread**0.5 / (sigma * 0.5), t, x
+                ).prev_sample
         said = ", ".join(f"{key}={value}" for key, value in options.items())
         yield f"diffusers {kind.__name__}({said})", levels, x0, x.double(), solver
 
@@ -259,7 +289,8 @@ def of_flow():
 
 
 def of_adams_bashforth():
-    """They extrapolate in their last step, to sigma = 0, where ours asks for D, and one begins at SNR 0: compared in between."""
+    """They extrapolate in their last step, to sigma = 0, where ours asks for D, and one begins at SNR 0: compared in
+    between."""
     scheduler = IPNDMScheduler()
     scheduler.set_timesteps(8)
     levels = list(zip(scheduler.alphas.double().tolist(), scheduler.betas.double().tolist(), strict=True))[1:-1]
@@ -290,13 +321,17 @@ def of_diffusers_multistep():
         (DPMSolverMultistepScheduler, {"solver_order": 2, "solver_type": "heun"} | zero, {"solver": "res-2m"}),
         (DPMSolverMultistepScheduler, {"solver_order": 3} | zero, {"solver": "dpmpp-3m"}),
         (DPMSolverMultistepScheduler, {"solver_order": 3} | low, {"solver": "dpmpp-3m"} | low),
-        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"} | zero, {"solver": "dpmpp-2m-sde"}),
-        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++", "solver_type": "heun"} | zero,
+        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"} | zero,
+            {"solver": "dpmpp-2m-sde"}),
+        (DPMSolverMultistepScheduler, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++",
+         "solver_type": "heun"} | zero,
          {"solver": "dpmpp-2m-sde", "measure": "exact"}),
-        *((UniPCMultistepScheduler, {"solver_order": k, "solver_type": bh} | cleanest, {"solver": "unipc", "k": k, "measure": bh} | low)
+        *((UniPCMultistepScheduler, {"solver_order": k, "solver_type": bh} | cleanest,
+          {"solver": "unipc", "k": k, "measure": bh} | low)
           for k in (2, 3) for bh in ("bh1", "bh2")),
         (UniPCMultistepScheduler, {"solver_order": 3} | low, {"solver": "unipc"} | low),
-        (UniPCMultistepScheduler, {"solver_order": 3, "predict_x0": False} | cleanest, {"solver": "unipc", "prediction": "noise"} | low),
+        (UniPCMultistepScheduler, {"solver_order": 3, "predict_x0": False} | cleanest,
+            {"solver": "unipc", "prediction": "noise"} | low),
         (DEISMultistepScheduler, {"solver_order": 2} | zero, {"solver": "deis-tab1", "variable": "lam"}),
         (DEISMultistepScheduler, {"solver_order": 3} | zero, {"solver": "deis-tab2", "variable": "lam"}),
         *((SASolverScheduler, {"predictor_order": k, "corrector_order": m, "tau_func": tau(eta)},
@@ -359,15 +394,19 @@ def of_azula():
 
 def main():
     records = []
-    of_each = (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_diffusers_singlestep, of_lcm, of_tcd, of_two_calls, of_edm, of_flow,
+    of_each = (of_k_diffusion, of_diffusers, of_diffusers_multistep, of_diffusers_singlestep, of_lcm, of_tcd,
+               of_two_calls, of_edm, of_flow,
                of_adams_bashforth, of_azula)  # fmt: skip
     for peer in of_each:
         for name, levels, x0, made, solver in peer():
             package = name.split()[0]
-            records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels, "x0": x0.flatten().tolist(),
+            records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels,
+                            "x0": x0.flatten().tolist(),
                             "result": made.flatten().tolist(), "ours": solver})  # fmt: skip
     normals = NORMALS[1:].flatten(1).tolist()
-    Path(__file__).with_name("numbers.json").write_text(json.dumps({"std": STD, "normals": normals, "records": records}, indent=1) + "\n")
+    Path(__file__).with_name("numbers.json").write_text(
+        json.dumps({"std": STD, "normals": normals, "records": records}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

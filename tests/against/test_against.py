@@ -1,4 +1,5 @@
-"""Our plans against what named peers draw with the same model, levels and noise: numbers.json, made by make_numbers.py, says whose and of which version."""
+"""Our plans against what named peers draw with the same model, levels and noise: numbers.json, made by make_numbers.py,
+says whose and of which version."""
 
 import json
 from pathlib import Path
@@ -37,4 +38,6 @@ def test_same_result_with_the_same_noise(record):
 
 def test_there_are_numbers_of_each_peer():
     peers = [record["peer"] for record in NUMBERS["records"]]
-    assert {peer.split()[0] for peer in peers} == {"k-diffusion", "diffusers", "azula"} and len(peers) == len(set(peers)) > 60
+    assert {peer.split()[0] for peer in peers} == {"k-diffusion", "diffusers", "azula"} and len(peers) == len(
+        set(peers)
+    ) > 60

@@ -13,7 +13,10 @@ from seeds import report
 
 pytestmark = pytest.mark.browser
 
-FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+)
 SCREENS = {"desk": (1280, 800, False), "phone": (375, 812, True)}
 EVIL = '</script><script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(2)>, ' + "long" * 30
 
@@ -37,8 +40,8 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Paths of pages: a study that is done, one that runs, with several ranges, many lines, hostile names and a run that diverged, and a wild one
-    of which most runs diverged."""
+    """Paths of pages: a study that is done, one that runs, with several ranges, many lines, hostile names and a run
+    that diverged, and a wild one of which most runs diverged."""
     folder = tmp_path_factory.mktemp("pages")
     done = study.record()
     lines = (*((f"solver-{k}", {"eta": k / 4}, 1 + k % 3) for k in range(9)), (EVIL, {EVIL: EVIL}, 1))
@@ -78,7 +81,9 @@ class Page:
 
     def settled(self):
         """Waits for two frames, so that sizes are observed and things are drawn."""
-        self.driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))")
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        )
 
     def click(self, css):
         found = self.one(css)
@@ -97,7 +102,9 @@ class Page:
 
     def column(self, place, rows=None):
         return self.run(
-            "return [...document.querySelector('#table').tBodies[0].rows].map((row) => row.cells[arguments[0]].dataset.v)", place
+            "return [...document.querySelector('#table').tBodies[0].rows].map((row) => "
+            "row.cells[arguments[0]].dataset.v)",
+            place,
         )
 
     def overflow(self):
@@ -107,7 +114,8 @@ class Page:
 def resize(driver, screen):
     width, height, phone = SCREENS[screen]
     driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone},
     )
     driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": phone})
 
@@ -152,7 +160,7 @@ def test_every_point_is_drawn_inside_the_chart(chromium, screen, pages, name):
     outside = """
         const box = document.querySelector('#chart > svg').getBoundingClientRect();
         return [...document.querySelectorAll('#chart .point, #chart text')].map((one) => one.getBoundingClientRect())
-            .filter((one) => one.left < box.left - 2 || one.right > box.right + 2 || one.top < box.top - 2 || one.bottom > box.bottom + 2).length"""
+            .filter((one) => one.left < box.left - 2 || one.right > box.right + 2 || one.top < box.top - 2 || one.bottom > box.bottom + 2).length"""  # noqa: E501
     assert len(page.all("#chart .point")) == (12 if name == "done" else 40) and page.run(outside) == 0
     assert len(page.all("#chart .grid")) >= 6 and len(page.all("#chart .base")) == 1
 
@@ -167,7 +175,7 @@ def test_values_at_the_edge_are_beside_each_other_not_on_top(chromium, screen, p
         const all = [...document.querySelectorAll('#chart text.off')].map((one) => one.getBoundingClientRect());
         const over = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
         const within = (one) => one.left >= box.left && one.right <= box.right && one.top >= box.top && one.bottom <= box.bottom;
-        return [all.length, all.filter((a, i) => all.slice(i + 1).some((b) => over(a, b))).length, all.filter((one) => !within(one)).length]""")
+        return [all.length, all.filter((a, i) => all.slice(i + 1).some((b) => over(a, b))).length, all.filter((one) => !within(one)).length]""")  # noqa: E501
     assert (words, shut, outside) == (15, 0, 0)
 
 
@@ -184,10 +192,16 @@ def test_pointing_at_a_point_shows_its_row(page, chromium, screen):
         detail, row = page.one("#detail"), study.record()["rows"][int(rows)]
         assert detail.is_displayed()
         text = detail.text
-        assert row["line"] in text and row["command"] in text and row["seeds"] in text and f"{row['seconds']:.1f}" in text
+        assert (
+            row["line"] in text and row["command"] in text and row["seeds"] in text and f"{row['seconds']:.1f}" in text
+        )
         assert f"{row['frechet']['value']:.4g}"[:4] in text and str(row["nfe"]) in text and str(row["steps"]) in text
-        assert page.run("return [...document.querySelectorAll('#table tr.now')].map((row) => row.id)") == [f"row-{rows}"]
-        assert detail.find_element("css selector", "img").get_attribute("src") == page.one(f'img[data-row="{rows}"]').get_attribute("src")
+        assert page.run("return [...document.querySelectorAll('#table tr.now')].map((row) => row.id)") == [
+            f"row-{rows}"
+        ]
+        assert detail.find_element("css selector", "img").get_attribute("src") == page.one(
+            f'img[data-row="{rows}"]'
+        ).get_attribute("src")
 
 
 def test_the_keyboard_walks_the_points(page):
@@ -203,7 +217,8 @@ def test_the_keyboard_walks_the_points(page):
         line, _, rest = seen[-1].partition(", NFE ")
         assert line in page.one("#detail").text and rest.split(":")[0] in page.one("#detail").text
     assert [label.split(":")[0] for label in seen] == [
-        "seeds-1, NFE 7", "seeds-1, NFE 13", "seeds-2 variant=2b, NFE 13", "seeds-2 variant=2b, NFE 49", "seeds-2 variant=2b, NFE 7",
+        "seeds-1, NFE "
+        "7", "seeds-1, NFE 13", "seeds-2 variant=2b, NFE 13", "seeds-2 variant=2b, NFE 49", "seeds-2 variant=2b, NFE 7",
     ]  # fmt: skip
     page.press(Keys.ENTER)
     assert "kept" in page.one("#detail").get_attribute("class") and page.one("#detail .copy").is_displayed()
@@ -218,9 +233,9 @@ def test_a_header_sorts_by_click_and_by_key(page):
     assert [int(value) for value in page.column(0)] == list(range(12))
     page.click("#table th:nth-child(6) button")
     assert [float(value) for value in page.column(5)] == sorted(row["frechet"]["value"] for row in rows)
-    assert page.run("return [...document.querySelectorAll('#table [aria-sort]')].map((head) => [head.textContent, head.ariaSort])") == [
-        ["squared Frechet distance", "ascending"]
-    ]
+    assert page.run(
+        "return [...document.querySelectorAll('#table [aria-sort]')].map((head) => [head.textContent, head.ariaSort])"
+    ) == [["squared Frechet distance", "ascending"]]
     page.press(Keys.ENTER)
     assert [float(value) for value in page.column(5)] == sorted((row["frechet"]["value"] for row in rows), reverse=True)
     page.click("#table th:nth-child(2) button")
@@ -236,7 +251,10 @@ def test_rows_without_a_value_stay_last(chromium, screen, pages):
 
 def test_the_images_are_those_of_the_nfe_that_is_chosen(page):
     def shown():
-        return page.run("return [...document.querySelectorAll('.group')].filter((one) => one.offsetParent).map((one) => one.dataset.nfe)")
+        return page.run(
+            "return [...document.querySelectorAll('.group')].filter((one) => one.offsetParent).map((one) => "
+            "one.dataset.nfe)"
+        )
 
     assert shown() == ["12"]
     for nfe, groups in {"48": ["48"], "6": ["6"], "": ["6", "12", "24", "48"]}.items():
@@ -272,7 +290,9 @@ def test_a_run_that_diverged_is_at_the_edge_until_the_whole_range_is_asked_for(c
 
 
 def test_a_command_is_copied(page, chromium):
-    chromium.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+    chromium.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
     page.click(".command .copy")
     chromium.execute_async_script("const done = arguments[0]; setTimeout(done, 100)")
     assert page.one(".command .copy").text == "Copied"
@@ -306,10 +326,12 @@ def test_both_colour_schemes_have_contrast(chromium, screen, pages):
             .map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
         const style = getComputedStyle(document.documentElement), of = (name) => level(style.getPropertyValue(name)) + 0.05;
         return ['--ink', '--muted', '--accent'].flatMap((text) => ['--paper', '--card', '--soft'].map((back) =>
-            Math.max(of(text), of(back)) / Math.min(of(text), of(back))))"""
+            Math.max(of(text), of(back)) / Math.min(of(text), of(back))))"""  # noqa: E501
     grounds = set()
     for scheme in ("light", "dark"):
-        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        chromium.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
         page = Page(chromium, pages["done"])
         assert min(page.run(light)) >= 4.5
         grounds.add(page.run("return getComputedStyle(document.body).backgroundColor"))

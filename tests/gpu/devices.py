@@ -23,10 +23,12 @@ class Watch(TorchDispatchMode):
     """Looks at every operation inside: raises where the host would wait for the device, and keeps what the tensors are.
 
     Args:
-        numbers: a tensor of one element may be read: on the CPU nothing tells a coefficient of the host's from a state of the device's.
+        numbers: a tensor of one element may be read: on the CPU nothing tells a coefficient of the host's from a state
+            of the device's.
         fed: the host may wait for copies to the device, as of noise from the CPU.
     Attributes:
-        dtypes: of all floating point tensors with more than one element that were made on `device`, with the most elements of each.
+        dtypes: of all floating point tensors with more than one element that were made on `device`, with the most
+            elements of each.
         peak: the most bytes that the tensors made inside held at once.
     """
 
@@ -36,16 +38,25 @@ class Watch(TorchDispatchMode):
         self.device, self.dtypes, self.held, self.peak, self._known = torch.device(device), {}, 0, 0, {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name, given = func.overloadpacket.__name__, [it for it in tree_leaves((args, kwargs)) if isinstance(it, torch.Tensor)]
+        name, given = (
+            func.overloadpacket.__name__,
+            [it for it in tree_leaves((args, kwargs)) if isinstance(it, torch.Tensor)],
+        )
         ours = any(it.device.type == self.device.type and (it.numel() > 1 or not self.numbers) for it in given)
         assert not (ours and name in WAITS), f"{name} makes the host wait for the device"
         out = func(*args, **(kwargs or {}))
-        waited = not self.fed and not (kwargs or {}).get("non_blocking") and any(it.device.type != self.device.type for it in given)
+        waited = (
+            not self.fed
+            and not (kwargs or {}).get("non_blocking")
+            and any(it.device.type != self.device.type for it in given)
+        )
         for made in tree_leaves(out):
             if isinstance(made, torch.Tensor):
                 if ours and made.device.type != self.device.type:
                     raise AssertionError(f"{name} copies from {self.device} to {made.device}, for which the host waits")
-                assert not (waited and made.device.type == self.device.type), f"{name} copies to {self.device}, for which the host waits"
+                assert not (waited and made.device.type == self.device.type), (
+                    f"{name} copies to {self.device}, for which the host waits"
+                )
                 self._keep(made)
         return out
 
@@ -84,8 +95,9 @@ def unwaited(device, numbers=True):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """A device that computes nothing, and draws its own noise: torch's "meta". Its tensors have a shape and a dtype only, so that whatever would
-    wait for a value, or mixes devices, raises. The front door, which refuses it, lets it pass."""
+    """A device that computes nothing, and draws its own noise: torch's "meta". Its tensors have a shape and a dtype
+    only, so that whatever would wait for a value, or mixes devices, raises. The front door, which refuses it, lets it
+    pass."""
     monkeypatch.setattr(inputs, "_device", lambda denoiser, device, given: torch.device(device))
     monkeypatch.setattr(drawing, "ABLE", (*drawing.ABLE, "meta"))
     return torch.device("meta")

@@ -60,7 +60,11 @@ def test_compiling_asks_for_it_once_and_turns_the_layout(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
     denoiser = network()
-    assert tuned(denoiser) is denoiser and not compiled and tuned(seeds.guide(denoiser, 2.0), compiled=True).inner is denoiser
+    assert (
+        tuned(denoiser) is denoiser
+        and not compiled
+        and tuned(seeds.guide(denoiser, 2.0), compiled=True).inner is denoiser
+    )
     assert compiled == [denoiser.model]
     convolution = next(weight for weight in denoiser.parameters() if weight.ndim == 4)
     assert convolution.is_contiguous(memory_format=torch.channels_last)
@@ -85,7 +89,9 @@ def test_a_module_of_ones_own_is_cast_as_a_whole():
 
 
 def test_what_holds_no_network_cannot_be_made_faster():
-    with pytest.raises(ValueError, match=r"`dtype` = 'bf16' and `compile`: a GaussianMixture holds no network that could be changed"):
+    with pytest.raises(
+        ValueError, match=r"`dtype` = 'bf16' and `compile`: a GaussianMixture holds no network that could be changed"
+    ):
         tuned(mixture(), dtype="bf16", compiled=True)
     with pytest.raises(ValueError, match=r"`compile`: a Wrapped holds no network"):
         tuned(seeds.wrap(lambda x, t: x, schedule="edm"), compiled=True)
@@ -138,7 +144,8 @@ def test_the_command_compiles_and_writes_it_down(call, monkeypatch):
 
 @on_gpus
 def test_the_device_and_the_cpu_draw_the_same_images(device, call):
-    """Of a network of real size, to 2 levels of 255 in all but a few pixels, without TF32; the difference is said (-s shows it)."""
+    """Of a network of real size, to 2 levels of 255 in all but a few pixels, without TF32; the difference is said (-s
+    shows it)."""
     for where in ("cpu", device):
         assert call(*DRAW, "--steps", "9", "--device", where, "--out", where)[0] == 0
     gap = (pixels(device) - pixels("cpu")).abs().float()
@@ -151,7 +158,10 @@ def test_features_are_those_of_the_cpu(device):
     from seeds.metrics.features import from_module
 
     images = torch.randint(0, 256, (9, 28, 28, 1), generator=torch.Generator().manual_seed(0)).byte().numpy()
-    found = [from_module(checkpoints.load("fashion-features"), "it", channels="grey", device=where)(images) for where in ("cpu", device)]
+    found = [
+        from_module(checkpoints.load("fashion-features"), "it", channels="grey", device=where)(images)
+        for where in ("cpu", device)
+    ]
     torch.testing.assert_close(*map(torch.as_tensor, found), rtol=1e-3, atol=1e-3)
 
 
@@ -172,22 +182,32 @@ def test_latents_are_decoded_on_the_device(device):
     """The decoder is moved with its denoiser, is asked in batches there, and only pixels come back."""
     law, pixels = mixture(), []
     for where in ("cpu", device):
-        model = seeds.wrap(lambda x, t: law(x, Point(float(t[0]), 1.0, float(t[0]))), schedule="edm", decode=Latents(), decode_batch=2).to(
-            where
+        model = seeds.wrap(
+            lambda x, t: law(x, Point(float(t[0]), 1.0, float(t[0]))), schedule="edm", decode=Latents(), decode_batch=2
+        ).to(where)
+        latents = seeds.sample(
+            model, SHAPE, seed=range(5), solver="seeds-3", steps=3, nsr_max=3.0, nsr_min=0.1, device=where
         )
-        latents = seeds.sample(model, SHAPE, seed=range(5), solver="seeds-3", steps=3, nsr_max=3.0, nsr_min=0.1, device=where)
         pixels.append(torch.from_numpy(Pixels.of(model).images(latents)).int())
     assert latents.device.type == device and pixels[0].shape == (5, 16, 16, 1) and pixels[0].float().std() > 1
     assert (pixels[0] - pixels[1]).abs().max() <= 1
 
 
-PROCESSES = pytest.mark.parametrize(("device", "each"), [("cpu", "1"), pytest.param("cuda", "gpu", marks=pytest.mark.gpu("cuda"))])
+PROCESSES = pytest.mark.parametrize(
+    ("device", "each"), [("cpu", "1"), pytest.param("cuda", "gpu", marks=pytest.mark.gpu("cuda"))]
+)
 
 
 def started(folder, *words, each=None):
     """Runs Python in a folder, under torchrun if `each` says how many processes; returns what it prints."""
     agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={each}"] if each else []
-    given = {"cwd": folder, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True, "timeout": 300}
+    given = {
+        "cwd": folder,
+        "env": os.environ | {"PYTHONPATH": str(ROOT)},
+        "capture_output": True,
+        "text": True,
+        "timeout": 300,
+    }
     ran = subprocess.run([sys.executable, *agent, *words], **given)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
@@ -216,7 +236,10 @@ def test_torchrun_with_one_process_for_each_gpu(tmp_path):
     started(tmp_path, "-m", "seeds", *DRAW, "--batch", "2", "--out", "many", each="gpu")
     started(tmp_path, "-m", "seeds", *DRAW, "--batch", "2", "--out", "one")
     jobs = [json.loads((tmp_path / name / "run.json").read_text())["job"] for name in ("many", "one")]
-    assert all(jobs[0][key] == jobs[1][key] for key in ("seeds", "plan_sha256", "dtype", "batch")) and jobs[0]["device"] == "cuda"
+    assert (
+        all(jobs[0][key] == jobs[1][key] for key in ("seeds", "plan_sha256", "dtype", "batch"))
+        and jobs[0]["device"] == "cuda"
+    )
     assert (pixels(tmp_path / "many") - pixels(tmp_path / "one")).abs().max() <= 1
 
 
@@ -238,11 +261,17 @@ def test_the_table_of_a_device_stops_early_with_what_it_has(device, tmp_path, mo
     from benchmarks import device as table
 
     monkeypatch.setattr(table, "SHAPE", (2, 3, 4, 4))
-    monkeypatch.setattr(sys, "argv", ["device.py", "--device", device, "--minutes", "0.01", "--json", str(tmp_path / "it.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["device.py", "--device", device, "--minutes", "0.01", "--json", str(tmp_path / "it.json")]
+    )
     with pytest.raises(SystemExit, match="0"):
         table.main()
     report = json.loads((tmp_path / "it.json").read_text())
-    assert report["whole"] is False and not report["faults"] and "stopped after 0.01 minutes, with what there is" in capsys.readouterr().out
+    assert (
+        report["whole"] is False
+        and not report["faults"]
+        and "stopped after 0.01 minutes, with what there is" in capsys.readouterr().out
+    )
     assert report["rows"] and all(row["value"] > 0 for row in report["rows"])
 
 
@@ -262,8 +291,14 @@ def test_a_part_of_the_table_that_fails_costs_no_other(tmp_path, monkeypatch, ca
     with pytest.raises(SystemExit, match="1"):
         table.main()
     report = json.loads((tmp_path / "it.json").read_text())
-    assert [row["what"] for row in report["rows"]] == ["noise", "overhead", "pipeline", "models"] and report["whole"] is False
-    assert len(report["faults"]) == 1 and "no such kernel" in report["faults"][0] and "no such kernel" in capsys.readouterr().out
+    assert [row["what"] for row in report["rows"]] == ["noise", "overhead", "pipeline", "models"] and report[
+        "whole"
+    ] is False
+    assert (
+        len(report["faults"]) == 1
+        and "no such kernel" in report["faults"][0]
+        and "no such kernel" in capsys.readouterr().out
+    )
 
 
 @everywhere

@@ -25,7 +25,10 @@ def test_golden_values(device):
     where = torch.device(device)
     block = gaussian(SEEDS, 5, (3, 7, 9), device=where)
     assert block.device.type == device and block.dtype == torch.float32
-    assert hashlib.sha256(block.cpu().numpy().tobytes()).hexdigest() == "2224d7f82bcdc36827f74d09acb572e5c2d817aae9a4636726e318c6b6caa553"
+    assert (
+        hashlib.sha256(block.cpu().numpy().tobytes()).hexdigest()
+        == "2224d7f82bcdc36827f74d09acb572e5c2d817aae9a4636726e318c6b6caa553"
+    )
     assert [v.hex()[:11] for v in gaussian(7, 0, (4,), device=where)[0].tolist()] == [
         "-0x1.562f3c",
         "-0x1.2ffa08",
@@ -50,13 +53,17 @@ def test_the_bits_are_those_of_the_cpu_in_any_chunks(device, chunk, shape, monke
 @with_float64
 @pytest.mark.parametrize("part", [7, [0, 1, 2**31, 2**32 - 1]])
 def test_parts_are_those_of_the_cpu(device, part):
-    assert torch.equal(gaussian(SEEDS, 5, (9,), PATH, part, device=torch.device(device)).cpu(), gaussian(SEEDS, 5, (9,), PATH, part))
+    assert torch.equal(
+        gaussian(SEEDS, 5, (9,), PATH, part, device=torch.device(device)).cpu(), gaussian(SEEDS, 5, (9,), PATH, part)
+    )
 
 
 @with_float64
 def test_a_million_values_are_those_of_the_cpu(device):
     """All octaves of the table but the last few, and products of every size."""
-    assert torch.equal(gaussian(range(3, 11), 2, (1 << 17,), device=torch.device(device)).cpu(), gaussian(range(3, 11), 2, (1 << 17,)))
+    assert torch.equal(
+        gaussian(range(3, 11), 2, (1 << 17,), device=torch.device(device)).cpu(), gaussian(range(3, 11), 2, (1 << 17,))
+    )
 
 
 @with_float64
@@ -134,12 +141,15 @@ def test_where_noise_is_made():
     assert maker("auto", cpu) is maker("auto", mps) is maker("cpu", cuda) is maker("cpu", mps) is None
     assert maker("auto", cuda) == maker("cuda", cuda) == maker("cuda:0", cuda) == cuda
     with pytest.raises(
-        ValueError, match=r"`noise_device` = 'cuda', but the state is on 'cpu': there it is drawn ahead on the 'cpu'. 'auto' takes"
+        ValueError,
+        match=r"`noise_device` = 'cuda', but the state is on 'cpu': there it is drawn ahead on the 'cpu'. 'auto' takes",
     ):
         seeds.sample(half, (4,), seed=1, solver="seeds-3", steps=2, schedule="vp", noise_device="cuda")
     with pytest.raises(ValueError, match=r"`noise_device` = 'mps', but the state is on 'mps'"):
         maker("mps", mps)
-    with pytest.raises(ValueError, match=r"`noise_device` = 'cuda:1', but the state is on 'cuda:0': there it is drawn on 'cuda:0' or"):
+    with pytest.raises(
+        ValueError, match=r"`noise_device` = 'cuda:1', but the state is on 'cuda:0': there it is drawn on 'cuda:0' or"
+    ):
         maker("cuda:1", cuda)
 
 

@@ -1,4 +1,5 @@
-"""Sampling on the device: what the CPU draws to rounding, without waiting, without float64, in the memory that the plan counts."""
+"""Sampling on the device: what the CPU draws to rounding, without waiting, without float64, in the memory that the plan
+counts."""
 
 import itertools
 from dataclasses import replace
@@ -17,7 +18,9 @@ from seeds.stepper import Stepper, run
 
 SEEDS = [3, 2**63 + 1]
 LABELS = [1, 3]
-CASES = [(name, form) for name, solver in SOLVERS.items() for form in (PREDICTIONS if solver.interpolates else ["data"])]
+CASES = [
+    (name, form) for name, solver in SOLVERS.items() for form in (PREDICTIONS if solver.interpolates else ["data"])
+]
 every_case = pytest.mark.parametrize(("solver", "prediction"), CASES)
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 
@@ -73,7 +76,8 @@ def test_on_a_pretended_device_nothing_is_waited_for_and_nothing_mixed(solver, w
     model = seeds.threshold(seeds.guide(exact, 2.0), 1.5)
     plan = plan_of(exact, solver)
     given = {"seed": SEEDS, "labels": LABELS, "device": pretended, "project": lambda x, at, draw: x.lerp(draw, 0.1)}
-    exact(torch.empty(2, *SHAPE, device=pretended), plan.start, labels=torch.tensor(LABELS).to(pretended))  # carries the law there
+    # carries the law there
+    exact(torch.empty(2, *SHAPE, device=pretended), plan.start, labels=torch.tensor(LABELS).to(pretended))
     with Watch(pretended) as watch:
         for call in loop(seeds.iterate(model, SHAPE, plan=plan, noise_device=where, **given), plan.nfe):
             assert call.x.device == call.denoised.device == pretended
@@ -94,7 +98,8 @@ def test_the_loop_waits_for_nothing_and_makes_no_float64(device, solver, network
 
 
 def told_much(model, device):
-    """Guided by a label that means none, each image by its own scale, bounded by a quantile, inpainted: whatever holds numbers of the host's."""
+    """Guided by a label that means none, each image by its own scale, bounded by a quantile, inpainted: whatever holds
+    numbers of the host's."""
     scale, mask = torch.tensor([1.5, 2.0], dtype=torch.float64), torch.ones(SHAPE, device=device)
     return seeds.threshold(
         seeds.guide(model, scale, null=0), 1.5, quantile=0.9
@@ -102,7 +107,8 @@ def told_much(model, device):
 
 
 def test_nobody_waits_for_what_a_pretended_device_is_told(pretended, exact, monkeypatch):
-    """Scales and nulls, of one number and of several, are copied without waiting, and nothing is made there of the host's numbers."""
+    """Scales and nulls, of one number and of several, are copied without waiting, and nothing is made there of the
+    host's numbers."""
     tensor_of = torch.as_tensor
 
     def as_tensor(value, **where):
@@ -114,7 +120,9 @@ def test_nobody_waits_for_what_a_pretended_device_is_told(pretended, exact, monk
         model = replace(model, inner=replace(model.inner, none=null))
         plan = plan_of(exact, "seeds-2")
         how = {"seed": SEEDS, "labels": labels, "device": pretended, "project": project, "plan": plan}
-        calls = seeds.iterate(model, SHAPE, noise=lambda draw, lam0, lam1, shape: torch.empty(shape, device=pretended), **how)
+        calls = seeds.iterate(
+            model, SHAPE, noise=lambda draw, lam0, lam1, shape: torch.empty(shape, device=pretended), **how
+        )
         next(calls)
         with Watch(pretended, fed=False), monkeypatch.context() as changed:
             changed.setattr(torch, "as_tensor", as_tensor)
@@ -138,7 +146,11 @@ def test_float64_on_the_device_is_the_noises_scratch(device, exact, monkeypatch)
     plan = plan_of(exact, "seeds-3")
     drawn(exact, plan, device)  # the law is there
     with Watch(device, numbers=device == "cpu") as watch:
-        list(loop(seeds.iterate(exact, SHAPE, plan=plan, seed=SEEDS, labels=torch.tensor(LABELS), device=device), plan.nfe))
+        list(
+            loop(
+                seeds.iterate(exact, SHAPE, plan=plan, seed=SEEDS, labels=torch.tensor(LABELS), device=device), plan.nfe
+            )
+        )
     assert watch.dtypes[torch.float64] <= drawing.cubics().shape[0]  # one coefficient of the whole table
 
 
@@ -224,7 +236,10 @@ def test_labels_guidance_bounds_and_projections(device, networks):
     ):
         for labels in (2, LABELS, rows.to(device)):
             given = {"labels": labels, "project": inpaint}
-            assert_same(drawn(change(model), plan, device, **given), drawn(change(wide), plan, "cpu", dtype=torch.float64, **given))
+            assert_same(
+                drawn(change(model), plan, device, **given),
+                drawn(change(wide), plan, "cpu", dtype=torch.float64, **given),
+            )
 
 
 @everywhere
@@ -235,7 +250,10 @@ def test_an_images_noise_is_the_same_whatever_the_batch_and_the_part(device, net
     assert_same(batched, drawn(model, whole, device))
     data = torch.linspace(-1, 1, 192).view(SHAPE)
     part = plan_of(model, "seeds-2", start=2)
-    assert_same(drawn(model, part, device, data=data.to(device)), drawn(networks[1], part, "cpu", data=data.double(), dtype=torch.float64))
+    assert_same(
+        drawn(model, part, device, data=data.to(device)),
+        drawn(networks[1], part, "cpu", data=data.double(), dtype=torch.float64),
+    )
 
 
 @everywhere

@@ -1,4 +1,5 @@
-"""The recipes' trainer on the device: the same batches, steps that nobody waits for, and a state that any device goes on from."""
+"""The recipes' trainer on the device: the same batches, steps that nobody waits for, and a state that any device goes
+on from."""
 
 import math
 from dataclasses import replace
@@ -14,8 +15,8 @@ from recipes.training import Data, Settings, Trainer, batch_at, loss_of, train
 from seeds.noise import device as drawing
 
 TINY = {
-    "img_resolution": 4, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1,
-    "attn_resolutions": [], "dropout": 0.0,
+    "img_resolution": 4, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 8,
+    "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
 }  # fmt: skip
 
 
@@ -115,7 +116,9 @@ def test_a_run_that_breaks_leaves_the_last_save(data, tmp_path):
     next(iter(trainer.params.values())).data.fill_(math.nan)
     with pytest.raises(FloatingPointError, match=r"The loss after 400 images is nan. Go on from the last save"):
         train(trainer, data, tmp_path)
-    with pytest.raises(FloatingPointError, match=r"weights after 400 images are not finite. .*state.safetensors is as it was"):
+    with pytest.raises(
+        FloatingPointError, match=r"weights after 400 images are not finite. .*state.safetensors is as it was"
+    ):
         trainer.save(tmp_path / "state.safetensors")
     assert (tmp_path / "state.safetensors").read_bytes() == before
 

@@ -1,4 +1,5 @@
-"""The documentation is tested: its code runs and prints what it says, its commands exist, its links lead somewhere, its tables are the code's."""
+"""The documentation is tested: its code runs and prints what it says, its commands exist, its links lead somewhere, its
+tables are the code's."""
 
 import contextlib
 import io
@@ -24,8 +25,8 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")  # pictures too
 NAMES = (
-    "index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "hosts", "measure", "curves", "many-processes", "reproducibility",
-    "numbers", "differences",
+    "index", "notation", "choose-a-solver", "write-a-solver", "plan", "models", "hosts", "measure", "curves",
+    "many-processes", "reproducibility", "numbers", "differences",
 )  # fmt: skip
 
 
@@ -71,7 +72,9 @@ def run_blocks(path: Path) -> dict:
         with contextlib.redirect_stdout(printed):
             exec(compile("\n" * block.line + block.text, str(path), "exec"), namespace)
         if following is not None and following.language == "text":
-            assert printed.getvalue().split("\n") == following.text.split("\n"), f"{path.name}:{following.line}: not what is printed"
+            assert printed.getvalue().split("\n") == following.text.split("\n"), (
+                f"{path.name}:{following.line}: not what is printed"
+            )
     return namespace
 
 
@@ -108,7 +111,9 @@ def test_links_lead_somewhere(page):
         file, _, anchor = target.partition("#")
         path = (page.parent / file) if file else page
         assert path.exists(), f"{page.name} links to {target}, which does not exist"
-        assert not anchor or anchor in anchors(path.read_text()), f"{page.name} links to {target}, but {path.name} has no such heading"
+        assert not anchor or anchor in anchors(path.read_text()), (
+            f"{page.name} links to {target}, but {path.name} has no such heading"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -118,7 +123,8 @@ def test_blocks_are_of_a_kind_that_is_tested(page):
 
 
 def behind_torchrun(words: list[str]) -> list[str]:
-    """The command that torchrun would start. Raises: AssertionError if it would not understand the words, SystemExit if it would say so itself."""
+    """The command that torchrun would start. Raises: AssertionError if it would not understand the words, SystemExit if
+    it would say so itself."""
     found = get_args_parser().parse_args(words)
     assert found.module, "torchrun needs -m seeds"
     return [found.training_script, *found.training_script_args]
@@ -168,7 +174,8 @@ def test_shell_lines_are_understood():
     "wrong",
     [
         "seeds smaple", "seeds sample --setps 5", "seeds plan --steps five", "python benchmarks/none.py", "rm -r x",
-        "torchrun --nproc_per_node=2 -m seeds smaple", "torchrun --nproc_per_node=2 -m seeds fid --num 5 out", "torchrun --prcs=2 -m seeds info",
+        "torchrun --nproc_per_node=2 -m seeds "
+        "smaple", "torchrun --nproc_per_node=2 -m seeds fid --num 5 out", "torchrun --prcs=2 -m seeds info",
     ],
 )  # fmt: skip
 def test_a_wrong_line_is_caught(wrong):
@@ -194,9 +201,13 @@ def test_every_solver_grid_schedule_and_prediction_is_in_the_tables():
 
 def test_the_laws_take_up_the_solver_of_the_page(tmp_path):
     """The command of docs/write-a-solver.md, on its first block and one law."""
-    first = next(block for block in blocks((ROOT / "docs" / "write-a-solver.md").read_text()) if block.language == "python")
+    first = next(
+        block for block in blocks((ROOT / "docs" / "write-a-solver.md").read_text()) if block.language == "python"
+    )
     (tmp_path / "my_solvers.py").write_text(first.text)
     command = [sys.executable, "-m", "pytest", "tests/laws/test_laws.py", "-p", "my_solvers", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
-    done = subprocess.run([*command, "-k", "weak_order-krogstad-default-data"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "-k", "weak_order-krogstad-default-data"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr

@@ -31,4 +31,8 @@ def test_tests_that_need_what_is_not_here_are_counted_at_the_end(how, tmp_path):
         text=True,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert re.search(r"^left out: [1-9]\d* browser tests \(no Chromium, or no chromedriver or selenium\)$", ended.stdout, re.MULTILINE)
+    assert re.search(
+        r"^left out: [1-9]\d* browser tests \(no Chromium, or no chromedriver or selenium\)$",
+        ended.stdout,
+        re.MULTILINE,
+    )

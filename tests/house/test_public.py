@@ -54,7 +54,8 @@ def faults_of(function):
 
 
 def documented(text):
-    """The names before a colon in the section Args of a docstring:  `name: ...` or `name, other: ...`, deeper lines going on."""
+    """The names before a colon in the section Args of a docstring:  `name: ...` or `name, other: ...`, deeper lines
+    going on."""
     section = re.search(r"^Args:\n((?: +.*\n?|\n)*)", text, re.M)
     lines = re.findall(r"^ {4}(\w[\w, ]*):", section[1], re.M) if section else []
     return [name.strip() for line in lines for name in line.split(",")]
@@ -85,14 +86,21 @@ def test_a_function_that_does_not_say_what_it_takes_is_found():
         "arguments is not in Args",
         "stpes is in Args, but no argument",
     ]
-    assert {"plan", "plan_for", "sample", "iterate", "wrap", "guide", "threshold", "check_model", "from_name"} == set(FUNCTIONS)
+    assert {"plan", "plan_for", "sample", "iterate", "wrap", "guide", "threshold", "check_model", "from_name"} == set(
+        FUNCTIONS
+    )
 
 
 def test_what_makes_a_plan_is_said_alike_everywhere():
     """One argument, one name, in `plan`, in a `Request`, and wherever it is passed on."""
-    taken = {name: set(inspect.signature(getattr(seeds, name)).parameters) for name in ("plan", "plan_for", "sample", "iterate")}
+    taken = {
+        name: set(inspect.signature(getattr(seeds, name)).parameters)
+        for name in ("plan", "plan_for", "sample", "iterate")
+    }
     assert (
-        taken["plan"] == {field.name for field in dataclasses.fields(Request)} - {"nsr_range", "laid"} == taken["plan_for"] - {"denoiser"}
+        taken["plan"]
+        == {field.name for field in dataclasses.fields(Request)} - {"nsr_range", "laid"}
+        == taken["plan_for"] - {"denoiser"}
     )
     assert taken["plan"] <= taken["iterate"] == taken["sample"] - {"batch", "progress", "callback"}
     ours, own = (inspect.signature(function).parameters for function in (seeds.plan, seeds.plan_for))
@@ -130,7 +138,10 @@ def test_there_are_about_25_public_names():
 
 def test_the_oldest_versions_that_are_tested_are_those_that_are_promised():
     tables = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    ranges = [*tables["dependencies"], *(name for extra in ("report", "dev") for name in tables["optional-dependencies"][extra])]
+    ranges = [
+        *tables["dependencies"],
+        *(name for extra in ("report", "dev") for name in tables["optional-dependencies"][extra]),
+    ]
     promised = dict(text.split(">=") for text in ranges if not text.startswith(("ruff", "mypy")))
     lines = (ROOT.parent / "constraints-oldest.txt").read_text().splitlines()
     oldest = dict(line.split("==") for line in lines if not line.startswith("#"))

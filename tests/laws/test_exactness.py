@@ -30,12 +30,16 @@ ROUNDINGS = {
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize(
-    ("solver", "case"), [("seeds-2", {}), ("seeds-2", {"variant": "2b"}), ("seeds-3", {}), ("seeds-3", {"variant": "3b"})]
+    ("solver", "case"),
+    [("seeds-2", {}), ("seeds-2", {"variant": "2b"}), ("seeds-3", {}), ("seeds-3", {"variant": "3b"})],
 )
 def test_weights_are_formed_for_the_rounded_levels(solver, case, rounding):
-    """Steps of a few known levels and of many: stages move, meet the ends and each other, and every one is where its weights say."""
+    """Steps of a few known levels and of many: stages move, meet the ends and each other, and every one is where its
+    weights say."""
     for steps in (2, 7, 19, 40):
-        plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none", **case)
+        plan = seeds.plan(
+            solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none", **case
+        )
         assert np.abs(np.log([row.at.nsr for row in plan.rows])[:, None] - np.log(KNOWN)).min(1).max() < 1e-12
         assert path_error(plan, FORM, Eta(1.0)) < 1e-12
         assert polynomial_error(plan, FORM, Eta(1.0)) < 1e-12
@@ -45,7 +49,9 @@ def test_weights_are_formed_for_the_rounded_levels(solver, case, rounding):
 @pytest.mark.parametrize(("solver", "eta"), [("seeds-4", 1.0), ("erk-4", 0.0)])
 def test_fixed_stages_between_rounded_levels_obey_the_same_laws(solver, eta, rounding):
     for steps in (2, 7, 19, 40):
-        plan = seeds.plan(solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none")
+        plan = seeds.plan(
+            solver, steps=steps, schedule="edm", round_nsr=ROUNDINGS[rounding], prediction="v", final="none"
+        )
         ends = [row.at.nsr for i, row in enumerate(plan.rows) if i == 0 or plan.rows[i - 1].completes]
         assert np.abs(np.log(ends)[:, None] - np.log(KNOWN)).min(1).max() < 1e-12
         assert path_error(plan, FORM, Eta(eta)) < 1e-12
@@ -60,7 +66,9 @@ def test_random_positions_and_a_table_of_eta_are_as_exact(family, variant, predi
     r = np.sort(rng.uniform(0.05, 1.0, 2))
     case = {"variant": variant, "r": float(r[0]) if family == "2" else (float(r[0]), float(r[1]))}
     for eta in (float(rng.uniform(0.05, 3)), TABLE):
-        made = seeds.plan(f"seeds-{family}", sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case)
+        made = seeds.plan(
+            f"seeds-{family}", sigmas=GRID, schedule="vp", prediction=prediction, eta=eta, final="none", **case
+        )
         form = PREDICTIONS[prediction]()
         assert path_error(made, form, Eta(eta)) < 1e-12 and polynomial_error(made, form, Eta(eta)) < 1e-12
         rows = linear_rows(SOLVERS[f"seeds-{family}"], case)
@@ -79,7 +87,9 @@ def test_the_linear_law_has_rows_to_look_at(subject):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_multistep_method_integrates_polynomials_in_its_variable(prediction, name):
     """After the start-up, of every degree below its values, whatever eta."""
-    made = seeds.plan("adams", sigmas=GRID, schedule="vp", prediction=prediction, eta=0.7, k=3, variable=name, final="none")
+    made = seeds.plan(
+        "adams", sigmas=GRID, schedule="vp", prediction=prediction, eta=0.7, k=3, variable=name, final="none"
+    )
     u = variable(name, seeds.VP(), np.array([at.lam for at in made.points()]))
     for degree in range(3):
         assert polynomial_error(made, PREDICTIONS[prediction](), Eta(0.7), degree, u=u, first=degree) < 1e-11

@@ -32,7 +32,9 @@ def test_data_mode_is_phi(h, eta):
         assert integrals.moment(k)[0] == pytest.approx(float(exact), rel=TOLERANCE)
     assert integrals.phi[0] == pytest.approx(math.exp(-rate), rel=TOLERANCE)
     nsr1 = mpmath.exp(mpmath.mpf(1.3) - mpmath.mpf(h))
-    assert integrals.variance()[0] == pytest.approx(float(nsr1**2 * -mpmath.expm1(-2 * eta * mpmath.mpf(h))), rel=TOLERANCE)
+    assert integrals.variance()[0] == pytest.approx(
+        float(nsr1**2 * -mpmath.expm1(-2 * eta * mpmath.mpf(h))), rel=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("h", H)
@@ -57,7 +59,8 @@ CLOSED_PHI = {
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize(("h", "eta"), [(1e-12, 1.0), (1e-4, 0.0), (0.3, 1.0), (3.0, 0.4), (50.0, 1.0)])
 def test_every_prediction_against_mpmath(prediction, h, eta):
-    """All weights of a three-node step and its noise variance, by mpmath's own quadrature in 30 digits with Phi in closed form."""
+    """All weights of a three-node step and its noise variance, by mpmath's own quadrature in 30 digits with Phi in
+    closed form."""
     lam0, form = -3.0, PREDICTIONS[prediction]()
     integrals = Integrals(form, Eta(eta), np.array([lam0]), np.array([h]))
     with mpmath.workdps(30):
@@ -86,7 +89,9 @@ def test_every_prediction_against_mpmath(prediction, h, eta):
 
         scale = quad(lambda u: abs(transfer(u) * (1 + eta) * q(nsr(u))))
         for k in (1, 2, 3):
-            exact = quad(lambda u, k=k: transfer(u) * (1 + eta) * q(nsr(u)) * (u / end) ** (k - 1)) / mpmath.factorial(k - 1)
+            exact = quad(lambda u, k=k: transfer(u) * (1 + eta) * q(nsr(u)) * (u / end) ** (k - 1)) / mpmath.factorial(
+                k - 1
+            )
             assert abs(integrals.moment(k)[0] - exact) < TOLERANCE * scale
         nodes = np.array([[-0.5 * h, 0.0, 0.6 * h]])
         for j in range(3):
@@ -106,7 +111,9 @@ def test_every_prediction_against_mpmath(prediction, h, eta):
 
 def test_tables_are_split_at_their_jumps():
     """eta 2 on [0.5, 1.5] inside a step from 0 to 3, data mode: by hand."""
-    integrals = Integrals(PREDICTIONS["data"](), Eta([(-math.inf, 0), (0.5, 2), (1.5, 0)]), np.array([0.0]), np.array([3.0]))
+    integrals = Integrals(
+        PREDICTIONS["data"](), Eta([(-math.inf, 0), (0.5, 2), (1.5, 0)]), np.array([0.0]), np.array([3.0])
+    )
     assert integrals.phi[0] == pytest.approx(math.exp(-3 - 2), rel=TOLERANCE)
     assert integrals.weight()[0] == pytest.approx(1 - math.exp(-5), rel=TOLERANCE)
     made = math.exp(-3) * (1 - math.exp(-4))  # nsr at 1.5 squared, times what eta 2 makes over one nat
@@ -127,7 +134,9 @@ def test_a_callable_eta_equals_the_same_constant_and_a_smooth_one_equals_mpmath(
         def transfer(lam):
             return mpmath.exp(-(2 * (2 - lam) - mpmath.cos(2) + mpmath.cos(lam)))
 
-        exact = mpmath.quad(lambda lam: transfer(lam) ** 2 * 2 * (1 + mpmath.sin(lam)) * mpmath.exp(-2 * lam), [-2, -1, 0, 1, 2])
+        exact = mpmath.quad(
+            lambda lam: transfer(lam) ** 2 * 2 * (1 + mpmath.sin(lam)) * mpmath.exp(-2 * lam), [-2, -1, 0, 1, 2]
+        )
     assert smooth.variance()[0] == pytest.approx(float(exact), rel=TOLERANCE)
 
 
@@ -142,6 +151,8 @@ def test_many_intervals_at_once_are_the_same_as_one_by_one():
     for prediction in PREDICTIONS:
         together = Integrals(PREDICTIONS[prediction](), Eta([(-math.inf, 1), (0.2, 0.1)]), lam0, h)
         for i in range(7):
-            alone = Integrals(PREDICTIONS[prediction](), Eta([(-math.inf, 1), (0.2, 0.1)]), lam0[i : i + 1], h[i : i + 1])
+            alone = Integrals(
+                PREDICTIONS[prediction](), Eta([(-math.inf, 1), (0.2, 0.1)]), lam0[i : i + 1], h[i : i + 1]
+            )
             assert together.moment(2)[i] == pytest.approx(alone.moment(2)[0], rel=1e-14)
             assert together.variance()[i] == pytest.approx(alone.variance()[0], rel=1e-13)

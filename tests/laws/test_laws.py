@@ -1,4 +1,5 @@
-"""Every solver obeys every law that applies to it. The laws are in seeds/laws; a solver added to the registry is asked without another line.
+"""Every solver obeys every law that applies to it. The laws are in seeds/laws; a solver added to the registry is asked
+without another line.
 
 pytest tests/laws -p my_solvers -k krogstad
 """
@@ -78,6 +79,9 @@ def ancestral(write, levels, prediction, eta, *, louder=1.0):
 
 def test_the_noise_of_a_method_that_is_no_exponential_one_is_known_too():
     """No formula of its own is asked for: the noise of a short step is the process's."""
-    right, wrong = (Solver("x", ancestral, Orders(1, 1), noise="eta", interpolates=False, cases=({"louder": by},)) for by in (1.0, 1.01))
+    right, wrong = (
+        Solver("x", ancestral, Orders(1, 1), noise="eta", interpolates=False, cases=({"louder": by},))
+        for by in (1.0, 1.01)
+    )
     assert not any(faults for _, faults in check(right))
     assert {law.name for law, faults in check(wrong) if faults} >= {"still and noise"}

@@ -1,4 +1,5 @@
-"""Limits that must hold to the bit or to rounding: the ODE inside the SDE, one law on every schedule, and both ends of the process."""
+"""Limits that must hold to the bit or to rounding: the ODE inside the SDE, one law on every schedule, and both ends of
+the process."""
 
 import math
 
@@ -13,7 +14,9 @@ from seeds.laws.responses import MIXTURE, mixture_denoiser
 NSR = np.geomspace(50.0, 0.01, 7)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.1, 1.0, [(-math.inf, 0.0), (-4.0, 0.7)], [(-math.inf, 0.5), (-3.0, 0.0)]], ids=str)
+@pytest.mark.parametrize(
+    "eta", [0.0, 0.1, 1.0, [(-math.inf, 0.0), (-4.0, 0.7)], [(-math.inf, 0.5), (-3.0, 0.0)]], ids=str
+)
 @pytest.mark.parametrize("solver", ["seeds-1", "seeds-3", "seeds-4", "euler-maruyama"])
 def test_the_step_from_snr_zero(solver, eta):
     """x1 = (sigma1/sigma0) e^{-E} x0 + alpha1 D + sigma1 sqrt(1 - e^{-2E}) z, one model call, whatever the solver."""
@@ -33,7 +36,9 @@ def test_the_step_from_snr_zero(solver, eta):
 
 def test_s_noise_scales_the_noise_from_snr_zero_once():
     plain, louder = (seeds.plan("seeds-2", steps=4, schedule="flow", s_noise=s).rows[0] for s in (1.0, 1.3))
-    assert louder.z[0][1] == pytest.approx(1.3 * plain.z[0][1], rel=1e-15) and louder.d == plain.d and louder.x == plain.x
+    assert (
+        louder.z[0][1] == pytest.approx(1.3 * plain.z[0][1], rel=1e-15) and louder.d == plain.d and louder.x == plain.x
+    )
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
@@ -55,7 +60,9 @@ def test_the_final_row_returns_the_denoised_value_itself():
 
     plan = seeds.plan("seeds-3", steps=3, schedule="vp")
     assert (
-        states(plan, denoise, torch.ones(4, dtype=torch.float64), lambda j: torch.full((4,), 0.1 * j, dtype=torch.float64))[-1]
+        states(
+            plan, denoise, torch.ones(4, dtype=torch.float64), lambda j: torch.full((4,), 0.1 * j, dtype=torch.float64)
+        )[-1]
         is answers[-1]
     )
 
@@ -69,10 +76,15 @@ def test_s_noise_scales_the_noise_alone(subject):
 
 
 def test_churn_is_edms():
-    """Against Algorithm 2 written out, with a nonlinear model: the network is called at the churned point, before the first call and before the last."""
+    """Against Algorithm 2 written out, with a nonlinear model: the network is called at the churned point, before the
+    first call and before the last."""
     sigmas, churn, low, high, s_noise = np.array([80.0, 20.0, 3.0, 0.4, 0.002]), 3.0, 0.05, 100.0, 1.01
-    plan = seeds.plan("rk-2", sigmas=[*sigmas, 0.0], schedule="edm", S_churn=churn, S_min=low, S_max=high, s_noise=s_noise)
-    noise = [torch.randn(20, generator=torch.Generator().manual_seed(j), dtype=torch.float64) for j in range(len(plan.draws))]
+    plan = seeds.plan(
+        "rk-2", sigmas=[*sigmas, 0.0], schedule="edm", S_churn=churn, S_min=low, S_max=high, s_noise=s_noise
+    )
+    noise = [
+        torch.randn(20, generator=torch.Generator().manual_seed(j), dtype=torch.float64) for j in range(len(plan.draws))
+    ]
     x = start = 80.0 * torch.randn(20, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
     asked, j = [], 0
 

@@ -1,4 +1,5 @@
-"""Exponential Adams methods: the classical weights in their limit, what each option does, and what a method with memory never reads."""
+"""Exponential Adams methods: the classical weights in their limit, what each option does, and what a method with memory
+never reads."""
 
 import math
 
@@ -76,7 +77,8 @@ def test_a_finish_is_left_out_where_no_step_reaches_it():
 def test_one_value_is_erk_1_and_seeds_1():
     for eta, twin in ((0.0, "erk-1"), (0.7, "seeds-1")):
         one, other = (
-            seeds.plan(which, steps=5, schedule="vp", prediction="v", eta=eta, **more) for which, more in ((ADAMS, {"k": 1}), (twin, {}))
+            seeds.plan(which, steps=5, schedule="vp", prediction="v", eta=eta, **more)
+            for which, more in ((ADAMS, {"k": 1}), (twin, {}))
         )
         assert np.allclose([draw[:2] for draw in one.draws], [draw[:2] for draw in other.draws], atol=1e-12)
         for a, b in zip(one.rows, other.rows, strict=True):
@@ -85,7 +87,8 @@ def test_one_value_is_erk_1_and_seeds_1():
 
 
 @pytest.mark.parametrize(
-    "options", [{"k": 3}, {"k": 3, "corrector": 3, "variable": "t"}, {"k": 2, "startup": "singlestep", "variable": "index"}]
+    "options",
+    [{"k": 3}, {"k": 3, "corrector": 3, "variable": "t"}, {"k": 2, "startup": "singlestep", "variable": "index"}],
 )
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_the_value_at_snr_zero_is_never_a_node(options, eta):
@@ -95,10 +98,14 @@ def test_the_value_at_snr_zero_is_never_a_node(options, eta):
 
 
 def test_another_variable_is_another_method():
-    rows = {name: seeds.plan(ADAMS, steps=8, schedule="vp", variable=name).rows for name in ("lam", "nsr", "nsr^0.45", "t", "index")}
+    rows = {
+        name: seeds.plan(ADAMS, steps=8, schedule="vp", variable=name).rows
+        for name in ("lam", "nsr", "nsr^0.45", "t", "index")
+    }
     assert len(set(rows.values())) == 5
     assert rows["nsr"] == seeds.plan(ADAMS, steps=8, schedule="vp", variable="nsr^1").rows
-    again = seeds.plan(ADAMS, steps=8, variable="index", **EQUAL).rows  # equal steps in lam: index and lam are one variable
+    # equal steps in lam: index and lam are one variable
+    again = seeds.plan(ADAMS, steps=8, variable="index", **EQUAL).rows
     for a, b in zip(again, seeds.plan(ADAMS, steps=8, **EQUAL).rows, strict=True):
         assert dict(a.d) == pytest.approx(dict(b.d), rel=1e-9)
 
@@ -114,7 +121,8 @@ def test_variables_by_hand():
 @pytest.mark.parametrize(("options", "words"), [
     ({"k": 0}, "`k` must be a whole number from 1 to 4, but is 0"),
     ({"k": 2.5}, "`k` must be a whole number from 1 to 4, but is 2.5"),
-    ({"corrector": 4}, r"`corrector` must be a whole number from 0 \(none\) to k \+ 1 = 3, the new value included, but is 4"),
+    ({"corrector": 4}, r"`corrector` must be a whole number from 0 \(none\) to k \+ 1 = 3, the new value included, but "
+                       r"is 4"),
     ({"startup": "heun"}, "`startup` must be one of grow, singlestep, but is 'heun'"),
     ({"variable": "sigma"}, r"`variable` must be one of lam, nsr, nsr\^p, t, vp_t, index.* but is 'sigma'"),
     ({"variable": "nsr^0"}, r"but is 'nsr\^0'"),

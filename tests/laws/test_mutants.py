@@ -1,4 +1,5 @@
-"""The laws have teeth: every coefficient of every solver, 1 % off, breaks one; so do swapped draws and a phi at the wrong place."""
+"""The laws have teeth: every coefficient of every solver, 1 % off, breaks one; so do swapped draws and a phi at the
+wrong place."""
 
 import functools
 from dataclasses import replace
@@ -39,7 +40,11 @@ def test_a_wrong_weight_of_a_slope_costs_the_order():
             grow = points[k + 1].alpha / points[plan.step_starts()[k]].alpha
             moved = {j: value * 1.01 for j, value in row.x}
             moved[plan.step_starts()[k]] = moved.get(plan.step_starts()[k], 0.0) - 0.01 * grow
-            return row._replace(x=tuple(moved.items()), d=tuple((j, value * 1.01) for j, value in row.d)) if row.completes else row
+            return (
+                row._replace(x=tuple(moved.items()), d=tuple((j, value * 1.01) for j, value in row.d))
+                if row.completes
+                else row
+            )
 
         return mutate(plan, change)
 
@@ -48,12 +53,15 @@ def test_a_wrong_weight_of_a_slope_costs_the_order():
         assert right > SOLVERS[solver].orders().ode - 0.2 > wrong
 
 
-@pytest.mark.parametrize("subject", [it for it in subjects() if it.solver.tableau and it.solver.noise and it.prediction == "data"], ids=str)
+@pytest.mark.parametrize(
+    "subject", [it for it in subjects() if it.solver.tableau and it.solver.noise and it.prediction == "data"], ids=str
+)
 def test_swapped_draws_are_caught(subject):
     plan = subject.plan(sigmas=SIGMAS, schedule="vp", final="none", eta=1.0)
     per_step = len(plan.draws) // 2
     if per_step == 1:
-        swapped = mutate(plan, lambda i, row: row._replace(z=tuple((0, value) for _, value in row.z)))  # one draw for all steps
+        # one draw for all steps
+        swapped = mutate(plan, lambda i, row: row._replace(z=tuple((0, value) for _, value in row.z)))
     else:
 
         def change(i, row):
@@ -68,7 +76,8 @@ def test_swapped_draws_are_caught(subject):
 
 
 def test_a_draw_that_stands_for_another_stretch_is_caught():
-    """Relabelled in all rows alike, draws give the same law; a host that is asked for the noise of a stretch would be told the wrong one."""
+    """Relabelled in all rows alike, draws give the same law; a host that is asked for the noise of a stretch would be
+    told the wrong one."""
     seeds_2 = SOLVERS["seeds-2"]
 
     def relabelled(write, levels, prediction, eta):
@@ -84,7 +93,10 @@ def test_independent_stage_noise_is_caught():
     """The step with a draw of its own instead of the path of its stage."""
     plan = seeds.plan("seeds-2", sigmas=SIGMAS, schedule="vp", final="none")
     fresh = replace(plan, draws=(*plan.draws, *plan.draws))
-    shifted = mutate(fresh, lambda i, row: row if i == 0 else row._replace(z=tuple((j + len(plan.draws), value) for j, value in row.z)))
+    shifted = mutate(
+        fresh,
+        lambda i, row: row if i == 0 else row._replace(z=tuple((j + len(plan.draws), value) for j, value in row.z)),
+    )
     assert path_error(shifted, DATA, Eta(1.0)) > LIMIT
 
 
@@ -92,12 +104,17 @@ def broken(table: Tableau, rows) -> tuple[float, bool]:
     """The order measured as an ODE, and whether a law of exactness is broken, for a solver made of a wrong table."""
     mutant = tableau_solver("mutant", lambda: table, 0.0)
     plan = seeds.plan(mutant, sigmas=SIGMAS, schedule="vp", final="none")
-    errors = (polynomial_error(plan, DATA, Eta(0.0)), path_error(plan, DATA, Eta(0.0)), polynomial_error(plan, DATA, Eta(0.0), 1, rows))
+    errors = (
+        polynomial_error(plan, DATA, Eta(0.0)),
+        path_error(plan, DATA, Eta(0.0)),
+        polynomial_error(plan, DATA, Eta(0.0), 1, rows),
+    )
     return slope(gaussian_errors(functools.partial(seeds.plan, mutant), (64, 128))), max(errors) > LIMIT
 
 
 def test_a_phi_at_the_wrong_place_is_caught():
-    """The authors' phi_2 of stage 3, formed at c_2 instead of c_3, with everything else right; and phi_2 where phi_3 belongs in ERK-4."""
+    """The authors' phi_2 of stage 3, formed at c_2 instead of c_3, with everything else right; and phi_2 where phi_3
+    belongs in ERK-4."""
     right = tableaus.order_3()
     third, one = 2 / 3, 1.0
     wrong = replace(right, a=(right.a[0], ({(1, third): third, (2, 1 / 3): -4 / 3}, {(2, 1 / 3): 4 / 3}), right.a[2]))
@@ -105,7 +122,9 @@ def test_a_phi_at_the_wrong_place_is_caught():
     assert order < 2.8 or inexact
 
     right = tableaus.order_4()
-    last = tuple({({(3, one): (2, one)}.get(key, key)): value for key, value in weights.items()} for weights in right.a[4])
+    last = tuple(
+        {({(3, one): (2, one)}.get(key, key)): value for key, value in weights.items()} for weights in right.a[4]
+    )
     order, inexact = broken(replace(right, a=(*right.a[:4], last)), linear_rows(SOLVERS["erk-4"], {}))
     assert order < 3.8 or inexact
 

@@ -1,4 +1,5 @@
-"""What the laws of order stand on: the solution that they compare with, and orders that another way of measuring gives."""
+"""What the laws of order stand on: the solution that they compare with, and orders that another way of measuring
+gives."""
 
 import functools
 
@@ -31,9 +32,12 @@ def test_churn_before_exponential_steps_keeps_their_order(solver, eta):
 
 
 def test_two_point_moments_are_seen_where_a_linear_model_sees_none():
-    """A drift without its curvature has weak order 1 for a third cumulant and on a mixture, though the variance is of order 2 (midpoint noise left out)."""
+    """A drift without its curvature has weak order 1 for a third cumulant and on a mixture, though the variance is of
+    order 2 (midpoint noise left out)."""
     for errors in (skew_errors, mixture_errors):
-        first, second = (slope(errors(functools.partial(seeds.plan, name), (32, 64), eta=1.0)) for name in ("seeds-1", "seeds-2"))
+        first, second = (
+            slope(errors(functools.partial(seeds.plan, name), (32, 64), eta=1.0)) for name in ("seeds-1", "seeds-2")
+        )
         assert first < 1.2 < 1.7 < second
 
 

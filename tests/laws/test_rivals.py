@@ -1,4 +1,5 @@
-"""Rivals against their formulas, written out here as loops over states; what their names lead to; what is wrong is named."""
+"""Rivals against their formulas, written out here as loops over states; what their names lead to; what is wrong is
+named."""
 
 import math
 from itertools import pairwise
@@ -41,7 +42,8 @@ def noise_scale(nsr):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_er_sde_is_the_papers(order):
-    """x1 = phi1/phi0 x0 + (1 - phi1/phi0) D + (nsr1 - nsr0 + S phi1) D' + ((nsr1 - nsr0)^2 / 2 + S' phi1) D'' + noise, integrals by a fine sum."""
+    """x1 = phi1/phi0 x0 + (1 - phi1/phi0) D + (nsr1 - nsr0 + S phi1) D' + ((nsr1 - nsr0)^2 / 2 + S' phi1) D'' + noise,
+    integrals by a fine sum."""
     y, known = X0, []
     for i, (a, b) in enumerate(pairwise(SIGMAS)):
         ratio, d = noise_scale(b) / noise_scale(a), asked(y, a)
@@ -99,7 +101,8 @@ def test_ipndm_has_adams_bashforths_numbers_on_any_grid():
 
 @pytest.mark.parametrize(("solver", "options", "renewed"), [
     ("lcm", {}, 1.0), ("tcd", {"renewed": 0.4}, 0.4),
-    ("tcd", {}, math.sqrt(1 - 0.7**2)), ("tcd", {"gamma": 1.0}, 1.0), ("tcd", {"gamma": 0.0}, 0.0),  # t is nsr on this schedule
+    # t is nsr on this schedule
+    ("tcd", {}, math.sqrt(1 - 0.7**2)), ("tcd", {"gamma": 1.0}, 1.0), ("tcd", {"gamma": 0.0}, 0.0),
 ])  # fmt: skip
 def test_lcm_and_tcd_put_back_that_part_of_the_noise(solver, options, renewed):
     y = X0
@@ -136,7 +139,8 @@ def test_deis_has_vps_time_on_every_schedule():
     for a, b, c in zip(on_vp.rows, in_t.rows, on_edm.rows, strict=True):
         np.testing.assert_allclose([a.d, a.d], [b.d, c.d], rtol=1e-9)
     ours, vps = (
-        seeds.plan("adams", k=3, variable=t, measure=t, schedule="vp", sigmas=SIGMAS, prediction="noise").rows[3] for t in ("t", "vp_t")
+        seeds.plan("adams", k=3, variable=t, measure=t, schedule="vp", sigmas=SIGMAS, prediction="noise").rows[3]
+        for t in ("t", "vp_t")
     )
     np.testing.assert_allclose(vps.d, ours.d, rtol=1e-9)
 
@@ -149,26 +153,35 @@ def test_dpmpp_3m_has_half_the_second_difference_of_res_3m():
     for j in (2, 3, 4):
         others = [lam[j] - lam[i] for i in (2, 3, 4) if i != j]
         difference = 1 / math.prod(others)  # weight of D_j in the second difference
-        assert (whole_d[j] - half_d[j]) / difference == pytest.approx((whole_d[2] - half_d[2]) * (lam[2] - lam[3]) * (lam[2] - lam[4]))
+        assert (whole_d[j] - half_d[j]) / difference == pytest.approx(
+            (whole_d[2] - half_d[2]) * (lam[2] - lam[3]) * (lam[2] - lam[4])
+        )
     assert sum(half_d.values()) == pytest.approx(sum(whole_d.values()))
 
 
 def test_the_two_forms_of_unipc_are_one_but_where_two_values_are_read():
     one, other = (seeds.plan("unipc", k=3, measure=bh, sigmas=SIGMAS, schedule="edm").rows for bh in ("bh1", "bh2"))
-    assert one[1].d != other[1].d and one[2].d != other[2].d  # the corrector of two, and the predictor of two with its corrector
+    # the corrector of two, and the predictor of two with its corrector
+    assert one[1].d != other[1].d and one[2].d != other[2].d
     assert dict(one[4].d) == pytest.approx(dict(other[4].d), rel=1e-12)
 
 
 def test_pece_asks_about_the_corrected_state():
     plan = seeds.plan("adams", k=2, corrector=3, evaluate=True, steps=5, schedule="edm", eta=1.0)
-    assert plan.nfe == 2 * 5 + 1 and len(plan.draws) == 5 and [row.completes for row in plan.rows] == [False, True] * 5 + [True]
+    assert (
+        plan.nfe == 2 * 5 + 1
+        and len(plan.draws) == 5
+        and [row.completes for row in plan.rows] == [False, True] * 5 + [True]
+    )
     assert [j for j, _ in plan.rows[8].d] == [6, 8] and [j for j, _ in plan.rows[9].d] == [6, 8, 9], (
         "of the predicted states only the newest is read"
     )
 
 
 def test_restart_goes_back_and_down_again():
-    plan = seeds.plan("restart", sigmas=SIGMAS, schedule="edm", final="none", back_from=0.2, back_to=0.6, back_steps=2, times=2)
+    plan = seeds.plan(
+        "restart", sigmas=SIGMAS, schedule="edm", final="none", back_from=0.2, back_to=0.6, back_steps=2, times=2
+    )
     nsr = [round(at.nsr, 3) for at in plan.points()]
     assert nsr.count(0.6) == 2 * 2 and len(plan.draws) == 2 and {draw.stream for draw in plan.draws} == {"churn"}
     assert plan.end.nsr == pytest.approx(0.05)
@@ -178,7 +191,9 @@ def test_restart_has_several_intervals():
     given = {"sigmas": SIGMAS, "schedule": "edm", "final": "none"}
     plan = seeds.plan("restart", back_from=(1.5, 0.2), back_to=(4.0, 0.6), times=(1, 2), back_steps=2, **given)
     nsr = [round(at.nsr, 3) for at in plan.points()]
-    assert nsr.count(4.0) == 2 + 1 and nsr.count(0.6) == 2 + 2 and plan.steps == len(SIGMAS) - 1 and len(plan.draws) == 3
+    assert (
+        nsr.count(4.0) == 2 + 1 and nsr.count(0.6) == 2 + 2 and plan.steps == len(SIGMAS) - 1 and len(plan.draws) == 3
+    )
     one = seeds.plan("restart", back_from=(1.5, 0.2), back_to=(4.0, 0.6), times=(0, 2), back_steps=2, **given)
     assert one == seeds.plan("restart", back_from=0.2, back_to=0.6, times=2, back_steps=2, **given)
 
@@ -246,7 +261,8 @@ def test_every_sampler_and_scheduler_of_the_front_ends_is_known_or_refused_in_a_
     (lambda: drawn("lcm", renewed=2.0), "`renewed` must be a number from 0"),
     (lambda: drawn("tcd", gamma=2.0), "`gamma` must be a number from 0"),
     (lambda: drawn("dpmpp-sde", brownian="t"), "`brownian` must be 'process' or 'sigma', but is 't'"),
-    (lambda: drawn("restart", times=(1, 2), back_to=(1.0, 2.0, 3.0)), r"one for each interval, but there are \[2, 3, 1, 1\] of them"),
+    (lambda: drawn("restart", times=(1, 2), back_to=(1.0, 2.0, 3.0)),
+        r"one for each interval, but there are \[2, 3, 1, 1\] of them"),
     (lambda: drawn("restart", back_from=(0.2, 0.3), back_to=2.0), r"`back_from` = \[0.2, 0.3\] must fall"),
     (lambda: drawn("restart", times=1.5), "whole numbers the first two, but they are 1.5"),
     (lambda: drawn("restart", back_steps=0), "`back_steps` >= 1 and 0 < `back_from`"),
@@ -259,12 +275,20 @@ def test_what_is_wrong_is_named(make, words):
 
 def test_each_has_a_grid_and_a_prediction_of_its_own():
     given = {"steps": 5, "schedule": "edm"}
-    assert seeds.plan("unipc", **given) == seeds.plan("unipc", grid="uniform_lam", **given) != seeds.plan("unipc", grid="karras", **given)
+    assert (
+        seeds.plan("unipc", **given)
+        == seeds.plan("unipc", grid="uniform_lam", **given)
+        != seeds.plan("unipc", grid="karras", **given)
+    )
     assert seeds.plan("ipndm", **given) == seeds.plan("ipndm", grid="karras", prediction="noise", **given)
     for name, solver in seeds.SOLVERS.items():
-        assert solver.source or (solver.grid, solver.prediction) == ("karras", "data"), f"{name}: what was without them stays as it was"
+        assert solver.source or (solver.grid, solver.prediction) == ("karras", "data"), (
+            f"{name}: what was without them stays as it was"
+        )
 
 
 def test_better_methods_take_larger_steps():
-    steps = {name: largest_step(Subject(seeds.SOLVERS[name]).plan, most=48) for name in ("erk-1", "rk-2", "erk-2", "erk-3")}
+    steps = {
+        name: largest_step(Subject(seeds.SOLVERS[name]).plan, most=48) for name in ("erk-1", "rk-2", "erk-2", "erk-3")
+    }
     assert 0 < steps["erk-1"] < steps["rk-2"] < steps["erk-2"] < steps["erk-3"]

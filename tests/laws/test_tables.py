@@ -1,4 +1,5 @@
-"""The published numbers, literally: free positions give other valid methods, so no law can tell a wrong r from a right one."""
+"""The published numbers, literally: free positions give other valid methods, so no law can tell a wrong r from a right
+one."""
 
 import itertools
 import math
@@ -32,8 +33,16 @@ def numbers(table: Tableau) -> dict[tuple[int, int, int, float], float]:
 PUBLISHED = {
     "order_1": (order_1(), (0,), {(0, 0, 1, 1.0): 1}),
     "2a": (order_2(), (0, 1 / 2), {(0, 0, 1, 1 / 2): 1 / 2, (1, 1, 1, 1.0): 1}),
-    "2b": (order_2("2b"), (0, 1 / 2), {(0, 0, 1, 1 / 2): 1 / 2, (1, 0, 1, 1.0): 1, (1, 0, 2, 1.0): -2, (1, 1, 2, 1.0): 2}),
-    "exponential Heun": (order_2("2b", 1.0), (0, 1), {(0, 0, 1, 1.0): 1, (1, 0, 1, 1.0): 1, (1, 0, 2, 1.0): -1, (1, 1, 2, 1.0): 1}),
+    "2b": (
+        order_2("2b"),
+        (0, 1 / 2),
+        {(0, 0, 1, 1 / 2): 1 / 2, (1, 0, 1, 1.0): 1, (1, 0, 2, 1.0): -2, (1, 1, 2, 1.0): 2},
+    ),
+    "exponential Heun": (
+        order_2("2b", 1.0),
+        (0, 1),
+        {(0, 0, 1, 1.0): 1, (1, 0, 1, 1.0): 1, (1, 0, 2, 1.0): -1, (1, 1, 2, 1.0): 1},
+    ),
     "3a": (
         order_3(),
         (0, 1 / 3, 2 / 3),
@@ -118,7 +127,9 @@ def test_published_numbers(name):
 def test_defaults_are_the_papers():
     for prefix in ("seeds", "erk"):
         assert SOLVERS[f"{prefix}-2"].tableau().c == (0.0, 1 / 2) and SOLVERS[f"{prefix}-2"].tableau().name == "2a"
-        assert SOLVERS[f"{prefix}-3"].tableau().c == (0.0, 1 / 3, 2 / 3) and SOLVERS[f"{prefix}-3"].tableau().name == "3a"
+        assert (
+            SOLVERS[f"{prefix}-3"].tableau().c == (0.0, 1 / 3, 2 / 3) and SOLVERS[f"{prefix}-3"].tableau().name == "3a"
+        )
         assert SOLVERS[f"{prefix}-4"].tableau().c == (0.0, 1 / 2, 1 / 2, 1.0, 1 / 2)
 
 
@@ -132,7 +143,8 @@ def test_interpolation_rows_by_hand():
 def test_a_wrong_table_says_what_is_wrong():
     good = order_2()
     with pytest.raises(
-        ValueError, match=r"row 1: weights of phi_1 at c = 1 add to 1.01, not 1: a constant F would not be integrated exactly"
+        ValueError,
+        match=r"row 1: weights of phi_1 at c = 1 add to 1.01, not 1: a constant F would not be integrated exactly",
     ):
         Tableau("x", good.c, (good.a[0], ({(1, 1.0): 0.01}, {(1, 1.0): 1.0})), good.orders)
     with pytest.raises(ValueError, match=r"reads call 1, but only calls 0\.\.0 are made by then"):
@@ -154,7 +166,8 @@ def test_wrong_options_are_named(make, words):
 
 
 def test_erk_4_in_noise_prediction_is_the_published_table_on_x_over_sigma():
-    """Hochbruck and Ostermann 2005, (5.19), written out for w = x / sigma:  dw/dlam = w - eps, so z = h; the model is nonlinear."""
+    """Hochbruck and Ostermann 2005, (5.19), written out for w = x / sigma:  dw/dlam = w - eps, so z = h; the model is
+    nonlinear."""
 
     def phi(k, z):
         return np.sum(WEIGHTS * np.exp((1 - NODES) * z) * NODES ** (k - 1)) / math.factorial(k - 1)

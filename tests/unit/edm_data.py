@@ -36,15 +36,21 @@ def cases(name: str) -> tuple[dict[str, Any], list[Case]]:
 
 
 def assert_answers(denoiser: Any, case: Case, tolerance64: float = 1e-10) -> None:
-    """The network and its preconditioner answer as the reference did, within the tolerances of the fixtures; told what the reference was."""
+    """The network and its preconditioner answer as the reference did, within the tolerances of the fixtures; told what
+    the reference was."""
     scale = case.sigma.reshape(-1, 1, 1, 1).clip(min=1)
     coefficients = denoiser.preconditioner.coefficients(case.sigma.reshape(-1, 1, 1, 1))
     torch.testing.assert_close(coefficients.c_noise.flatten(), case.c_noise32.flatten(), rtol=1e-4, atol=0)
-    coefficients = coefficients._replace(c_noise=case.c_noise32.reshape(coefficients.c_noise.shape))  # its last bits are the processor's
-    raw = denoiser.model(coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels)
+    # its last bits are the processor's
+    coefficients = coefficients._replace(c_noise=case.c_noise32.reshape(coefficients.c_noise.shape))
+    raw = denoiser.model(
+        coefficients.c_in * case.x, coefficients.c_noise.flatten(), case.class_labels, case.augment_labels
+    )
     assert (raw - case.F32).abs().max() < 3e-5
     denoiser.dtype = None
-    assert ((denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale).abs().max() < 2e-5
+    assert (
+        (denoiser.denoise(case.x, case.sigma, case.class_labels, case.augment_labels) - case.y32) / scale
+    ).abs().max() < 2e-5
     denoiser.dtype = torch.float64
     exact = denoiser.denoise(case.x.double(), case.sigma, case.class_labels, case.augment_labels)
     assert ((exact - case.y64) / scale).abs().max() < tolerance64
@@ -61,5 +67,7 @@ def filled(state: list[tuple[str, list[int]]], keep: dict[str, Tensor]) -> dict[
             v = 1 + 0.1 * v if name.endswith(".weight") else 0.1 * v
         else:
             v = v / np.sqrt(np.prod(shape[1:]))
-        tensors[name] = keep[name] if name == "u" or name.endswith("resample_filter") else torch.from_numpy(v.astype(np.float32))
+        tensors[name] = (
+            keep[name] if name == "u" or name.endswith("resample_filter") else torch.from_numpy(v.astype(np.float32))
+        )
     return tensors

@@ -21,4 +21,5 @@ with joined() as group:
     except (ZeroDivisionError, LeaderError) as error:
         failed = f"{group.rank}: {str(error).removeprefix('division ')}"
     line = json.dumps([group.rank, group.count("six"), said, gathered, order, failed])
-    os.write(sys.stdout.fileno(), f"{line}\n".encode())  # in one piece: print may write the line's end after another process' line
+    # in one piece: print may write the line's end after another process' line
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())

@@ -35,7 +35,8 @@ class OtherDevice(TorchDispatchMode):
 
     def __enter__(self) -> Any:
         self._before = torch.__future__.get_overwrite_module_params_on_conversion()
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter that is moved is a new one: of another class
+        # a parameter that is moved is a new one: of another class
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -52,10 +53,19 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     there = [one for one in tensors if isinstance(one, There)]
     asked = kwargs.get("device")
     moves = func in (ATEN._to_copy.default, ATEN.copy_.default)
-    if there and len(there) < len(tensors) and not moves and any(one.ndim for one in tensors if not isinstance(one, There)):
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {THERE} and cpu! ({func})")
+    if (
+        there
+        and len(there) < len(tensors)
+        and not moves
+        and any(one.ndim for one in tensors if not isinstance(one, There))
+    ):
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {THERE} and cpu! ({func})"
+        )
     goes = torch.device(asked) == THERE if asked is not None else bool(there)
-    plain = {name: torch.device("cpu") if name == "device" and value is not None else value for name, value in kwargs.items()}
+    plain = {
+        name: torch.device("cpu") if name == "device" and value is not None else value for name, value in kwargs.items()
+    }
     inner_args, inner = tree_map(lambda one: one.inner if isinstance(one, There) else one, (args, plain))
     made = func(*inner_args, **inner)
     known = {id(one.inner): one for one in there}

@@ -1,4 +1,5 @@
-"""Factories as users write them, for the command line: weights drawn or read, data in [0, 1], latents with a decoder, and slips."""
+"""Factories as users write them, for the command line: weights drawn or read, data in [0, 1], latents with a decoder,
+and slips."""
 
 from pathlib import Path
 
@@ -26,7 +27,9 @@ class Net(torch.nn.Module):
 
 
 def wrapped(seed=0, **changes):
-    return seeds.wrap(Net(seed).eval(), **{"output": "data", "schedule": "vp", "shape": (3, 8, 8), "classes": 4, **changes})
+    return seeds.wrap(
+        Net(seed).eval(), **{"output": "data", "schedule": "vp", "shape": (3, 8, 8), "classes": 4, **changes}
+    )
 
 
 def random():
@@ -74,7 +77,8 @@ class Decoder(torch.nn.Module):
         return torch.einsum("cl,blhw->bchw", self.mix, z).repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.5
 
     def encode(self, images):
-        """Latents whose images are those, up to rounding: the mean of each 2 x 2 block, by the pseudo-inverse of `mix`."""
+        """Latents whose images are those, up to rounding: the mean of each 2 x 2 block, by the pseudo-inverse of
+        `mix`."""
         small = torch.nn.functional.avg_pool2d(images - 0.5, 2)
         return torch.einsum("lc,bchw->blhw", torch.linalg.pinv(self.mix), small)
 

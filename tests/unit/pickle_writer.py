@@ -4,7 +4,14 @@ import struct
 
 from seeds.preconditioners import Preconditioned
 
-NET = {"img_resolution": 8, "img_channels": 1, "model_type": "SongUNet", "model_channels": 8, "channel_mult": [1], "num_blocks": 1}
+NET = {
+    "img_resolution": 8,
+    "img_channels": 1,
+    "model_type": "SongUNet",
+    "model_channels": 8,
+    "channel_mult": [1],
+    "num_blocks": 1,
+}
 
 
 class Call:
@@ -35,15 +42,23 @@ def dump(value) -> bytes:
         case Call():
             module, _, name = value.name.rpartition(".")
             build = b"" if value.state is None else dump(value.state) + b"b"
-            return b"c" + f"{module}\n{name}\n".encode() + (dump(value.args) + b"R" if value.args != (...,) else b"") + build
+            return (
+                b"c"
+                + f"{module}\n{name}\n".encode()
+                + (dump(value.args) + b"R" if value.args != (...,) else b"")
+                + build
+            )
 
 
 def storage(data: bytes, count: int, kind="FloatStorage", little=True, key="7", keys=("7",)) -> Call:
     heads = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": little, "type_sizes": {}}]
-    start = b"".join(b"\x80\x02" + (b"\x8a\x0a" + h.to_bytes(10, "little") if h == heads[0] else dump(h)) + b"." for h in heads)
+    start = b"".join(
+        b"\x80\x02" + (b"\x8a\x0a" + h.to_bytes(10, "little") if h == heads[0] else dump(h)) + b"." for h in heads
+    )
     persistent = b"\x80\x02" + dump(("storage", Call(f"torch.{kind}", ...), key, "cpu", count, None)) + b"Q."
     return Call(
-        "torch.storage._load_from_bytes", start + persistent + b"\x80\x02" + dump(list(keys)) + b"." + struct.pack("<q", count) + data
+        "torch.storage._load_from_bytes",
+        start + persistent + b"\x80\x02" + dump(list(keys)) + b"." + struct.pack("<q", count) + data,
     )
 
 
@@ -59,7 +74,9 @@ def network(parameters: dict, **state) -> bytes:
 
 def stored(tensors: dict) -> dict:
     """Float32 tensors by name, as a pickle holds them."""
-    return {name: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for name, t in tensors.items()}
+    return {
+        name: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for name, t in tensors.items()
+    }
 
 
 def record(class_name: str, source: str, state: dict) -> Call:
@@ -69,7 +86,8 @@ def record(class_name: str, source: str, state: dict) -> Call:
 
 
 def fork(denoiser: Preconditioned, source: str, inner: str | None = None) -> bytes:
-    """A snapshot of this network as a training loop with another network file would write it: `source` is its text, `inner` that of the U-Net's class."""
+    """A snapshot of this network as a training loop with another network file would write it: `source` is its text,
+    `inner` that of the U-Net's class."""
     net = record("SongUNet", source if inner is None else inner, {"_parameters": stored(denoiser.model.state_dict())})
     state = {"_init_args": (), "_init_kwargs": denoiser.config.kwargs, "_modules": {"model": net}}
     loss = record("EDMLoss", "# another file: the loss", {"P_mean": -1.2})

@@ -23,11 +23,12 @@ def row(number, name, options, calls, asked, seeds, *, score=True):
     distance = (40 + 7 * math.sin(1 + number)) / (calls * steps) + 1
     return {
         "row": number, "line": " ".join([name, *(f"{key}={value}" for key, value in options.items())]), "solver": name,
-        "options": {**options, "grid": "karras"}, "steps": steps, "nfe": calls * steps + 1, "nfe_asked": asked, "seeds": seeds, "images": 500,
-        "plan_sha256": f"{name}-{steps}".encode().hex().ljust(64, "0"), "status": "done",
+        "options": {**options, "grid": "karras"}, "steps": steps, "nfe": calls * steps + 1, "nfe_asked": asked,
+        "seeds": seeds, "images": 500, "plan_sha256": f"{name}-{steps}".encode().hex().ljust(64, "0"), "status": "done",
         "frechet": estimate("squared Frechet distance", distance),
         "inception_score": estimate("Inception score", 9 - math.sqrt(distance)) if score else None,
-        "seconds": 0.25 * steps * calls + 1 / 3, "picture": f"rows/{number:03d}.png", "command": f"seeds curves --out study --row {number}",
+        "seconds": 0.25 * steps * calls + 1 / 3, "picture": f"rows/{number:03d}.png",
+        "command": f"seeds curves --out study --row {number}",
     }  # fmt: skip
 
 
@@ -44,14 +45,15 @@ def record(lines=LINES, nfe=(6, 12, 24, 48), seeds=("0-499",), *, waiting=0, sco
             "model": "toy-mixture", "model_sha256": "5e" * 32,
             "features": {"name": "toy-features", "sha256": "fe" * 32, "resize": 28, "channels": 1},
             "reference": {"name": "toy test set", "sha256": "7e" * 32, "n": 10000},
-            "seeds": list(seeds), "nfe": list(nfe), "batch": 250, "units": 10, "splits": 10, "dtype": "float32", "device": "cpu", "threads": 1,
-            "class": None, "guidance": 1.0, "noise": "gaussian", "schedule": "edm",
+            "seeds": list(seeds), "nfe": list(nfe), "batch": 250, "units": 10, "splits": 10, "dtype": "float32",
+            "device": "cpu", "threads": 1, "class": None, "guidance": 1.0, "noise": "gaussian", "schedule": "edm",
         },
         "environment": {"python": "3.11.9", "numpy": "2.4.6", "torch": "2.13.0", "platform": "Linux", "device": "cpu"},
         "version": "0.1.0",
         "command": "seeds curves --model toy-mixture --out study",
         "baselines": [
-            {"name": "10,000 test images", "images": 10000, "frechet": estimate("squared Frechet distance", 0.9), "inception_score": None},
+            {"name": "10,000 test images", "images": 10000, "frechet": estimate("squared Frechet distance", 0.9),
+                "inception_score": None},
         ],
         "rows": rows,
     }  # fmt: skip

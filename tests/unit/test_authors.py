@@ -24,12 +24,18 @@ EDM_LEVELS = {"nsr_min": 0.002, "nsr_max": 80.0}
 SERK = {"solver": "etd-serk"}
 
 CASES = [
-    (SERK, {"solver": "seeds-1", "steps": 17, "grid": "karras", "prediction": "noise", "schedule": EDM(), **EDM_LEVELS}),
+    (
+        SERK,
+        {"solver": "seeds-1", "steps": 17, "grid": "karras", "prediction": "noise", "schedule": EDM(), **EDM_LEVELS},
+    ),
     (SERK | {"order": 3}, {"solver": "seeds-3"}),
     ({"solver": "etd-erk", "order": 4}, {"solver": "erk-4"}),
     ({"solver": "rk"}, {"solver": "rk-1"}),
     ({"solver": "rk", "schedule": "ve"}, {"solver": "rk-1", "variable": "t"}),
-    ({"solver": "rk", "order": 1, "S_churn": 40.0, "S_min": 0.05, "S_max": 50.0}, {"S_churn": 40.0, "S_min": 0.05, "S_max": 50.0}),
+    (
+        {"solver": "rk", "order": 1, "S_churn": 40.0, "S_min": 0.05, "S_max": 50.0},
+        {"S_churn": 40.0, "S_min": 0.05, "S_max": 50.0},
+    ),
     ({"solver": "rk", "order": 2, "c2": 0.5}, {"solver": "rk-2", "r": 0.5}),
     (SERK | {"S_churn": 40.0, "S_min": 0.05, "S_noise": 1.003}, {"S_churn": 40.0, "S_min": 0.05, "S_noise": 1.003}),
     ({"solver": "etd-erk", "order": 3, "S_churn": 40.0}, {"solver": "erk-3", "S_churn": 40.0}),
@@ -51,7 +57,8 @@ CASES = [
     (SERK | {"schedule": "ve", "scaling": "vp"}, {"schedule": Rescaled(VE(), "vp")}),
     (SERK | {"schedule": "linear", "scaling": "vp"}, {"schedule": Rescaled(EDM(), "vp")}),
     (SERK | {"schedule": "vp", "scaling": "vp"}, {"schedule": VP(*vp_betas(0.002, 80.0))}),
-    (SERK | {"disc": "vp", "nsr_min": 0.1, "nsr_max": 10.0}, {"grid": "vp", "beta_d": 19.9, "beta_min": 0.1}),  # no VP goes from 0.1 to 10
+    # no VP goes from 0.1 to 10
+    (SERK | {"disc": "vp", "nsr_min": 0.1, "nsr_max": 10.0}, {"grid": "vp", "beta_d": 19.9, "beta_min": 0.1}),
     (SERK | {"schedule": "vp"}, {"schedule": Rescaled(VP(*vp_betas(0.002, 80.0)), "none")}),
 ]
 
@@ -84,7 +91,8 @@ def test_the_vp_grid_is_fitted_to_a_range_of_its_own():
     own = VP(found["beta_d"], found["beta_min"])
     assert (own.nsr(1.0), own.nsr(1e-3)) == pytest.approx((50.0, 0.01))
     np.testing.assert_allclose(
-        vp(EDM(), 4, nsr_min=0.01, nsr_max=50.0, beta_d=own.beta_d, beta_min=own.beta_min), own.nsr(np.linspace(1, 1e-3, 5))
+        vp(EDM(), 4, nsr_min=0.01, nsr_max=50.0, beta_d=own.beta_d, beta_min=own.beta_min),
+        own.nsr(np.linspace(1, 1e-3, 5)),
     )
 
 
@@ -173,8 +181,17 @@ def test_rk_on_a_fitted_vp_schedule_is_their_ode():
 
 
 def test_churn_then_the_step():
-    """--S_churn beside etd-erk, order 1: Algorithm 2's lift, then the exponential step from the lifted level, here in data prediction."""
-    theirs = {"solver": "etd-erk", "noise_pred": False, "steps": 4, "S_churn": 1.0, "S_min": 0.05, "S_max": 50.0, "S_noise": 1.1}
+    """--S_churn beside etd-erk, order 1: Algorithm 2's lift, then the exponential step from the lifted level, here in
+    data prediction."""
+    theirs = {
+        "solver": "etd-erk",
+        "noise_pred": False,
+        "steps": 4,
+        "S_churn": 1.0,
+        "S_min": 0.05,
+        "S_max": 50.0,
+        "S_noise": 1.1,
+    }
     made = seeds.plan(**translate(theirs))
     noise = torch.randn(len(made.draws), 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     nsr = [*((80 ** (1 / 7) + np.arange(4) / 3 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7)]
@@ -186,7 +203,9 @@ def test_churn_then_the_step():
             x, j, here = x + math.sqrt(lifted**2 - here**2) * 1.1 * noise[j], j + 1, lifted
         x = there / here * x + (1 - there / here) * torch.tanh(x)
     assert j == len(made.draws) == 2 and {draw.stream for draw in made.draws} == {"churn"}
-    torch.testing.assert_close(run(made, lambda x, at: torch.tanh(x), start, lambda j: noise[j]), torch.tanh(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        run(made, lambda x, at: torch.tanh(x), start, lambda j: noise[j]), torch.tanh(x), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_rk_steps_in_the_time_of_the_schedule():
@@ -218,18 +237,33 @@ def test_what_is_wrong_is_named(theirs, words):
 
 @pytest.mark.parametrize("name", ["grid", "sigmas", "prediction", "eta", "variant", "r", "noise", "stages", "s_noise"])
 def test_our_words_do_not_mix_with_theirs(name):
-    with pytest.raises(ValueError, match=f"`--{name.replace('_', '-')}` is of another spelling than `--solver etd-serk`"):
+    with pytest.raises(
+        ValueError, match=f"`--{name.replace('_', '-')}` is of another spelling than `--solver etd-serk`"
+    ):
         arguments({"solver": "etd-serk", name: "x"})
 
 
 @pytest.mark.parametrize("name", authors.ONLY)
 def test_their_words_do_not_mix_with_ours(name):
-    with pytest.raises(ValueError, match=f"`--{name}` is of the authors' spelling, which needs --solver etd-serk or etd-erk or rk"):
+    with pytest.raises(
+        ValueError, match=f"`--{name}` is of the authors' spelling, which needs --solver etd-serk or etd-erk or rk"
+    ):
         arguments({"solver": "seeds-2", name: "x"})
 
 
 def test_the_page_has_every_option_there_is():
     page = (Path(__file__).parents[2] / "docs" / "authors-options.md").read_text()
     listed = " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
-    for name in (*authors.ONLY, *authors.SHARED, "solver", "steps", "schedule", "sigma_min", "sigma_max", "rho", "outdir", "seeds"):
+    for name in (
+        *authors.ONLY,
+        *authors.SHARED,
+        "solver",
+        "steps",
+        "schedule",
+        "sigma_min",
+        "sigma_max",
+        "rho",
+        "outdir",
+        "seeds",
+    ):
         assert f"--{name}" in listed

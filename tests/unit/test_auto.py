@@ -1,9 +1,10 @@
-"""The default: a rule from the number of calls to a plan. Its numbers are seeds/auto.py's alone; here is what holds whatever they are."""
+"""The default: a rule from the number of calls to a plan. Its numbers are seeds/auto.py's alone; here is what holds
+whatever they are."""
 
 import itertools
 import math
-from dataclasses import replace
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def model(x, at):
     return 0.3 / math.hypot(at.alpha, at.sigma) * x
 
 
-# -- the rule ------------------------------------------------------------------------------------------------------------------------------------
+# -- the rule ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("aim", auto.AIMS)
@@ -45,23 +46,31 @@ def test_a_setting_is_a_row_or_lies_between_two(aim):
 
 def test_there_are_two_aims_and_no_other():
     assert tuple(auto.RULE) == auto.AIMS
-    assert seeds.plan(schedule="edm") == seeds.plan("auto", schedule="edm", nfe=20, aim="law") != seeds.plan(schedule="edm", aim="accuracy")
+    assert (
+        seeds.plan(schedule="edm")
+        == seeds.plan("auto", schedule="edm", nfe=20, aim="law")
+        != seeds.plan(schedule="edm", aim="accuracy")
+    )
     with pytest.raises(ValueError, match="There is no aim 'best'"):
         seeds.plan(schedule="edm", aim="best")
     with pytest.raises(ValueError, match="`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-3'"):
         seeds.plan("seeds-3", schedule="edm", steps=3, aim="law")
 
 
-# -- the number of calls ---------------------------------------------------------------------------------------------------------------------------
+# -- the number of calls -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", ["vp", "ve", "edm", "flow", TABLE], ids=lambda it: it if isinstance(it, str) else "table")
+@pytest.mark.parametrize(
+    "schedule", ["vp", "ve", "edm", "flow", TABLE], ids=lambda it: it if isinstance(it, str) else "table"
+)
 @pytest.mark.parametrize("how", [
-    {}, {"aim": "accuracy", "prediction": "v"}, {"start": ("nsr", 2.0)}, {"final": "none"}, {"start": ("lam", 0.0), "stop": ("nsr", 0.1)},
-    {"start": ("nsr", 0.05)}, {"grid": "ays", "start": ("nsr", 1.0)}, {"grid": "karras", "prediction": "flow"},
+    {}, {"aim": "accuracy", "prediction": "v"}, {"start": ("nsr", 2.0)}, {"final": "none"},
+    {"start": ("lam", 0.0), "stop": ("nsr", 0.1)}, {"start": ("nsr", 0.05)}, {"grid": "ays", "start": ("nsr", 1.0)},
+    {"grid": "karras", "prediction": "flow"},
 ])  # fmt: skip
 def test_the_calls_asked_for_are_made(schedule, how):
-    """After a start, to a stop, on other grids and on levels that a network knows too; every level is another, and the plan begins where it should."""
+    """After a start, to a stop, on other grids and on levels that a network knows too; every level is another, and the
+    plan begins where it should."""
     rounding = TABLE.round_nsr if schedule is TABLE else None
     low = how.get("start") == ("nsr", 0.05)
     for nfe in (1, 2, 5) if low and rounding is not None else (1, 2, 5, 20):
@@ -99,8 +108,9 @@ def test_levels_stay_where_the_network_was_trained():
 
 
 @pytest.mark.parametrize(("given", "sentence"), [
-    ({"steps": 9}, "`steps` = 9 means nothing without a solver.*give `nfe` = 9 instead"), ({"steps": 9, "nfe": 3}, "`steps` = 9 means nothing"),
-    ({"nfe": 0}, "`nfe` = 0 must be a whole number, at least 1"), ({"nfe": 2.5}, "`nfe` = 2.5 must be a whole number"),
+    ({"steps": 9}, "`steps` = 9 means nothing without a solver.*give `nfe` = 9 instead"),
+    ({"steps": 9, "nfe": 3}, "`steps` = 9 means nothing"), ({"nfe": 0}, "`nfe` = 0 must be a whole number, at least 1"),
+    ({"nfe": 2.5}, "`nfe` = 2.5 must be a whole number"),
     ({"nfe": 5, "sigmas": [3.0, 1.0]}, "`nfe` = 5 says how many levels .* but the levels are given"),
     ({"start": 3}, r"`start` = 3 is the index of a level, but solver='auto' lays its levels .*say \('nsr', value\)"),
     ({"stop": ("nsr", 1e4)}, r"`stop` = \('nsr', 10000.0\) lies at or above nsr = .*, where the run begins"),
@@ -116,11 +126,13 @@ def test_what_makes_no_sense_is_refused_with_the_way_out(given, sentence):
 
 def test_where_a_solver_is_needed_a_rule_is_none():
     assert "auto" not in seeds.SOLVERS and seeds.from_name("Auto") == {"solver": "auto"}
-    with pytest.raises(ValueError, match=r"'auto' is a rule that chooses a solver and its grid .* Here a solver is needed"):
+    with pytest.raises(
+        ValueError, match=r"'auto' is a rule that chooses a solver and its grid .* Here a solver is needed"
+    ):
         seeds.solvers.find_solver("auto")
 
 
-# -- what is said beside it ------------------------------------------------------------------------------------------------------------------------
+# -- what is said beside it --------------------------------------------------------------------------------------------
 
 
 def about(**asked):
@@ -137,7 +149,11 @@ def test_what_is_said_goes_before_the_rule_word_by_word():
         assert changed == ({"eta", "fraction"} if name == "fraction" else {name})
     for name, value in (("nsr_min", 0.1), ("nsr_max", 9.0), ("first", 0.5), ("last", 2.0)):
         other = about(**{name: value})
-        assert other["grid"] == {**plain["grid"], name: value} and other["options"] == plain["options"] and other["eta"] == plain["eta"]
+        assert (
+            other["grid"] == {**plain["grid"], name: value}
+            and other["options"] == plain["options"]
+            and other["eta"] == plain["eta"]
+        )
     assert about(nsr_min=lambda steps: 0.7 / steps)["grid"]["nsr_min"] == pytest.approx(0.1)
     assert about(grid="karras", rho=5.0)["grid"] == {
         "name": "karras",
@@ -149,19 +165,26 @@ def test_what_is_said_goes_before_the_rule_word_by_word():
 
 @pytest.mark.parametrize("aim", auto.AIMS)
 @pytest.mark.parametrize("said", [
-    {"k": 1}, {"k": 4}, {"corrector": 0}, {"variable": "lam"}, {"evaluate": True, "nfe": 9}, {"startup": "singlestep"}, {"measure": "index"},
-    {"measure": "half"}, {"measure": "bh2", "k": 2}, {"measure": "taylor", "k": 3}, {"lower_order_final": True},
+    {"k": 1}, {"k": 4}, {"corrector": 0}, {"variable": "lam"}, {"evaluate": True, "nfe": 9}, {"startup": "singlestep"},
+    {"measure": "index"}, {"measure": "half"}, {"measure": "bh2", "k": 2}, {"measure": "taylor", "k": 3},
+    {"lower_order_final": True},
 ])  # fmt: skip
 def test_options_of_adams_go_together_with_the_rules(aim, said):
     chosen = about(aim=aim, **said)["options"]
-    assert {name: chosen[name] for name in said if name != "nfe"} == {name: value for name, value in said.items() if name != "nfe"}
+    assert {name: chosen[name] for name in said if name != "nfe"} == {
+        name: value for name, value in said.items() if name != "nfe"
+    }
 
 
 def test_levels_that_are_given_are_used_with_the_rules_method_and_noise():
     sigmas = [40.0, 10.0, 3.0, 1.0, 0.2, 0.05]
     for given in ({"sigmas": sigmas}, {"sigmas": [*sigmas, 0.0]}, {"grid": sigmas}, {"grid": np.array(sigmas)}):
         made, rule = seeds.plan(schedule="edm", **given), auto.setting(len(sigmas))
-        assert [row.at.nsr for row in made.rows] == pytest.approx(sigmas) and made.solver == "auto" and made.start_at == rule.start_at
+        assert (
+            [row.at.nsr for row in made.rows] == pytest.approx(sigmas)
+            and made.solver == "auto"
+            and made.start_at == rule.start_at
+        )
         named = seeds.plan("adams", schedule="edm", eta=rule.eta, start_at=rule.start_at, **rule.options({}), **given)
         assert made.rows == named.rows and made.draws == named.draws
     part = seeds.plan(schedule="edm", sigmas=sigmas, start=2)
@@ -170,16 +193,32 @@ def test_levels_that_are_given_are_used_with_the_rules_method_and_noise():
 
 
 def test_a_plan_can_be_read_and_saved(tmp_path):
-    made = seeds.plan_for(seeds.wrap(lambda x, t: x, "flow", schedule="flow"), nfe=7, aim="accuracy", start=("nsr", 3.0))
+    made = seeds.plan_for(
+        seeds.wrap(lambda x, t: x, "flow", schedule="flow"), nfe=7, aim="accuracy", start=("nsr", 3.0)
+    )
     made.save(tmp_path / "plan.json")
     again = Plan.load(tmp_path / "plan.json")
-    assert again == made and again.about == made.about and made.solver == "auto" and made.table().startswith("auto: 7 model calls")
-    said = {"solver": "auto", "aim": "accuracy", "nfe": 7, "method": "adams", "options": auto.setting(7, "accuracy").options({})}
+    assert (
+        again == made
+        and again.about == made.about
+        and made.solver == "auto"
+        and made.table().startswith("auto: 7 model calls")
+    )
+    said = {
+        "solver": "auto",
+        "aim": "accuracy",
+        "nfe": 7,
+        "method": "adams",
+        "options": auto.setting(7, "accuracy").options({}),
+    }
     assert {name: made.about[name] for name in said} == said and made.about["start"] == ["nsr", 3.0]
-    assert set(made.about["grid"]) == {"name", "nsr_max", "nsr_min", "first", "middle", "last"} and made.about["grid"]["nsr_max"] == 3.0
+    assert (
+        set(made.about["grid"]) == {"name", "nsr_max", "nsr_min", "first", "middle", "last"}
+        and made.about["grid"]["nsr_max"] == 3.0
+    )
 
 
-# -- runs ------------------------------------------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------------------------
 
 
 def drawn(**asked):
@@ -193,7 +232,9 @@ def test_the_start_at_the_mean_is_for_runs_that_begin_with_noise_alone():
     for given in ({"data": x, "start": ("nsr", 2.0)}, {"x": 40 * x}, {"x": 2 * x, "start": ("nsr", 2.0), "part": 1}):
         calls = seeds.iterate(model, SHAPE, seed=[3, 4], schedule="edm", nfe=5, **given)
         assert calls.plan.start_at == "zero" and calls.plan.nfe == len(list(calls)) == 5
-    assert seeds.plan("seeds-3", schedule="edm", steps=3).start_at == "zero", "named methods are run as they are published"
+    assert seeds.plan("seeds-3", schedule="edm", steps=3).start_at == "zero", (
+        "named methods are run as they are published"
+    )
 
 
 def test_two_parts_of_a_default_run_say_that_they_are_not_the_whole():
@@ -209,13 +250,17 @@ def test_two_parts_of_a_default_run_say_that_they_are_not_the_whole():
 
     how = {"eta": 1.0}
     first = drawn(stop=("nsr", 1.0), noise=noise("first"), **how)
-    with pytest.warns(UserWarning, match="two such parts are two runs, not the whole one, and this one draws fresh noise") as said:
+    with pytest.warns(
+        UserWarning, match="two such parts are two runs, not the whole one, and this one draws fresh noise"
+    ) as said:
         drawn(x=first, start=("nsr", 1.0), noise=noise("second"), **how)
     assert len(said) == 1 and seen["first"] and seen["second"] and not set(seen["first"]) & set(seen["second"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn(x=first, start=("nsr", 1.0), part=1, **how)
-    with pytest.raises(ValueError, match="`part` = 0 goes on with the noise of a whole run, but solver='auto' lays levels of its own"):
+    with pytest.raises(
+        ValueError, match="`part` = 0 goes on with the noise of a whole run, but solver='auto' lays levels of its own"
+    ):
         drawn(x=first, start=("nsr", 1.0), part=0, **how)
 
 
@@ -232,7 +277,7 @@ def test_each_image_may_have_a_start():
     torch.testing.assert_close(both[1:], alone)
 
 
-# -- laws ------------------------------------------------------------------------------------------------------------------------------------------
+# -- laws --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nfe", FEW[3:])
@@ -242,19 +287,28 @@ def test_the_steps_are_exact_where_they_should_be(aim, nfe):
     for schedule in ("vp", "flow"):
         chosen = request_for(None, nfe=nfe, aim=aim, schedule=schedule, start_at="zero", final="none").chosen
         made = chosen.plan()
-        assert constant_error(made, chosen.form, chosen.stochastic) < 1e-12 and path_error(made, chosen.form, chosen.stochastic) < 1e-12
+        assert (
+            constant_error(made, chosen.form, chosen.stochastic) < 1e-12
+            and path_error(made, chosen.form, chosen.stochastic) < 1e-12
+        )
         assert made.nfe == nfe and not made.opening.z
         path = [draw for draw in made.draws if draw.stream == "path"]
-        assert path == list(made.draws) and all(after.lam0 == pytest.approx(before.lam1) for before, after in itertools.pairwise(path))
+        assert path == list(made.draws) and all(
+            after.lam0 == pytest.approx(before.lam1) for before, after in itertools.pairwise(path)
+        )
 
 
-OPTIONS = {str(sets): sets for rows in auto.RULE.values() for _, row in rows if (sets := replace(row, finish=0.0).options({}))}
-"""Without the finish, which is no solver's: it is one step more in place of the final denoise (tests/laws/test_multistep.py)."""
+OPTIONS = {
+    str(sets): sets for rows in auto.RULE.values() for _, row in rows if (sets := replace(row, finish=0.0).options({}))
+}
+"""Without the finish, which is no solver's: it is one step more in place of the final denoise
+(tests/laws/test_multistep.py)."""
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 def test_every_law_of_solvers_holds_of_what_the_rule_sets(options):
-    """Mutants, SNR 0, one law on every schedule: asked as of any solver, in the prediction that the rule has. The orders are those of `adams`' cases."""
+    """Mutants, SNR 0, one law on every schedule: asked as of any solver, in the prediction that the rule has. The
+    orders are those of `adams`' cases."""
     it = Subject(seeds.SOLVERS[auto.METHOD], options)
     asked = [law for law in LAWS.values() if law.applies(it) and "order" not in law.name]
     assert len(asked) > 8 and not [(law.name, fault) for law in asked for fault in law.faults(it)]
@@ -264,7 +318,10 @@ def test_every_law_of_solvers_holds_of_what_the_rule_sets(options):
 def test_the_start_at_the_mean_is_x_0_and_the_first_answer(nfe):
     """As from x_0 + alpha_0 D_0, with D_0 held."""
     plain, mean = (seeds.plan(schedule="vp", nfe=nfe, start_at=start_at) for start_at in ("zero", "mean"))
-    x, z = torch.tensor([0.3, -0.8], dtype=torch.float64), torch.linspace(-1, 1, 200, dtype=torch.float64).reshape(100, 2)
+    x, z = (
+        torch.tensor([0.3, -0.8], dtype=torch.float64),
+        torch.linspace(-1, 1, 200, dtype=torch.float64).reshape(100, 2),
+    )
     first = mixture_denoiser(plain.start.sigma * x, plain.start)
 
     def held(y, at):
@@ -277,7 +334,8 @@ def test_the_start_at_the_mean_is_x_0_and_the_first_answer(nfe):
 
 @pytest.mark.parametrize("aim", auto.AIMS)
 def test_nothing_explodes_from_1_call_to_60(aim):
-    """From noise alone: on Gaussian data of std 0.1 to 3 the variance is known, on a mixture it is drawn; from 10 calls on it is about right."""
+    """From noise alone: on Gaussian data of std 0.1 to 3 the variance is known, on a mixture it is drawn; from 10 calls
+    on it is about right."""
     data = Gaussians(np.array([0.1, 0.3, 0.7, 1.5, 3.0]))
     noise = torch.randn(61, 400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for nfe in (*range(1, 21), 25, 30, 37, 45, 60):

@@ -59,11 +59,20 @@ def test_lines_are_ranked_at_each_number_of_calls():
         assert [entry.best for entry in here] == [entry is best for entry in here] and best.behind.value == 0
         for entry in here:
             assert entry.behind.value == pytest.approx(entry.value.value - best.value.value)
-            assert entry.ties == (entry.behind.low <= 0) and entry.excess.value == pytest.approx(entry.value.value - 0.9)
+            assert entry.ties == (entry.behind.low <= 0) and entry.excess.value == pytest.approx(
+                entry.value.value - 0.9
+            )
     front = sorted((entry.calls, entry.value.value) for entry in found.entries if entry.front)
-    assert front == sorted(front, key=lambda point: -point[1]) and min(entry.value.value for entry in found.entries) == front[-1][1]
+    assert (
+        front == sorted(front, key=lambda point: -point[1])
+        and min(entry.value.value for entry in found.entries) == front[-1][1]
+    )
     text = table(found)
-    assert text.splitlines()[1].startswith("seeds-1") and "floor (10,000 test images): 0.9000" in text and "calls of seeds-3 for" in text
+    assert (
+        text.splitlines()[1].startswith("seeds-1")
+        and "floor (10,000 test images): 0.9000" in text
+        and "calls of seeds-3 for" in text
+    )
     rows = list(csv.DictReader(found.csv_text().splitlines()))
     assert [float(row["value"]) for row in rows] == [row["frechet"]["value"] for row in record["rows"]] and any(
         row["needed"] for row in rows
@@ -85,7 +94,11 @@ def test_the_command_line_names_all_conventions():
 
 
 def test_what_a_study_has_not_is_refused_by_name():
-    for asked, words in ({"floor": "no"}, "10,000 test images"), ({"against": "erk-9"}, "seeds-1, seeds-2"), ({"convention": "x"}, "steps"):
+    for asked, words in (
+        ({"floor": "no"}, "10,000 test images"),
+        ({"against": "erk-9"}, "seeds-1, seeds-2"),
+        ({"convention": "x"}, "steps"),
+    ):
         with pytest.raises(ValueError, match=f"`{next(iter(asked))}`.*{words}"):
             bench(study.record(), **asked)
 
@@ -97,12 +110,16 @@ def test_two_studies_are_compared_in_pairs_where_they_drew_the_same_seeds():
         held = row["frechet"]
         row["frechet"] = held | {"value": 0.9 * held["value"], "parts": [0.9 * part for part in held["parts"]]}
     rows = compared(one, two)
-    assert [(row["line"], row["nfe_asked"], row["paired"]) for row in rows] == [(row["line"], 6, True) for row in one["rows"][:3]]
+    assert [(row["line"], row["nfe_asked"], row["paired"]) for row in rows] == [
+        (row["line"], 6, True) for row in one["rows"][:3]
+    ]
     assert all(row["tells"] and row["change.value"] < 0 for row in rows) and changes(rows).count("< better") == 3
     for row in two["rows"]:
         row["seeds"] = "500-999"
     apart = compared(one, two)
-    assert not any(row["paired"] for row in apart) and all(b["change.high"] > a["change.high"] for a, b in zip(rows, apart, strict=True))
+    assert not any(row["paired"] for row in apart) and all(
+        b["change.high"] > a["change.high"] for a, b in zip(rows, apart, strict=True)
+    )
     two["study"]["features"] = {"name": "others"}
     with pytest.raises(ValueError, match="different features"):
         compared(one, two)
@@ -110,10 +127,14 @@ def test_two_studies_are_compared_in_pairs_where_they_drew_the_same_seeds():
 
 def test_studies_of_one_yardstick_are_one():
     both, one, two = study.record(), study.record(), study.record()
-    one["rows"], two["rows"] = ([row for row in both["rows"] if (row["solver"] == "seeds-3") == last] for last in (False, True))
+    one["rows"], two["rows"] = (
+        [row for row in both["rows"] if (row["solver"] == "seeds-3") == last] for last in (False, True)
+    )
     two["bench"] = {"overhead": {"seeds-3": {"ms": 1.0, "passes": 2.0}}}
     found = bench(joined([one, two, both]))
-    assert sorted(found.entries, key=str) == sorted(bench(both).entries, key=str) and found.overhead["seeds-3"]["ms"] == 1
+    assert (
+        sorted(found.entries, key=str) == sorted(bench(both).entries, key=str) and found.overhead["seeds-3"]["ms"] == 1
+    )
     two["study"]["reference"] = {"name": "toy test set", "sha256": "another"}
     with pytest.raises(ValueError, match="have different reference"):
         joined([one, two])
@@ -134,7 +155,14 @@ SMALL = ("--seeds", "0-59", "--units", "5", "--nfe", "3,7", "--batch", "30")
 @pytest.fixture(scope="module")
 def measured(mixture, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured") / "bench"
-    lines = ("--line", "seeds-1", "--line", "dpmpp-2m grid=karras", "--line", "diffusers:DDIM timestep_spacing=trailing")
+    lines = (
+        "--line",
+        "seeds-1",
+        "--line",
+        "dpmpp-2m grid=karras",
+        "--line",
+        "diffusers:DDIM timestep_spacing=trailing",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeds.cli.bench.EXACT", 300)
         assert main(["bench", "--model", str(mixture), "--out", str(out), *lines, *SMALL]) == 0
@@ -148,7 +176,9 @@ def measured(mixture, tmp_path_factory):
 def test_a_mixture_in_a_file_is_compared_with_its_own_samples(measured, capsys):
     out, record = measured
     assert record["study"]["features"]["name"] == "pixels" and record["study"]["reference"]["n"] == 300
-    assert [row["frechet"]["value"] for row in record["rows"]] == [entry["value"] for entry in record["bench"]["entries"]]
+    assert [row["frechet"]["value"] for row in record["rows"]] == [
+        entry["value"] for entry in record["bench"]["entries"]
+    ]
     assert record["baselines"][0]["name"] == record["bench"]["floor"]["name"] == "60 exact samples"
     assert all(held["ms"] > 0 and held["passes"] > 0 for held in record["bench"]["overhead"].values())
     assert {"bench.csv", "bench.png", "index.html", "exact"} <= {path.name for path in out.iterdir()}
@@ -166,7 +196,9 @@ def test_a_mixture_in_a_file_is_compared_with_its_own_samples(measured, capsys):
 
 def test_a_model_is_exact_that_draws_by_seed_and_labels():
     assert is_exact(Gaussian(0.3, 0.5, shape=(1, 4, 4)))
-    assert not is_exact(toy.colour()) and not is_exact(toy.Toy(sample=lambda batch_size: torch.zeros(batch_size, 1, 6, 5)))
+    assert not is_exact(toy.colour()) and not is_exact(
+        toy.Toy(sample=lambda batch_size: torch.zeros(batch_size, 1, 6, 5))
+    )
 
 
 def test_samplers_of_others_ask_the_same_model_from_the_same_noise_in_any_batch():
@@ -180,19 +212,30 @@ def test_samplers_of_others_ask_the_same_model_from_the_same_noise_in_any_batch(
     assert torch.equal(peer.run(law, [4, 5], None, **like), made[4:]) or torch.allclose(
         peer.run(law, [4, 5], None, **like), made[4:], atol=1e-5
     )
-    assert Sampler.from_json(peer.to_json()) == peer and Sampler.from_json(seeds.plan("erk-1", steps=2, schedule="vp").to_json()) is None
+    assert (
+        Sampler.from_json(peer.to_json()) == peer
+        and Sampler.from_json(seeds.plan("erk-1", steps=2, schedule="vp").to_json()) is None
+    )
 
 
 def test_a_scheduler_of_diffusers_draws_from_the_law():
     law = Gaussian(0.3, 0.5, shape=(1, 8, 8))
-    for line, calls in (("diffusers:UniPCMultistep", 21), ("diffusers:HeunDiscreteScheduler", 41), ("diffusers:DDIM eta=0.0", None)):
+    for line, calls in (
+        ("diffusers:UniPCMultistep", 21),
+        ("diffusers:HeunDiscreteScheduler", 41),
+        ("diffusers:DDIM eta=0.0", None),
+    ):
         if calls is None:
             with pytest.raises(ValueError, match=r"`--line` diffusers:DDIM with .*eta"):
                 Sampler.of(line, 20, law)
             continue
         peer = Sampler.of(line, 20, law)
         x = peer.run(law, range(64), None, dtype=torch.float32, device="cpu")
-        assert peer.nfe == calls and peer.version and (x.mean().item(), x.std().item()) == pytest.approx((0.3, 0.5), abs=0.03)
+        assert (
+            peer.nfe == calls
+            and peer.version
+            and (x.mean().item(), x.std().item()) == pytest.approx((0.3, 0.5), abs=0.03)
+        )
     for line in ("diffusers:Nothing", "nowhere:sample", "math:nothing"):
         with pytest.raises(ValueError, match=r"Give PACKAGE:SAMPLER of diffusers, k-diffusion, azula"):
             Sampler.of(line, 3, law)
@@ -218,7 +261,22 @@ def test_of_all_solvers_those_that_the_calls_are_too_few_for_are_named(mixture, 
     monkeypatch.setattr("seeds.cli.bench.SOLVERS", ["erk-1", "erk-4"])
     monkeypatch.setattr("seeds.runs.peers.LINES", {"no-such-package": ("no-such-package:DDIM",)})
     assert (
-        main(["bench", "--model", str(mixture), "--out", str(tmp_path / "out"), "--solvers", "all", "--peers", *SMALL, "--nfe", "3"]) == 0
+        main(
+            [
+                "bench",
+                "--model",
+                str(mixture),
+                "--out",
+                str(tmp_path / "out"),
+                "--solvers",
+                "all",
+                "--peers",
+                *SMALL,
+                "--nfe",
+                "3",
+            ]
+        )
+        == 0
     )
     out, err = capsys.readouterr()
     assert (

@@ -1,4 +1,5 @@
-"""Model calls laid for a host that owns the loop: every number of calls is met, any end of the list is a run, and the run is that of `seeds.plan`."""
+"""Model calls laid for a host that owns the loop: every number of calls is met, any end of the list is a run, and the
+run is that of `seeds.plan`."""
 
 import dataclasses
 
@@ -13,7 +14,11 @@ from seeds.integrations import calls
 from seeds.solvers.levels import points_at
 from seeds.stepper import run
 
-SOLVERS = [it for it in seeds.SOLVERS.values() if not it.source or it.name in ("unipc", "ipndm", "dpmpp-2s-ancestral", "er-sde-1")]
+SOLVERS = [
+    it
+    for it in seeds.SOLVERS.values()
+    if not it.source or it.name in ("unipc", "ipndm", "dpmpp-2s-ancestral", "er-sde-1")
+]
 TABLE = seeds.Discrete.linear()
 ids = [solver.name for solver in SOLVERS]
 
@@ -48,7 +53,8 @@ def test_full_steps_alone_are_the_plan_of_the_front_door(solver):
 @pytest.mark.parametrize("solver", SOLVERS, ids=ids)
 @pytest.mark.parametrize("path", [TABLE, seeds.Flow()], ids=["table", "flow from SNR 0"])
 def test_a_run_may_begin_at_any_call_and_has_the_right_variance(solver, path):
-    """On data N(m, s^2), from the exact state at that call: what is left is a run of the remaining calls, at the times that were told."""
+    """On data N(m, s^2), from the exact state at that call: what is left is a run of the remaining calls, at the times
+    that were told."""
     at = levels(path, 3.0) if path is TABLE else lambda count: np.linspace(1, 0.02, count)
     whole = calls.run_of(solver, path, 12, at, same, {})
     model, z = Gaussian(0.3, 0.7, shape=(1,), schedule=path), noise.gaussian(range(4000), -1, (1,))
@@ -58,7 +64,8 @@ def test_a_run_may_begin_at_any_call_and_has_the_right_variance(solver, path):
         here = plan.start
         x = here.alpha * 0.3 + float(np.hypot(here.alpha * 0.7, here.sigma)) * z
         drawn = run(plan, model, x, lambda j: noise.gaussian(range(4000), j, (1,)))
-        assert drawn.std() == pytest.approx(0.7, rel=0.33), begin  # what 12 calls of first order, and 3 steps of five calls, leave
+        # what 12 calls of first order, and 3 steps of five calls, leave
+        assert drawn.std() == pytest.approx(0.7, rel=0.33), begin
         assert torch.isfinite(drawn).all()
 
 
@@ -75,10 +82,14 @@ def test_times_of_a_table_are_whole_and_different_and_the_weights_are_formed_for
     run = calls.run_of(seeds.SOLVERS["seeds-2"], TABLE, 7, levels(TABLE), known, {"variant": "2b"})
     plan = run.plan()
     (a, b, c) = points_at(TABLE, np.array([700.0, 600.0, 500.0]))
-    step = seeds.plan("seeds-2", schedule=TABLE, grid=[a.t, c.t], final="none", variant="2b", r=(b.lam - a.lam) / (c.lam - a.lam))
+    step = seeds.plan(
+        "seeds-2", schedule=TABLE, grid=[a.t, c.t], final="none", variant="2b", r=(b.lam - a.lam) / (c.lam - a.lam)
+    )
     assert [row.at.t for row in plan.rows] == [700, 600, 500, 400, 300, 150, 100]
     for mine, theirs in zip(plan.rows[:2], step.rows, strict=True):
-        assert np.allclose([w for _, w in (*mine.x, *mine.d, *mine.z)], [w for _, w in (*theirs.x, *theirs.d, *theirs.z)])
+        assert np.allclose(
+            [w for _, w in (*mine.x, *mine.d, *mine.z)], [w for _, w in (*theirs.x, *theirs.d, *theirs.z)]
+        )
 
 
 def test_times_that_are_given_are_levels_of_one_call_stages_of_laid_solvers_and_starts_of_others():

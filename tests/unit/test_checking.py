@@ -1,4 +1,5 @@
-"""check_model: what is right is passed, what is wrong in a usual way is named, and nothing is named that is not clearly so."""
+"""check_model: what is right is passed, what is wrong in a usual way is named, and nothing is named that is not clearly
+so."""
 
 import math
 import runpy
@@ -50,11 +51,15 @@ def test_so_they_are_on_images():
 def test_the_right_reading_is_passed_also_on_data_with_little_structure(output, own):
     schedule = SCHEDULES[own]
     right = seeds.check_model(seeds.wrap(network(output, schedule), output, schedule=schedule, sd=SD), samples())
-    assert right["excess"] <= 1 and set(right) == {"excess", *(f"excess at nsr {nsr}" for nsr in ("0.1", "0.3", "1", "3"))}
+    assert right["excess"] <= 1 and set(right) == {
+        "excess",
+        *(f"excess at nsr {nsr}" for nsr in ("0.1", "0.3", "1", "3")),
+    }
 
 
 @pytest.mark.parametrize(("output", "taken"), [
-    ("noise", "data"), ("data", "noise"), ("v", "noise"), ("flow", "v"), ("edm_raw", "data"), ("score", "noise"), ("noise", "score"),
+    ("noise", "data"), ("data", "noise"), ("v", "noise"), ("flow", "v"), ("edm_raw", "data"), ("score", "noise"),
+    ("noise", "score"),
 ])  # fmt: skip
 def test_another_output_is_named(output, taken):
     model = seeds.wrap(perfect(output, VP()), taken, schedule="vp")
@@ -62,7 +67,9 @@ def test_another_output_is_named(output, taken):
     assert named(model) == f"output '{output}'{sd} on VP"
 
 
-@pytest.mark.parametrize(("own", "taken"), [("vp", "flow"), ("discrete", "edm"), ("flow", "vp"), ("edm", "vp"), ("cosine", "flow")])
+@pytest.mark.parametrize(
+    ("own", "taken"), [("vp", "flow"), ("discrete", "edm"), ("flow", "vp"), ("edm", "vp"), ("cosine", "flow")]
+)
 def test_another_schedule_is_named(own, taken):
     model = seeds.wrap(perfect("noise", SCHEDULES[own]), "noise", schedule=SCHEDULES[taken])
     assert named(model).startswith(f"output 'noise' on {type(SCHEDULES[own]).__name__}")
@@ -75,7 +82,8 @@ TIMES = [
     ("edm_raw", EDM(), lambda t: math.exp(4 * t), EDM_TIME, LOG4),
     ("data", EDM(), lambda t: math.exp(4 * t), EDM_TIME, LOG4),
     ("flow", seeds.Flow(), lambda t: t / 1000, {"schedule": "flow"}, "lambda at: 1000 * at.t"),
-    ("flow", seeds.Flow(), lambda t: 1 - t / 1000, {"schedule": "flow", "time": lambda at: 1000 * at.t}, "your own, of 1 - t"),
+    ("flow", seeds.Flow(), lambda t: 1 - t / 1000, {"schedule": "flow", "time": lambda at: 1000 * at.t},
+        "your own, of 1 - t"),
     ("noise", VP(), lambda t: float(VP().t_of_lam(t)), {"schedule": "vp"}, "'lam'"),
 ]  # fmt: skip
 
@@ -115,11 +123,17 @@ def test_data_divided_by_their_standard_deviation_are_named():
 
 
 def test_what_was_advised_in_error_is_refused():
-    """t = 0 is noise and the sign is turned, as in many flow codes: the reading that was once advised for it is refused, and the right one is named."""
-    model = seeds.wrap(perfect("flow", seeds.Flow(), lambda t: 1 - t), "flow", schedule="flow", time=lambda at: 1 - at.t)
+    """t = 0 is noise and the sign is turned, as in many flow codes: the reading that was once advised for it is
+    refused, and the right one is named."""
+    model = seeds.wrap(
+        perfect("flow", seeds.Flow(), lambda t: 1 - t), "flow", schedule="flow", time=lambda at: 1 - at.t
+    )
     assert seeds.check_model(model, DATA)["excess"] < 0.8
     turned = lambda x, t: -perfect("flow", seeds.Flow(), lambda t: 1 - t)(x, t)  # noqa: E731
-    assert named(seeds.wrap(turned, "flow", schedule="flow", time=lambda at: 1 - at.t)) == "output 'flow' with its sign turned on Flow"
+    assert (
+        named(seeds.wrap(turned, "flow", schedule="flow", time=lambda at: 1 - at.t))
+        == "output 'flow' with its sign turned on Flow"
+    )
     advised = seeds.wrap(turned, "v", schedule=Discrete.linear(), time=lambda at: 1 - at.t)
     assert named(advised).startswith("output 'flow' with its sign turned on Flow with time=")
 
@@ -131,27 +145,41 @@ def test_plain_callables_are_read_too():
     assert named(noise_taken_for_data, samples(), schedule="vp") == "output 'noise'"
     assert named(lambda x, at: (LAW(x, at) - x) / at.sigma**2, schedule="edm") == "output 'score'"
     assert named(lambda x, at: -LAW(x, at), schedule="flow") == "output 'data' with its sign turned"
-    assert named(seeds.guide(lambda x, at, labels=None: LAW(x, at) / 2 + 0.5 * x, 1.0), labels=torch.zeros(64), schedule="edm") == ""
+    assert (
+        named(
+            seeds.guide(lambda x, at, labels=None: LAW(x, at) / 2 + 0.5 * x, 1.0),
+            labels=torch.zeros(64),
+            schedule="edm",
+        )
+        == ""
+    )
     assert seeds.check_model(lambda x, at: best(x, at.alpha, at.sigma), samples(), schedule="cosine")["excess"] <= 1
 
 
 def test_where_nothing_fits_it_says_what_was_tried_and_names_nothing():
     with pytest.raises(
-        ValueError, match=r"No other reading fits at all levels \(\d+ tried: 6 outputs with either sign, on VP, EDM.*1000 \* at.t"
+        ValueError,
+        match=r"No other reading fits at all levels \(\d+ tried: 6 outputs with either sign, on VP, EDM.*1000 \* at.t",
     ) as caught:
         seeds.check_model(seeds.wrap(lambda x, t: 40 * x.sin(), "data", schedule="vp"), samples())
     assert "The nearest is output" in str(caught.value) and "Look at the scale of the data" in str(caught.value)
-    assert named(seeds.wrap(lambda x, t: torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), schedule="edm")) == ""
+    assert (
+        named(seeds.wrap(lambda x, t: torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), schedule="edm"))
+        == ""
+    )
 
 
 def test_readings_that_say_the_same_are_named_together_and_others_not_at_all():
     """On VP, raw F for data of standard deviation 1 is -v, and a network that asks for no time fits every time."""
     model = seeds.wrap(perfect("v", VP()), "edm_raw", sd=1.0, schedule="vp")
     with pytest.raises(
-        ValueError, match=r"Read as output 'v' on VP .*nearly the same here, output 'edm_raw' of sd = 1 with its sign turned on VP\)"
+        ValueError,
+        match=r"Read as output 'v' on VP .*nearly the same here, output 'edm_raw' of sd = 1 with its sign turned on "
+        r"VP\)",
     ):
         seeds.check_model(model, DATA)
-    blind = seeds.wrap(lambda x, t: 0.8 * x, "noise", schedule="vp", time=lambda at: 1000 * at.t)  # is told a time, and does not look
+    # is told a time, and does not look
+    blind = seeds.wrap(lambda x, t: 0.8 * x, "noise", schedule="vp", time=lambda at: 1000 * at.t)
     law = Gaussian(torch.zeros(8), 0.75)  # for which E[eps | x] is nearly that, for nsr of 0.5 to 1.5
     assert "with time" not in str(named(blind, law.sample(range(64))))
 
@@ -161,7 +189,9 @@ def test_a_network_that_refuses_what_it_is_asked_says_so():
         assert (t <= 1).all(), "t must be in [0, 1]"
         return 0 * x
 
-    with pytest.raises(ValueError, match=r"As output 'data' on EDM, the denoiser fails with AssertionError: t must be in \[0, 1\]\. "):
+    with pytest.raises(
+        ValueError, match=r"As output 'data' on EDM, the denoiser fails with AssertionError: t must be in \[0, 1\]\. "
+    ):
         seeds.check_model(seeds.wrap(network, "data", schedule="edm"), samples())
 
 
@@ -173,7 +203,8 @@ def test_a_network_that_is_random_or_depends_on_its_batch_says_so():
 
     for model in (noisy, lambda x, t: LAW(x, Point(1.0, 1.0, float(t[0]))) - x.mean(0)):
         with pytest.raises(
-            ValueError, match=r"The denoiser answers the same question differently: by .*depends on the others in its batch"
+            ValueError,
+            match=r"The denoiser answers the same question differently: by .*depends on the others in its batch",
         ):
             seeds.check_model(seeds.wrap(model, "data", schedule="edm"), DATA)
     with pytest.raises(ValueError, match="is in training mode"):

@@ -24,7 +24,19 @@ from pickle_writer import NET, Call, dump, fork, network, storage, tensor
 from safetensors.torch import load_file, save_file
 
 from seeds import checkpoints, iterate, schedules
-from seeds.checkpoints import CheckpointError, CheckpointWarning, Config, build, convert, edm, fetch, files, info, load, save
+from seeds.checkpoints import (
+    CheckpointError,
+    CheckpointWarning,
+    Config,
+    build,
+    convert,
+    edm,
+    fetch,
+    files,
+    info,
+    load,
+    save,
+)
 from seeds.checkpoints.pickles import MAX_OPCODES
 from seeds.cli import main
 from seeds.cli.convert import convert as convert_command
@@ -37,7 +49,8 @@ from seeds.plans import Point
 BAD = sorted((ROOT / "bad").glob("bad_*.pkl"))
 GOOD = sorted((ROOT / "bad").glob("[!b]*.pkl"))
 FLAG = "EDM_FIXTURE_PWNED"
-pytestmark = pytest.mark.filterwarnings("ignore::seeds.checkpoints.CheckpointWarning")  # the fixtures hold no source of the reference
+# the fixtures hold no source of the reference
+pytestmark = pytest.mark.filterwarnings("ignore::seeds.checkpoints.CheckpointWarning")
 
 # The reference.
 
@@ -56,7 +69,9 @@ def test_fixture_through_convert(converted, name):
     denoiser = load(converted / f"{name}.safetensors")
     assert [[key, list(t.shape)] for key, t in denoiser.state_dict().items()] == meta["state_dict"]
     assert denoiser.config.class_name == meta["class_name"] and denoiser.config.kwargs == meta["init_kwargs"]
-    assert sum(p.numel() for p in denoiser.parameters()) == meta["n_params"] and not any(p.requires_grad for p in denoiser.parameters())
+    assert sum(p.numel() for p in denoiser.parameters()) == meta["n_params"] and not any(
+        p.requires_grad for p in denoiser.parameters()
+    )
     low, high = denoiser.nsr_range or (0.0, float("inf"))
     assert (low, high) == (meta["sigma_min"], float(meta["sigma_max"]))
     for case in runs:
@@ -86,7 +101,13 @@ def test_good_file_loads_and_its_source_text_is_dropped(path, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["os.system", "builtins.getattr", "torch.load", "torch.storage._load_from_bytes.__globals__", "numpy.core.multiarray._reconstruct"],
+    [
+        "os.system",
+        "builtins.getattr",
+        "torch.load",
+        "torch.storage._load_from_bytes.__globals__",
+        "numpy.core.multiarray._reconstruct",
+    ],
 )
 def test_names_are_exact_pairs(name):
     with pytest.raises(CheckpointError, match=f"^it asks for {re.escape(name)}, which network weights do not need"):
@@ -116,7 +137,8 @@ def with_modules(inner: bytes) -> bytes:
 
 LOOP = b"}\x94" + dump("m") + dump(Call("torch.nn.modules.container.ModuleDict")) + b"}" + dump("_modules") + b"h\0sbs"
 KIB = storage(bytes(1024), 256)
-FIRST, *REST = network({str(i): tensor(KIB, (256,), (1,)) for i in range(300)}).split(dump(KIB))  # 300 tensors on one storage
+# 300 tensors on one storage
+FIRST, *REST = network({str(i): tensor(KIB, (256,), (1,)) for i in range(300)}).split(dump(KIB))
 SHARED = FIRST + dump(KIB) + b"\x94" + b"h\0".join(REST)
 
 BOMBS = {
@@ -137,7 +159,8 @@ BOMBS = {
     "two protocols": (b"\x80\x04\x80\x04N.", "at the start"),
     "many objects": (b"\x80\x04(" + b"}" * (MAX_OPCODES + 9) + b"t.", "more than 1,000,000 pickle opcodes"),
     "key to hash": (b"\x80\x04}" + DOUBLING + b"Ns.", "a key that is no text"),
-    "argument to print": (network({}, _init_kwargs=NET | {"model_channels": HERE}).replace(dump(HERE), DOUBLING), "value of type tuple"),
+    "argument to print": (network({}, _init_kwargs=NET | {"model_channels": HERE}).replace(dump(HERE), DOUBLING),
+        "value of type tuple"),
     "deep nesting": (b"\x80\x04)" + b"\x85" * 100_000 + b".", "no network under the key 'ema'"),
     "expanded view": (network({"w": tensor(F4, (4, 4), (0, 0))}), "reaches outside of its storage"),
     "shared storage": (SHARED, "more weights than bytes"),
@@ -151,22 +174,34 @@ BOMBS = {
     "large constant": (network({}, sigma_min=10**20), "sigma_min has the value 100000000000000000000"),
     "turned levels": (network({}, sigma_min=5.0, sigma_max=1.0), "arguments: `nsr_range` = (5.0, 1.0) must rise"),
     "levels not numbers": (network({}, sigma_min=float("nan")), "sigma_min has the value nan"),
-    "no channels": (network({}, _init_kwargs=NET | {"model_channels": 0}), "model_channels has the value 0, which is not possible"),
-    "few channels": (network({}, _init_kwargs=NET | {"model_channels": 2}), "from its arguments: 2 channels (from `model_channels`"),
-    "half a channel": (network({}, _init_kwargs=NET | {"channel_mult": [1, 1.5]}), "channel_mult holds the value 1.5, which is not"),
-    "negative channels": (network({}, _init_kwargs=NET | {"channel_mult": [-1]}), "channel_mult holds the value -1, which is not"),
-    "endless level": (network({}, _init_kwargs=NET | {"channel_mult": [HERE]}).replace(dump(HERE), DOUBLING), "value of type tuple"),
-    "no embedding": (network({}, _init_kwargs=NET | {"channel_mult_emb": 0}), "channel_mult_emb has the value 0, which is not"),
-    "too many channels": (network({}, _init_kwargs=NET | {"model_channels": 1 << 16, "channel_mult": [1 << 16]}), "none of a SongUNet's ("),
-    "table of another class": (network({"u": tensor(F4, (4,), (1,))}), "the weight 'model.map_layer0.weight' is missing"),
+    "no channels": (network({}, _init_kwargs=NET | {"model_channels": 0}),
+        "model_channels has the value 0, which is not possible"),
+    "few channels": (network({}, _init_kwargs=NET | {"model_channels": 2}),
+        "from its arguments: 2 channels (from `model_channels`"),
+    "half a channel": (network({}, _init_kwargs=NET | {"channel_mult": [1, 1.5]}),
+        "channel_mult holds the value 1.5, which is not"),
+    "negative channels": (network({}, _init_kwargs=NET | {"channel_mult": [-1]}),
+        "channel_mult holds the value -1, which is not"),
+    "endless level": (network({}, _init_kwargs=NET | {"channel_mult": [HERE]}).replace(dump(HERE), DOUBLING),
+        "value of type tuple"),
+    "no embedding": (network({}, _init_kwargs=NET | {"channel_mult_emb": 0}),
+        "channel_mult_emb has the value 0, which is not"),
+    "too many channels": (network({}, _init_kwargs=NET | {"model_channels": 1 << 16, "channel_mult": [1 << 16]}),
+        "none of a SongUNet's ("),
+    "table of another "
+    "class": (network({"u": tensor(F4, (4,), (1,))}), "the weight 'model.map_layer0.weight' is missing"),
     "long key": (network({"n" * 1025: None}), "has a key of 1,025 characters; at most 1,024 are read"),
-    "version 5": (network({}).replace(dump("version") + dump(6), dump("version") + dump(5)), "persistent object of version 5; only version 6 is read"),
+    "version 5": (network({}).replace(dump("version") + dump(6), dump("version") + dump(5)),
+        "persistent object of version 5; only version 6 is read"),
     "unknown argument": (network({}, _init_kwargs=NET | {"hook": 1}), "argument 'hook' is not known"),
-    "unknown network": (network({}, _init_kwargs=NET | {"model_type": "Evil"}), "'Evil' is not known; known are SongUNet"),
+    "unknown "
+    "network": (network({}, _init_kwargs=NET | {"model_type": "Evil"}), "'Evil' is not known; known are SongUNet"),
     "missing argument": (network({}, _init_kwargs={}), "img_resolution is missing"),
     "arguments twice": (network({}, _init_args=(8,)), "img_resolution is given twice, by position and by name"),
-    "many positional arguments": (network({}, _init_args=(1,) * 9), "9 positional arguments; EDMPrecond takes 8: img_resolution, "),
-    "endless positional arguments": (network({}, _init_args=HERE).replace(dump(HERE), DOUBLING), "img_resolution is given twice"),
+    "many positional "
+    "arguments": (network({}, _init_args=(1,) * 9), "9 positional arguments; EDMPrecond takes 8: img_resolution, "),
+    "endless positional "
+    "arguments": (network({}, _init_args=HERE).replace(dump(HERE), DOUBLING), "img_resolution is given twice"),
     "positional arguments of another kind": (network({}, _init_args=8), "does not say its constructor's arguments"),
     "no arguments": (network({}, _init_args=None, _init_kwargs=None), "does not say its constructor's arguments"),
     "missing weight": (network({}), "weight 'model.map_layer0.weight' is missing"),
@@ -194,7 +229,11 @@ def two_equal_keys(length: int) -> bytes:
     ("data", "message"),
     [
         (
-            b"\x80\x04](ctorch.storage\n_load_from_bytes\n\x94" + dump((NESTED,)) + b"\x94" + b"h\0h\1R" * 30_000 + b"e.",
+            b"\x80\x04](ctorch.storage\n_load_from_bytes\n\x94"
+            + dump((NESTED,))
+            + b"\x94"
+            + b"h\0h\1R" * 30_000
+            + b"e.",
             "no network under the key",
         ),
         (two_equal_keys(1_000_000), "has a key of 1,000,000 characters"),
@@ -203,7 +242,8 @@ def two_equal_keys(length: int) -> bytes:
     ids=["one storage read again and again", "long keys compared", "keys of the greatest length"],
 )
 def test_work_is_bounded_by_the_size_of_the_file(data, message):
-    """Each took minutes, or would, where the memo makes the work the product of a value's size and the times it is used."""
+    """Each took minutes, or would, where the memo makes the work the product of a value's size and the times it is
+    used."""
     start = time.process_time()
     with pytest.raises(CheckpointError, match=message):
         edm.read(data)
@@ -249,14 +289,21 @@ def test_positional_arguments_stand_in_the_order_of_the_reference(name):
         "VEPrecond": {"sigma_min": 0.01, "sigma_max": 50.0},
         "iDDPMPrecond": {"C_1": 0.002, "C_2": 0.009, "M": 50},
     }[name]
-    given = {"img_resolution": 8, "img_channels": 1, "label_dim": 3, "use_fp16": True} | constants | {"model_type": "SongUNet"}
+    given = (
+        {"img_resolution": 8, "img_channels": 1, "label_dim": 3, "use_fp16": True}
+        | constants
+        | {"model_type": "SongUNet"}
+    )
     inner = {"model_channels": 8, "channel_mult": [1], "num_blocks": 1}
     model = build(Config(name, given | inner)).eval()
     stored = {
-        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.model.state_dict().items()
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride())
+        for key, t in model.model.state_dict().items()
     }
     table = {
-        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride()) for key, t in model.named_buffers() if key == "u"
+        key: tensor(storage(t.numpy().tobytes(), t.numel()), tuple(t.shape), t.stride())
+        for key, t in model.named_buffers()
+        if key == "u"
     }
     inside = Call("torch.nn.modules.container.ModuleDict", state={"_parameters": stored})
     for count in (2, 4, len(given)):
@@ -265,7 +312,9 @@ def test_positional_arguments_stand_in_the_order_of_the_reference(name):
         back = files.read_pickle(data.replace(dump("EDMPrecond"), dump(name)), name="x")[0]
         assert back.config.kwargs == given | inner and (back.shape, back.classes, back.use_fp16) == ((1, 8, 8), 3, True)
         assert {key: getattr(back.preconditioner, key) for key in constants} == constants
-        assert all(torch.equal(a, b) for a, b in zip(back.state_dict().values(), model.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(back.state_dict().values(), model.state_dict().values(), strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -283,10 +332,18 @@ def test_positional_arguments_stand_in_the_order_of_the_reference(name):
 def test_storages_and_strides(kind, data, little):
     stored = storage(data, 4, kind, little)
     read = edm.read(
-        network({"whole": tensor(stored, (4,), (1,)), "turned": tensor(stored, (2, 2), (1, 2)), "end": tensor(stored, (), (), 3)})
+        network(
+            {
+                "whole": tensor(stored, (4,), (1,)),
+                "turned": tensor(stored, (2, 2), (1, 2)),
+                "end": tensor(stored, (), (), 3),
+            }
+        )
     )
     assert [t.tolist() for t in read.state.values()] == [[1, -2, 3, 4], [[1, 3], [-2, 4]], 4]
-    assert {t.dtype for t in read.state.values()} == {edm._STORAGES[kind][1]} and all(t.is_contiguous() for t in read.state.values())
+    assert {t.dtype for t in read.state.values()} == {edm._STORAGES[kind][1]} and all(
+        t.is_contiguous() for t in read.state.values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,9 +365,11 @@ def test_storages_and_strides(kind, data, little):
         Call("torch._utils._rebuild_parameter", 1, True, {}),
         Call("collections.OrderedDict", 1),
         Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "O8", False, True), b"\0" * 8),
-        Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8", False, True, state=(3, "=", None, None, None, -1, -1, 0)), b"\0" * 8),
+        Call("numpy.core.multiarray.scalar",
+            Call("numpy.dtype", "f8", False, True, state=(3, "=", None, None, None, -1, -1, 0)), b"\0" * 8),
         Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8", False, True), b"\0" * 7),
-        Call("torch_utils.persistence._reconstruct_persistent_obj", {"type": "class", "version": 7, "module_src": "", "class_name": "", "state": {}}),
+        Call("torch_utils.persistence._reconstruct_persistent_obj",
+            {"type": "class", "version": 7, "module_src": "", "class_name": "", "state": {}}),
         7,
     ],
 )  # fmt: skip
@@ -337,7 +396,8 @@ print(json.dumps(report | {"seen": watch.seen}))
 
 
 def test_mutants():
-    """The benchmark's fuzzer at a small count, in a process that may have 1 GiB; and proofs that the limit holds and that its watch would see code run."""
+    """The benchmark's fuzzer at a small count, in a process that may have 1 GiB; and proofs that the limit holds and
+    that its watch would see code run."""
     done = subprocess.run(
         [sys.executable, "-c", FUZZ, *map(str, GOOD)],
         cwd=Path(__file__).parents[2],
@@ -357,7 +417,8 @@ def test_mutants():
 
 @pytest.fixture()
 def forked(tmp_path):
-    """A checkpoint of a fork of EDM: the class names, names and shapes of the published one, and a source text of its own."""
+    """A checkpoint of a fork of EDM: the class names, names and shapes of the published one, and a source text of its
+    own."""
     source = "# c_skip and c_out as consistency models have them"
     (tmp_path / "fork.pkl").write_bytes(fork(build(Config("EDMPrecond", NET)), source))
     return tmp_path / "fork.pkl", hashlib.sha256(source.encode()).hexdigest()
@@ -367,7 +428,8 @@ def test_a_fork_is_converted_with_a_warning_that_stays_in_the_file(forked):
     source, sha256 = forked
     out = source.with_suffix(".safetensors")
     with pytest.warns(
-        CheckpointWarning, match=rf"fork\.pkl: It was pickled with a network file \(SHA-256 {sha256}\) that is none of the published"
+        CheckpointWarning,
+        match=rf"fork\.pkl: It was pickled with a network file \(SHA-256 {sha256}\) that is none of the published",
     ):
         facts = convert(source, out)
     assert (
@@ -376,14 +438,18 @@ def test_a_fork_is_converted_with_a_warning_that_stays_in_the_file(forked):
     )
     assert info(out)["about"] == facts["about"]
     result = CliRunner().invoke(convert_command, [str(source), str(out)])
-    assert result.exit_code == 0 and result.stderr.startswith(f"Warning: It was pickled with a network file (SHA-256 {sha256})")
+    assert result.exit_code == 0 and result.stderr.startswith(
+        f"Warning: It was pickled with a network file (SHA-256 {sha256})"
+    )
     assert "warning = It was pickled" in CliRunner().invoke(info_command, [str(out)]).output
 
 
 def test_strict_refuses_a_fork(forked, capsys):
     source, sha256 = forked
     out = source.with_suffix(".safetensors")
-    with pytest.raises(CheckpointError, match=rf"fork\.pkl is not converted, as `strict` \(--strict\) asks: It was pickled .*{sha256}"):
+    with pytest.raises(
+        CheckpointError, match=rf"fork\.pkl is not converted, as `strict` \(--strict\) asks: It was pickled .*{sha256}"
+    ):
         convert(source, out, strict=True)
     assert main(["convert", str(source), str(out), "--strict"]) == 1 and not out.exists()
     assert "none of the published ones" in capsys.readouterr().err
@@ -396,7 +462,8 @@ def test_strict_refuses_a_fork(forked, capsys):
     ids=["published", "changed inside", "one byte more"],
 )
 def test_every_module_of_the_network_must_be_of_a_published_source(tmp_path, monkeypatch, inner):
-    """A U-Net of another source under a published preconditioner is a fork too; loss and augmentation are no part of the network."""
+    """A U-Net of another source under a published preconditioner is a fork too; loss and augmentation are no part of
+    the network."""
     monkeypatch.setattr(edm, "PUBLISHED_SOURCES", frozenset({hashlib.sha256(b"published").hexdigest()}))
     path, out = tmp_path / "net.pkl", tmp_path / "net.safetensors"
     path.write_bytes(fork(build(Config("EDMPrecond", NET)), "published", inner or "published"))
@@ -409,7 +476,9 @@ def test_every_module_of_the_network_must_be_of_a_published_source(tmp_path, mon
 
 
 def test_the_published_sources_are_two_hashes():
-    assert len(edm.PUBLISHED_SOURCES) == 2 and all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in edm.PUBLISHED_SOURCES)
+    assert len(edm.PUBLISHED_SOURCES) == 2 and all(
+        re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in edm.PUBLISHED_SOURCES
+    )
 
 
 def test_convert_checks_the_hash_the_size_and_the_name(tmp_path):
@@ -482,7 +551,10 @@ def test_convert_fetches_https_into_a_cache(tmp_path, monkeypatch, capfd):
     )
     opener, out = fetch.https_opener(web), tmp_path / "out.safetensors"
     facts = convert("https://a.test/net.pkl", out, opener=opener)
-    assert facts["about"]["source"] == "https://a.test/net.pkl" and web.asked == ["https://a.test/net.pkl", "https://b.test/real.pkl"]
+    assert facts["about"]["source"] == "https://a.test/net.pkl" and web.asked == [
+        "https://a.test/net.pkl",
+        "https://b.test/real.pkl",
+    ]
     assert "100%" in capfd.readouterr().err
     convert("https://a.test/net.pkl", out, opener=opener, progress=False)
     assert len(web.asked) == 2 and capfd.readouterr().err == "", "the second time comes from the cache"
@@ -500,19 +572,32 @@ def test_convert_fetches_https_into_a_cache(tmp_path, monkeypatch, capfd):
             convert(f"https://a.test/{name}.pkl", out, max_bytes=1_000_000, opener=opener, progress=False)
     with pytest.raises(CheckpointError, match="is larger than `max_bytes` = 1,000 "):
         convert("https://a.test/silent.pkl", out, max_bytes=1000, opener=opener, progress=False)
-    for url in ("http://a.test/net.pkl", "file:///etc/passwd", "ftp://a.test/x", "https://me:secret@a.test/x", "https:///x", "data://x"):
+    for url in (
+        "http://a.test/net.pkl",
+        "file:///etc/passwd",
+        "ftp://a.test/x",
+        "https://me:secret@a.test/x",
+        "https:///x",
+        "data://x",
+    ):
         with pytest.raises(CheckpointError, match="is not fetched: only https addresses are"):
             convert(url, out, opener=opener)
     for url, message in (
         ("https://[bad/x.pkl", r"'https://\[bad/x\.pkl' is not fetched: it is no address \(Invalid IPv6 URL\)"),
-        ("https://a.test/\udcff.pkl", r"'https://a\.test/\\udcff\.pkl' is not fetched: .*write other characters as %XX"),
+        (
+            "https://a.test/\udcff.pkl",
+            r"'https://a\.test/\\udcff\.pkl' is not fetched: .*write other characters as %XX",
+        ),
         (f"http://a.test/{LONG}", "AAA ... AAA"),
     ):
         with pytest.raises(CheckpointError, match=message) as caught:
             convert(url, out, opener=opener)
         assert len(str(caught.value)) < 400
     monkeypatch.setenv("SEEDS_CACHE", "/dev/null/x")
-    with pytest.raises(CheckpointError, match=r"/dev/null/x, the cache, cannot be used: Not a directory\. Name another in \$SEEDS_CACHE"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"/dev/null/x, the cache, cannot be used: Not a directory\. Name another in \$SEEDS_CACHE",
+    ):
         convert("https://a.test/net.pkl", out, opener=opener)
     assert [path.name[17:] for path in (tmp_path / "cache").iterdir()] == ["net.pkl"], "no half file stays"
 
@@ -565,10 +650,14 @@ def test_half_size_files_keep_their_tables_in_float32(small, tmp_path):
     path = tmp_path / "half.safetensors"
     save(small, path, dtype=torch.float16)
     stored, back = load_file(path), load(path)
-    assert {name for name, t in stored.items() if t.dtype == torch.float32} == {name for name, _ in small.named_buffers()}
+    assert {name for name, t in stored.items() if t.dtype == torch.float32} == {
+        name for name, _ in small.named_buffers()
+    }
     assert {p.dtype for p in back.parameters()} == {torch.float32} and "WRONG" not in info(path)["weights_sha256"]
     x = torch.zeros(1, 1, 16, 16)
-    torch.testing.assert_close(back(x, Point(1.0, 1.0, 1.0)), small(x, Point(1.0, 1.0, 1.0)).detach(), rtol=0.01, atol=0.005)
+    torch.testing.assert_close(
+        back(x, Point(1.0, 1.0, 1.0)), small(x, Point(1.0, 1.0, 1.0)).detach(), rtol=0.01, atol=0.005
+    )
 
 
 def test_info_tells_when_weights_changed(small, tmp_path):
@@ -604,12 +693,14 @@ def test_save_refuses_what_it_cannot_describe(small, tmp_path):
         ({"class_name": "Evil"}, "class 'Evil' is not known"),
         ({"kwargs": "[" * 100_000}, "cannot be used"),
         ({"kwargs": "[]"}, "cannot be used"),
-        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'}, "argument patch has the value 0, which is not possible"),
+        ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 0}'},
+            "argument patch has the value 0, which is not possible"),
         ({"kwargs": '{"img_resolution": 16, "img_channels": 1, "patch": 3}'}, "16 is not a multiple of `patch` = 3"),
         ({"kwargs": json.dumps(NET)}, "is missing"),
         ({"schedule": '{"name": "os.system"}'}, "cannot be used"),
         ({"schedule": '{"name": "vp", "beta_min": -1}'}, "cannot be used: `beta_min` = -1"),
-        ({"schedule": json.dumps({"name": LONG})}, "cannot be used: There is no schedule 'AAA.*AAA'. Known: vp, ve, edm.*"),
+        ({"schedule": json.dumps({"name": LONG})},
+            "cannot be used: There is no schedule 'AAA.*AAA'. Known: vp, ve, edm.*"),
         ({"name": LONG}, "its name has 3,000,000 characters; at most 200 are read"),
     ],
 )  # fmt: skip
@@ -628,12 +719,16 @@ def test_damaged_metadata(small, tmp_path, change, message):
 
 def test_a_mixture_file_of_odd_classes(tmp_path):
     """A file of 472 bytes whose class 2^40 must not make a table, or a set, of that size."""
-    law, path = GaussianMixture(torch.zeros(2, 1), 1.0, component_class=[0, 1]).to_tensors(), tmp_path / "it.safetensors"
+    law, path = (
+        GaussianMixture(torch.zeros(2, 1), 1.0, component_class=[0, 1]).to_tensors(),
+        tmp_path / "it.safetensors",
+    )
     for odd in (2**40, -1, 2):
         save_file(law | {"component_class": torch.tensor([0, odd])}, path, {"kind": "mixture"})
         for read in (load, info):
             with pytest.raises(
-                CheckpointError, match=rf"^{re.escape(str(path))} cannot be used: `component_class` must .* 0 up; got 2 diff.*\.$"
+                CheckpointError,
+                match=rf"^{re.escape(str(path))} cannot be used: `component_class` must .* 0 up; got 2 diff.*\.$",
             ):
                 read(path)
 
@@ -641,8 +736,14 @@ def test_a_mixture_file_of_odd_classes(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"width": 1 << 16}, r"the weight body.0.weight is torch.float32 \(4, 1, 3, 3\), not a float \(65536, 1, 3, 3\)"),
-        ({"width": 4, "classes": 1 << 16}, r"the weight head.weight is torch.float32 \(3, 16\), not a float \(65536, 16\)"),
+        (
+            {"width": 1 << 16},
+            r"the weight body.0.weight is torch.float32 \(4, 1, 3, 3\), not a float \(65536, 1, 3, 3\)",
+        ),
+        (
+            {"width": 4, "classes": 1 << 16},
+            r"the weight head.weight is torch.float32 \(3, 16\), not a float \(65536, 16\)",
+        ),
         ({"width": 1 << 17}, "argument width has the value 131072, which is not possible"),
         ({"width": 10**40}, "argument width has the value 1000.*which is not possible"),
         ({"width": "8"}, "argument width has the value '8', which is not possible"),
@@ -652,7 +753,8 @@ def test_a_mixture_file_of_odd_classes(tmp_path):
     ],
 )
 def test_a_classifier_file_that_promises_what_it_does_not_hold(tmp_path, kwargs, message):
-    """Layers of width 65,536 would take 4.6 terabytes. Asked for, they end in an error of the allocator; a refusal for their shapes has not asked."""
+    """Layers of width 65,536 would take 4.6 terabytes. Asked for, they end in an error of the allocator; a refusal for
+    their shapes has not asked."""
     tensors, path = ConvClassifier(width=4, classes=3).state_dict(), tmp_path / "it.safetensors"
     save_file(tensors, path, {"kind": "features", "kwargs": json.dumps({"width": 4, "classes": 3})})
     images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
@@ -698,7 +800,9 @@ def test_other_files(tmp_path):
 
 
 def test_a_feature_network_is_no_denoiser():
-    with pytest.raises(ValueError, match=r"`model` = 'fashion-features' is a feature network and no denoiser: .*\(--features\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"`model` = 'fashion-features' is a feature network and no denoiser: .*\(--features\)\.$"
+    ):
         load_model("fashion-features")
 
 
@@ -707,14 +811,26 @@ def test_bundled_models_are_known_by_their_metadata(small, tmp_path, monkeypatch
     monkeypatch.setattr(files, "data_folder", lambda: tmp_path)
     assert list(checkpoints.bundled()) == ["my-small"] and load("my-small").name == "small"
     result = CliRunner().invoke(info_command, [])
-    assert result.exit_code == 0 and "my-small" in result.output and "seeds-3" in result.output and torch.__version__ in result.output
+    assert (
+        result.exit_code == 0
+        and "my-small" in result.output
+        and "seeds-3" in result.output
+        and torch.__version__ in result.output
+    )
 
 
 def test_commands_print_facts_and_one_line_errors(small, tmp_path, capsys):
     save(small, tmp_path / "small.safetensors")
     result = CliRunner().invoke(info_command, [str(tmp_path / "small.safetensors")])
-    assert result.exit_code == 0 and re.search(r"^class +EDMPrecond$", result.output, re.M) and "sigma_data = 0.7" in result.output
-    assert json.loads(CliRunner().invoke(info_command, [str(tmp_path / "small.safetensors"), "--json"]).output)["kind"] == "network"
+    assert (
+        result.exit_code == 0
+        and re.search(r"^class +EDMPrecond$", result.output, re.M)
+        and "sigma_data = 0.7" in result.output
+    )
+    assert (
+        json.loads(CliRunner().invoke(info_command, [str(tmp_path / "small.safetensors"), "--json"]).output)["kind"]
+        == "network"
+    )
     assert main(["convert", str(BAD[0]), str(tmp_path / "x.safetensors")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and said.count("\n") == 1
@@ -733,11 +849,13 @@ def test_float_scalars_of_both_numpy_generations(converted):
     assert np.isclose(load(converted / "adm_iddpm_cond.safetensors").preconditioner.sigma_min, 0.0064223, rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The run begins at nsr")  # the network is not trained: its answers are as large as its noise
+# the network is not trained: its answers are as large as its noise
+@pytest.mark.filterwarnings("ignore:The run begins at nsr")
 @pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
 @pytest.mark.parametrize("name", ["song_iddpm_uncond", "adm_iddpm_cond"])
 def test_fixed_stages_ask_an_iddpm_network_about_the_nearest_entry_of_its_table(converted, name, solver):
-    """The network is told the whole index of the nearest level, and its input is scaled for the exact one: c_in = 1 / sqrt(nsr^2 + 1)."""
+    """The network is told the whole index of the nearest level, and its input is scaled for the exact one: c_in = 1 /
+    sqrt(nsr^2 + 1)."""
     denoiser, told = load(converted / f"{name}.safetensors"), []
     denoiser.model.register_forward_pre_hook(lambda module, given: told.append((given[0], float(given[1]))))
     u = denoiser.preconditioner.u.double().numpy()

@@ -1,4 +1,5 @@
-"""Runge-Kutta and Euler-Maruyama against their formulas written out; churn's corners. Orders and noise are under tests/laws."""
+"""Runge-Kutta and Euler-Maruyama against their formulas written out; churn's corners. Orders and noise are under
+tests/laws."""
 
 import math
 from itertools import pairwise
@@ -56,7 +57,9 @@ def test_euler_maruyama_by_hand(schedule, eta):
     for j, (n0, n1) in enumerate(pairwise(NSR)):
         y = y + (1 + eta) * (n1 - n0) * slope(y, n0) + math.sqrt(2 * eta * n0 * (n0 - n1)) * draws[j]
     assert len(plan.draws) == (2 if eta else 0)
-    torch.testing.assert_close(run(plan, d, START * plan.start.alpha, draws.__getitem__) / plan.end.alpha, y, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        run(plan, d, START * plan.start.alpha, draws.__getitem__) / plan.end.alpha, y, rtol=1e-10, atol=1e-10
+    )
 
 
 SLOPES = {  # schedule: (alpha' / alpha, nsr' / nsr)
@@ -93,7 +96,9 @@ def test_churn_lifts_each_level_by_its_share():
     """n counts the grid's levels, three here; gamma is capped at sqrt(2) - 1."""
     assert levels_of_calls(S_churn=0.3) == pytest.approx([n * 1.1 for n in NSR], rel=1e-13)
     assert levels_of_calls(S_churn=100.0) == pytest.approx([n * math.sqrt(2) for n in NSR], rel=1e-13)
-    assert levels_of_calls(S_churn=0.3, S_min=2.0, S_max=2.0) == pytest.approx([9.0, 2.2, 0.3], rel=1e-13), "both ends belong to the range"
+    assert levels_of_calls(S_churn=0.3, S_min=2.0, S_max=2.0) == pytest.approx([9.0, 2.2, 0.3], rel=1e-13), (
+        "both ends belong to the range"
+    )
     assert levels_of_calls(S_churn=0.3, S_min=2.1) == pytest.approx([9.9, 2.0, 0.3], rel=1e-13)
     assert levels_of_calls() == NSR
     part = seeds.plan("rk-1", sigmas=[*NSR, 0.0], schedule="edm", S_churn=0.3, start=1)
@@ -106,9 +111,9 @@ def test_a_state_is_returned_at_its_level_not_churned_from_it(solver):
     options = {"sigmas": NSR, "schedule": "edm", "S_churn": 1.0}
     whole, part, rest = (seeds.plan(solver, **options, **cut) for cut in ({}, {"stop": 1}, {"start": 1}))
     assert seeds.plan(solver, final="none", **options).end.nsr == 0.3 and part.end.nsr == rest.start.nsr == 2.0
-    assert [row.at for row in (*part.rows, *rest.rows)] == [row.at for row in whole.rows] and len(part.draws) + len(rest.draws) == len(
-        whole.draws
-    )
+    assert [row.at for row in (*part.rows, *rest.rows)] == [row.at for row in whole.rows] and len(part.draws) + len(
+        rest.draws
+    ) == len(whole.draws)
 
 
 def test_churn_keeps_the_marginals_on_every_schedule():
@@ -118,14 +123,20 @@ def test_churn_keeps_the_marginals_on_every_schedule():
         start, first = plan.start, plan.rows[0].at
         ((j, weight),) = plan.opening.z
         before = 0.25 * start.alpha**2 + start.sigma**2
-        assert plan.opening.scale**2 * before + weight**2 == pytest.approx(0.25 * first.alpha**2 + first.sigma**2, rel=1e-12)
+        assert plan.opening.scale**2 * before + weight**2 == pytest.approx(
+            0.25 * first.alpha**2 + first.sigma**2, rel=1e-12
+        )
         assert (j, plan.draws[0].stream) == (0, "churn") and plan.draws[0].lam0 < plan.draws[0].lam1
 
 
 def test_churn_stays_where_the_network_knows_no_higher_level():
     known = np.array([9.0, 2.0, 0.3])
     plan = seeds.plan(
-        "rk-1", sigmas=NSR, schedule="edm", S_churn=1.0, round_nsr=lambda n: known[np.abs(known - np.asarray(n)[:, None]).argmin(1)]
+        "rk-1",
+        sigmas=NSR,
+        schedule="edm",
+        S_churn=1.0,
+        round_nsr=lambda n: known[np.abs(known - np.asarray(n)[:, None]).argmin(1)],
     )
     assert [row.at.nsr for row in plan.rows] == NSR and plan.draws == ()
 

@@ -49,8 +49,15 @@ def images(folder):
 def test_sample_makes_what_the_library_makes(call, tmp_path):
     code, out, err = call(*PLAIN, "--seeds", "2,5-7", "--batch", "3")
     said, last = out.splitlines()
-    assert code == 0 and err == "" and said.startswith("4 images (4 drawn last), 7 NFE each, ") and said.endswith(" s: out")
-    assert last == "Look at out/grid.png; its distance to a reference: seeds fid out (--ref, --features: docs/measure.md)."
+    assert (
+        code == 0
+        and err == ""
+        and said.startswith("4 images (4 drawn last), 7 NFE each, ")
+        and said.endswith(" s: out")
+    )
+    assert (
+        last == "Look at out/grid.png; its distance to a reference: seeds fid out (--ref, --features: docs/measure.md)."
+    )
     assert {"grid.png", "run.json", "SHA256SUMS"} <= set(os.listdir("out"))
     plan = seeds.plan("seeds-2", steps=3, schedule="edm")
     run(Job(toy.plain(), plan, (2, 5, 6, 7), batch=3), tmp_path / "own", progress=False)
@@ -61,13 +68,43 @@ def test_sample_makes_what_the_library_makes(call, tmp_path):
 
 
 def test_a_plan_in_a_file_is_the_run_that_its_options_make(call):
-    options = ("--solver", "adams", "--k", "3", "--corrector", "3", "--variable", "nsr^0.45", "--steps", "3", "--eta", "0.5")
+    options = (
+        "--solver",
+        "adams",
+        "--k",
+        "3",
+        "--corrector",
+        "3",
+        "--variable",
+        "nsr^0.45",
+        "--steps",
+        "3",
+        "--eta",
+        "0.5",
+    )
     code, out, _ = call("plan", "--model", "toy:plain", *options, "--out", "plan.json")
     assert (
-        code == 0 and "Law 2" in out and seeds.Plan.load("plan.json").about["options"] == {"k": 3, "corrector": 3, "variable": "nsr^0.45"}
+        code == 0
+        and "Law 2" in out
+        and seeds.Plan.load("plan.json").about["options"] == {"k": 3, "corrector": 3, "variable": "nsr^0.45"}
     )
     assert call("sample", "--model", "toy:plain", *options, "--seeds", "0-1", "--out", "a")[0] == 0
-    assert call("sample", "--model", "toy:plain", "--plan", "plan.json", "--seeds", "0-1", "--out", "b", "--noise", "gaussian")[0] == 0
+    assert (
+        call(
+            "sample",
+            "--model",
+            "toy:plain",
+            "--plan",
+            "plan.json",
+            "--seeds",
+            "0-1",
+            "--out",
+            "b",
+            "--noise",
+            "gaussian",
+        )[0]
+        == 0
+    )
     assert images("a") == images("b") and len(images("a")) == 2
     code, _, err = call("sample", "--model", "toy:plain", "--plan", "plan.json", "--steps", "4", "--out", "c")
     assert code == 2 and "`--plan` fixes the whole run, but `--steps` is given too" in err and not Path("c").exists()
@@ -90,16 +127,53 @@ def test_faults_of_a_users_own_module_are_told_as_they_are(call):
 
 
 def test_options_reach_the_plan_and_the_run(call):
-    words = ["--solver", "seeds-3", "--variant", "3b", "--r", "0.4,0.7", "--eta", "\N{MINUS SIGN}inf:0,1.2:1.5", "--grid", "uniform_lam"]
-    words += ["--prediction", "v", "--schedule", "vp", "--nsr-min", 0.1, "--nsr-max", 20, "--final", "none", "--s-noise", 1.1, "--steps", 2]
+    words = [
+        "--solver",
+        "seeds-3",
+        "--variant",
+        "3b",
+        "--r",
+        "0.4,0.7",
+        "--eta",
+        "\N{MINUS SIGN}inf:0,1.2:1.5",
+        "--grid",
+        "uniform_lam",
+    ]
+    words += [
+        "--prediction",
+        "v",
+        "--schedule",
+        "vp",
+        "--nsr-min",
+        0.1,
+        "--nsr-max",
+        20,
+        "--final",
+        "none",
+        "--s-noise",
+        1.1,
+        "--steps",
+        2,
+    ]
     code, _, err = call(
-        "sample", "--model", "toy:colour", "--seeds", "0-1", *words, "--noise", "two-point", "--class", 3, "--guidance", 1.5
+        "sample",
+        "--model",
+        "toy:colour",
+        "--seeds",
+        "0-1",
+        *words,
+        "--noise",
+        "two-point",
+        "--class",
+        3,
+        "--guidance",
+        1.5,
     )
     assert code == 0, err
     made = json.loads(Path("out/run.json").read_text())
     wanted = seeds.plan(
-        "seeds-3", variant="3b", r=(0.4, 0.7), eta=[(-float("inf"), 0), (1.2, 1.5)], grid="uniform_lam", prediction="v", schedule="vp",
-        nsr_min=0.1, nsr_max=20, final="none", s_noise=1.1, steps=2,
+        "seeds-3", variant="3b", r=(0.4, 0.7), eta=[(-float("inf"), 0), (1.2, 1.5)], grid="uniform_lam", prediction="v",
+        schedule="vp", nsr_min=0.1, nsr_max=20, final="none", s_noise=1.1, steps=2,
     )  # fmt: skip
     assert Plan.from_json(made["plan"]) == wanted
     assert made["job"] | {"noise": "two-point", "class": 3, "guidance": 1.5} == made["job"]
@@ -108,10 +182,15 @@ def test_options_reach_the_plan_and_the_run(call):
 def test_the_default_is_auto_with_20_calls_on_the_model_s_own_levels(call):
     assert call("sample", "--model", "toy:trained_from_1_to_10", "--seeds", "1")[0] == 0
     plan = Plan.from_json(json.loads(Path("out/run.json").read_text())["plan"])
-    assert plan == seeds.plan_for(None, nfe=20, schedule="edm", nsr_min=1.0, nsr_max=10.0) and (plan.solver, plan.nfe) == ("auto", 20)
+    assert plan == seeds.plan_for(None, nfe=20, schedule="edm", nsr_min=1.0, nsr_max=10.0) and (
+        plan.solver,
+        plan.nfe,
+    ) == ("auto", 20)
     assert arguments({"grid": (3.0, 2.0, 1.0)}) == {"grid": (3.0, 2.0, 1.0)}
     assert arguments({"solver": "seeds-3"})["steps"] == 20, "a named solver has steps"
-    assert call("sample", "--model", "toy:plain", "--seeds", "1", "--nfe", "5", "--aim", "accuracy", "--out", "b")[0] == 0
+    assert (
+        call("sample", "--model", "toy:plain", "--seeds", "1", "--nfe", "5", "--aim", "accuracy", "--out", "b")[0] == 0
+    )
     about = json.loads(json.loads(Path("b/run.json").read_text())["plan"])["about"]
     assert (about["solver"], about["aim"], about["nfe"]) == ("auto", "accuracy", 5)
 
@@ -124,10 +203,14 @@ def test_the_default_model_is_the_bundled_network(call):
 
 
 def test_make_sample_asks_for_64_images_of_the_default_of_20_calls():
-    (line,) = re.findall(r"^\t\$\(BIN\)/seeds sample (.*)$", (Path(__file__).parents[2] / "Makefile").read_text(), re.MULTILINE)
+    (line,) = re.findall(
+        r"^\t\$\(BIN\)/seeds sample (.*)$", (Path(__file__).parents[2] / "Makefile").read_text(), re.MULTILINE
+    )
     asked = commands.get_command(None, "sample").make_context("sample", shlex.split(line)).params
     assert asked["model"] == "fashion-unet" and len(parse_seeds(asked["seed_text"])) == 64 and asked["nfe"] == 20
-    assert not any(asked[name] for name in ("solver", "aim", "steps", "grid", "schedule", "final")), "all else is the default"
+    assert not any(asked[name] for name in ("solver", "aim", "steps", "grid", "schedule", "final")), (
+        "all else is the default"
+    )
 
 
 def test_sigmas_and_times_may_stand_for_a_grid(call):
@@ -163,7 +246,11 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
             "`steps` = 9 means nothing without a solver, as the default counts model calls: give `nfe` = 9 instead",
         ),
         ("plan --solver auto --steps 9", 2, "`steps` = 9 means nothing without a solver"),
-        ("plan --solver seeds-3 --aim law", 2, "`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-3'"),
+        (
+            "plan --solver seeds-3 --aim law",
+            2,
+            "`aim` = 'law' is of the default, solver='auto', but `solver` is 'seeds-3'",
+        ),
         ("plan --solver erk-3 --fraction 0.5", 2, "`fraction` = 0.5 makes noise, but erk-3 solves the ODE"),
         ("sample --model toy:plain --grid 0.1,0.5,1", 2, "must fall strictly"),
         ("sample --model toy:plain --grid karas", 2, "Did you mean 'karras'"),
@@ -183,7 +270,11 @@ def test_models_are_found_in_the_current_folder(call, tmp_path):
         ("sample --model no.where:make", 2, "there is no module no.where"),
         ("sample --model nothing", 1, "There is no file nothing and no bundled model"),
         ("sample --model toy:plain --disc vp", 2, "With auto give --grid instead"),
-        ("sample --model toy:plain --solver etd-serk --grid vp", 2, "`--grid` is of another spelling than `--solver etd-serk`"),
+        (
+            "sample --model toy:plain --solver etd-serk --grid vp",
+            2,
+            "`--grid` is of another spelling than `--solver etd-serk`",
+        ),
         ("sample --model toy:plain --out run.txt/out", 1, "run.txt/out/run.json cannot be written: Not a directory"),
         ("sample --model toy:nan --seeds 0-3", 1, "NaN or inf"),
         ("sample --model toy:broken --seeds 0-3", 1, "RuntimeError: "),
@@ -248,15 +339,23 @@ def test_a_model_that_does_not_compute_on_the_device_is_told_of_before_the_first
 
     answer.shape, answer.schedule, answer.classes = (3, 8, 8), "vp", 0
     plan = seeds.plan("seeds-1", steps=1, schedule="vp")
-    with pytest.raises(ValueError, match=r"`device` = 'meta': the model does not compute there \(.*\)\. Let its factory take `device`"):
+    with pytest.raises(
+        ValueError, match=r"`device` = 'meta': the model does not compute there \(.*\)\. Let its factory take `device`"
+    ):
         run(Job(answer, plan, (0,), device="meta"), tmp_path / "out", progress=False)
 
 
 def test_ctrl_c_leaves_whole_files_and_130(call):
     words = ("--seeds", "0-3", "--batch", "1", "--solver", "seeds-1", "--steps", "1")
     code, _, err = call("sample", "--model", "toy:interrupted", *words)
-    assert code == 130 and err.strip() == "Error: Interrupted. Every file that is there is whole; a run is completed with --resume."
-    assert sorted(images("out")) == ["000000.png", "000001.png"] and json.loads(Path("out/run.json").read_text())["status"] == "running"
+    assert (
+        code == 130
+        and err.strip() == "Error: Interrupted. Every file that is there is whole; a run is completed with --resume."
+    )
+    assert (
+        sorted(images("out")) == ["000000.png", "000001.png"]
+        and json.loads(Path("out/run.json").read_text())["status"] == "running"
+    )
 
 
 def test_the_traceback_is_there_for_those_who_ask(call, monkeypatch):
@@ -278,7 +377,12 @@ def test_a_pickle_is_refused_with_the_command_to_paste(call):
 def test_null_is_the_class_that_guidance_takes_for_none_and_is_recorded(call, tmp_path):
     words = ["sample", "--model", "toy:colour", "--seeds", "0,1", "--nfe", "2", "--class", "3"]
     drawn = {}
-    for name, more in {"none": [], "five": ["--null", "5"], "three": ["--null", "3"], "plain": ["--guidance", "1"]}.items():
+    for name, more in {
+        "none": [],
+        "five": ["--null", "5"],
+        "three": ["--null", "3"],
+        "plain": ["--guidance", "1"],
+    }.items():
         assert call(*words, "--guidance", "2", *more, "--out", name)[0] == 0
         drawn[name] = Path(name, "000000.png").read_bytes(), json.loads(Path(name, "run.json").read_text())
     assert len({png for png, _ in drawn.values()}) == 3 and drawn["three"][0] == drawn["plain"][0]
@@ -309,9 +413,31 @@ def test_plan_as_json_is_the_plan(call):
 
 
 def test_the_authors_spelling_draws_what_ours_draws(call):
-    theirs = ["--solver", "etd-serk", "--order", 2, "--steps", 4, "--outdir", "theirs", "--seeds=1-3", "--noise_pred", "False"]
-    assert call("sample", "--network", "toy:plain", *theirs, "--disc", "edm", "--schedule", "linear", "--scaling", "none")[0] == 0
-    assert call("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", 3, "--out", "ours", "--seeds", "1-3")[0] == 0
+    theirs = [
+        "--solver",
+        "etd-serk",
+        "--order",
+        2,
+        "--steps",
+        4,
+        "--outdir",
+        "theirs",
+        "--seeds=1-3",
+        "--noise_pred",
+        "False",
+    ]
+    assert (
+        call("sample", "--network", "toy:plain", *theirs, "--disc", "edm", "--schedule", "linear", "--scaling", "none")[
+            0
+        ]
+        == 0
+    )
+    assert (
+        call("sample", "--model", "toy:plain", "--solver", "seeds-2", "--steps", 3, "--out", "ours", "--seeds", "1-3")[
+            0
+        ]
+        == 0
+    )
     assert images("theirs") == images("ours") and len(images("ours")) == 3
 
 
@@ -332,7 +458,13 @@ def test_the_list_of_commands_is_what_the_commands_say():
 
 
 def test_what_needs_no_torch_does_not_wait_for_it():
-    lines = [["--version"], ["smaple"], ["sample", "--bogus"], ["plan", "--steps", "x"], *([name, "--help"] for name in COMMANDS)]
+    lines = [
+        ["--version"],
+        ["smaple"],
+        ["sample", "--bogus"],
+        ["plan", "--steps", "x"],
+        *([name, "--help"] for name in COMMANDS),
+    ]
     code = f"import sys; from seeds.cli import main; print([main(line) for line in {lines}], 'torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == f"{[0, 2, 2, 2] + [0] * len(COMMANDS)} False"
@@ -342,8 +474,12 @@ def test_what_needs_no_torch_does_not_wait_for_it():
 def test_ctrl_c_while_something_loads_ends_in_one_sentence(module, tmp_path):
     (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
-    ended = subprocess.run([sys.executable, "-m", "seeds", "plan"], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
-    assert ended.returncode == 130 and re.fullmatch(r"\n?Error: Interrupted[^\n]*\n", ended.stderr) and ended.stdout == ""
+    ended = subprocess.run(
+        [sys.executable, "-m", "seeds", "plan"], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert (
+        ended.returncode == 130 and re.fullmatch(r"\n?Error: Interrupted[^\n]*\n", ended.stderr) and ended.stdout == ""
+    )
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -355,7 +491,9 @@ def test_a_guidance_that_is_no_number_is_refused_at_once(call, value):
 @pytest.mark.parametrize("device", ["meta", "", "cpux"])
 def test_a_device_that_computes_nothing_is_refused(call, device):
     code, _, err = call(*PLAIN, "--device", device)
-    assert code == 2 and f"`device` = {device!r} is not available here. Available: cpu" in err and not Path("out").exists()
+    assert (
+        code == 2 and f"`device` = {device!r} is not available here. Available: cpu" in err and not Path("out").exists()
+    )
 
 
 def test_info_is_json_that_strict_readers_take(call):
@@ -374,7 +512,11 @@ def test_a_pipe_among_the_images_keeps_nobody_waiting(call):
         Path(f"out/{name}").unlink()
         os.mkfifo(f"out/{name}")
         code, _, err = call(*PLAIN, "--seeds", "0-2", "--resume")
-        assert code == 2 and f"{name} is a pipe, a socket or a device, and no file." in err and Path(f"out/{name}").is_fifo()
+        assert (
+            code == 2
+            and f"{name} is a pipe, a socket or a device, and no file." in err
+            and Path(f"out/{name}").is_fifo()
+        )
 
 
 @pytest.mark.parametrize("threads", [0, 1025, 100_000])
@@ -386,5 +528,7 @@ def test_more_threads_than_a_process_bears_are_refused(call, threads):
 
 
 def test_python_m_seeds():
-    ended = subprocess.run([sys.executable, "-m", "seeds", "sample", "--seeds", "5-1", "--model", "a:b"], capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "seeds", "sample", "--seeds", "5-1", "--model", "a:b"], capture_output=True, text=True
+    )
     assert ended.returncode == 2 and ended.stderr.startswith("Error: ") and "Traceback" not in ended.stderr

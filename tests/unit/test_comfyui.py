@@ -1,4 +1,5 @@
-"""The nodes of ComfyUI, in a stub of the protocol that it documents: a KSAMPLER calls a sampler function with sigmas, and wraps the model in its mask."""
+"""The nodes of ComfyUI, in a stub of the protocol that it documents: a KSAMPLER calls a sampler function with sigmas,
+and wraps the model in its mask."""
 
 import importlib.util
 import json
@@ -86,14 +87,18 @@ class KSAMPLER:
     def __init__(self, sampler_function, extra_options=None, inpaint_options=None):
         self.sampler_function, self.extra_options = sampler_function, extra_options or {}
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
         extra_args = {**extra_args, "denoise_mask": denoise_mask}
         wrapped = KSamplerX0Inpaint(model_wrap, sigmas)
         wrapped.latent_image, wrapped.noise = latent_image, noise
         model_sampling = model_wrap.inner_model.model_sampling
         x = model_sampling.noise_scaling(sigmas[0], noise, latent_image, True)
         told = None if callback is None else lambda it: callback(it["i"], it["denoised"], it["x"], len(sigmas) - 1)
-        made = self.sampler_function(wrapped, x, sigmas, extra_args=extra_args, callback=told, disable=disable_pbar, **self.extra_options)
+        made = self.sampler_function(
+            wrapped, x, sigmas, extra_args=extra_args, callback=told, disable=disable_pbar, **self.extra_options
+        )
         return model_sampling.inverse_noise_scaling(sigmas[-1], made)
 
 
@@ -105,7 +110,9 @@ def nodes(monkeypatch):
     comfy.samplers.KSAMPLER = KSAMPLER
     monkeypatch.setitem(sys.modules, "comfy", comfy)
     monkeypatch.setitem(sys.modules, "comfy.samplers", comfy.samplers)
-    spec = importlib.util.spec_from_file_location("custom_nodes.seeds", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)])
+    spec = importlib.util.spec_from_file_location(
+        "custom_nodes.seeds", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.NODE_CLASS_MAPPINGS
@@ -119,7 +126,13 @@ def run(nodes, kind, solver="seeds-3", steps=20, count=2000, grid="karras", seed
     (sampler,) = nodes["SeedsSampler"]().make(solver, 1.0, 1.0)
     (sigmas,) = nodes["SeedsSigmas"]().make(model, grid, steps, 1.0)
     start, latent = noise.gaussian(range(count), -1, (2, 2, 2)), torch.zeros(count, 2, 2, 2)
-    arguments = {"extra_args": {"seed": seed, "model_options": {}}, "callback": None, "noise": start, "latent_image": latent, **more}
+    arguments = {
+        "extra_args": {"seed": seed, "model_options": {}},
+        "callback": None,
+        "noise": start,
+        "latent_image": latent,
+        **more,
+    }
     return sampler.sample(Guider(model), sigmas, disable_pbar=True, **arguments)
 
 
@@ -144,16 +157,26 @@ def test_every_solver_and_grid_is_there_and_no_name_of_comfyui_is_touched(nodes)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_has_its_own_grid_and_noise_and_may_begin_at_the_mean(nodes, kind):
-    """At the ends that the rule has, inside the model's; a flow begins at t = 1. Ten calls, at the mean: as from seeds.plan with these levels."""
+    """At the ends that the rule has, inside the model's; a flow begins at t = 1. Ten calls, at the mean: as from
+    seeds.plan with these levels."""
     model = Model(sampling(*KINDS[kind]), shape=(2, 2, 2))
     (sigmas,) = nodes["SeedsSigmas"]().make(model, "auto", 10, 1.0)
     rule, nsr = auto.setting(10), sigmas[:-1] / (1 - sigmas[:-1]) if kind == "flow" else sigmas[:-1]
-    assert len(sigmas) == 11 and sigmas[-1] == 0 and nsr[0].item() == pytest.approx({"flow": math.inf, "eps": 14.6}.get(kind, rule.nsr_max))
+    assert (
+        len(sigmas) == 11
+        and sigmas[-1] == 0
+        and nsr[0].item() == pytest.approx({"flow": math.inf, "eps": 14.6}.get(kind, rule.nsr_max))
+    )
     assert nsr[-1].item() == pytest.approx(max(rule.nsr_min, 0.03 if kind != "flow" else 0.0), rel=1e-5)
     assert nodes["SeedsSigmas"]().make(model, "auto", 5, 0.5)[0].tolist() == sigmas[-6:].tolist()
     (sampler,) = nodes["SeedsSampler"]().make("auto", -1.0, 1.0, aim="accuracy", start_at="mean")
     start, latent = noise.gaussian(range(2000), -1, (2, 2, 2)), torch.zeros(2000, 2, 2, 2)
-    arguments = {"extra_args": {"seed": 5, "model_options": {}}, "callback": None, "noise": start, "latent_image": latent}
+    arguments = {
+        "extra_args": {"seed": 5, "model_options": {}},
+        "callback": None,
+        "noise": start,
+        "latent_image": latent,
+    }
     drawn = sampler.sample(Guider(model), sigmas, disable_pbar=True, **arguments)
     assert drawn.mean().item() == pytest.approx(0.3, abs=0.03) and drawn.std().item() == pytest.approx(0.7, rel=0.1)
 
@@ -167,7 +190,13 @@ def test_denoise_is_the_end_of_a_longer_run(nodes):
 
 def test_previews_are_told_each_step_and_an_interruption_ends_the_run(nodes):
     seen = []
-    run(nodes, "eps", steps=5, count=2, callback=lambda i, denoised, x, total: seen.append((i, total, denoised.shape == x.shape)))
+    run(
+        nodes,
+        "eps",
+        steps=5,
+        count=2,
+        callback=lambda i, denoised, x, total: seen.append((i, total, denoised.shape == x.shape)),
+    )
     assert seen == [(i, 5, True) for i in range(5)]
 
     def interrupt(i, *_):
@@ -180,7 +209,9 @@ def test_previews_are_told_each_step_and_an_interruption_ends_the_run(nodes):
 
 def test_the_seed_is_the_noise_and_an_image_of_a_batch_has_its_own(nodes):
     first = run(nodes, "eps", steps=4, count=3)
-    assert torch.equal(first, run(nodes, "eps", steps=4, count=3)) and not torch.equal(first, run(nodes, "eps", steps=4, count=3, seed=6))
+    assert torch.equal(first, run(nodes, "eps", steps=4, count=3)) and not torch.equal(
+        first, run(nodes, "eps", steps=4, count=3, seed=6)
+    )
 
 
 def test_split_sigmas_go_on_with_fresh_noise(nodes):
@@ -189,7 +220,9 @@ def test_split_sigmas_go_on_with_fresh_noise(nodes):
     (sampler,) = nodes["SeedsSampler"]().make("seeds-2", 1.0, 1.0)
     (sigmas,) = nodes["SeedsSigmas"]().make(model, "karras", 20, 1.0)
     latent, arguments = torch.zeros(2000, 2, 2, 2), {"extra_args": {"seed": 0}, "callback": None, "disable_pbar": True}
-    middle = sampler.sample(Guider(model), sigmas[:9], noise=noise.gaussian(range(2000), -1, (2, 2, 2)), latent_image=latent, **arguments)
+    middle = sampler.sample(
+        Guider(model), sigmas[:9], noise=noise.gaussian(range(2000), -1, (2, 2, 2)), latent_image=latent, **arguments
+    )
     drawn = sampler.sample(Guider(model), sigmas[8:], noise=torch.zeros_like(middle), latent_image=middle, **arguments)
     assert drawn.std().item() == pytest.approx(0.7, rel=0.06)
 

@@ -32,7 +32,18 @@ from seeds.runs.repeating import apart
 
 PLAN = ("--solver", "seeds-2", "--steps", "1")
 RNG = np.random.default_rng(3)
-LINES = ("--line", "seeds-2", "--line", "erk-1 grid=uniform_lam", "--nfe", "3,7,8", "--seeds", "0-19", "--seeds", "50-69")
+LINES = (
+    "--line",
+    "seeds-2",
+    "--line",
+    "erk-1 grid=uniform_lam",
+    "--nfe",
+    "3,7,8",
+    "--seeds",
+    "0-19",
+    "--seeds",
+    "50-69",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +59,22 @@ def measuring(tmp_path_factory):
 
 def study(out, measuring, *more, model="toy:colour", lines=LINES):
     code = main(
-        ["curves", "--model", model, "--out", str(out), *lines, *measuring[0], "--batch", "8", "--units", "5", "--splits", "2", *more]
+        [
+            "curves",
+            "--model",
+            model,
+            "--out",
+            str(out),
+            *lines,
+            *measuring[0],
+            "--batch",
+            "8",
+            "--units",
+            "5",
+            "--splits",
+            "2",
+            *more,
+        ]
     )
     return code, json.loads((out / "curves.json").read_text())
 
@@ -81,7 +107,10 @@ def test_a_row_is_what_the_metric_commands_say(whole, measuring):
     ]
     for found, key in zip(said, ("frechet", "inception_score"), strict=True):
         assert {name: found[name] for name in row[key]} == row[key]
-    assert record["baselines"][0]["frechet"]["value"] == pytest.approx(0, abs=1e-6) and record["baselines"][0]["images"] == 60
+    assert (
+        record["baselines"][0]["frechet"]["value"] == pytest.approx(0, abs=1e-6)
+        and record["baselines"][0]["images"] == 60
+    )
     assert (out / "rows" / "007.png").exists() and not (out / "rows" / "007").exists()
     assert {path.name for path in out.iterdir()} == {
         "curves.json",
@@ -92,7 +121,9 @@ def test_a_row_is_what_the_metric_commands_say(whole, measuring):
         "rows",
     }
     with (out / "curves.csv").open(newline="") as file:
-        assert [float(line["frechet"]) for line in csv.DictReader(file)] == [row["frechet"]["value"] for row in record["rows"]]
+        assert [float(line["frechet"]) for line in csv.DictReader(file)] == [
+            row["frechet"]["value"] for row in record["rows"]
+        ]
 
 
 def test_a_row_is_repeated_by_its_command(whole, capsys):
@@ -111,7 +142,9 @@ def test_a_row_is_repeated_by_its_command(whole, capsys):
         assert main(["curves", "--out", str(out), "--row", "3", *words]) == 2
         assert f"by the arguments of its study, but is given with {words[0]}. Leave them out" in capsys.readouterr().err
     (out / "curves.json").write_text(
-        json.dumps(record | {"rows": [*record["rows"][:3], record["rows"][3] | {"status": "waiting"}, *record["rows"][4:]]})
+        json.dumps(
+            record | {"rows": [*record["rows"][:3], record["rows"][3] | {"status": "waiting"}, *record["rows"][4:]]}
+        )
     )
     assert main(["curves", "--out", str(out), "--row", "3"]) == 1
     assert "Row 3 of the study is not done, so there is nothing to compare with" in capsys.readouterr().err
@@ -123,14 +156,22 @@ SMALL = ("--line", "seeds-2", "--nfe", "3", "--seeds", "0-19")
 
 @pytest.fixture
 def own(measuring, tmp_path, monkeypatch):
-    """A study in a folder with a blank in its name, of a model, a reference and a baseline that are files of its own."""
+    """A study in a folder with a blank in its name, of a model, a reference and a baseline that are files of its
+    own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("own_model.py").write_text("from toy import colour\n")
     Path("own.npz").write_bytes(Path(measuring[0][-1]).read_bytes())
     Path("train.npz").write_bytes(Path(measuring[1]).read_bytes())
     code, record = study(
-        Path("my study"), measuring, "--ref", "own.npz", "--baseline", "train=train.npz", model="own_model:colour", lines=SMALL
+        Path("my study"),
+        measuring,
+        "--ref",
+        "own.npz",
+        "--baseline",
+        "train=train.npz",
+        model="own_model:colour",
+        lines=SMALL,
     )
     yield record
     assert code == 0
@@ -158,7 +199,9 @@ def test_a_row_is_not_repeated_with_another_model_or_reference(own, measuring, c
     model.write_text("from toy import tinted as colour\n")
     sys.modules.pop("own_model")
     code, err = repeated(capsys, own)
-    assert code == 2 and re.match(r"Error: Row 0 cannot be repeated, for the study has another network: its answers to fixed probes", err)
+    assert code == 2 and re.match(
+        r"Error: Row 0 cannot be repeated, for the study has another network: its answers to fixed probes", err
+    )
     model.write_text(before[0])
     sys.modules.pop("own_model")
     with np.load(reference) as file:
@@ -215,7 +258,8 @@ def test_how_far_two_estimates_are_apart():
     estimate = {"metric": "kid", "value": 2.0, "low": 1e-9, "parts": [1.0, -4.0], "error": None}
     assert apart(estimate, estimate) == 0 == apart(None, None)
     assert apart(estimate, estimate | {"value": 2.5, "parts": [1.0, -4.1]}) == pytest.approx(0.5 / 4.1)
-    assert apart(estimate, estimate | {"low": -1e-9}) == pytest.approx(2e-9 / 4)  # a difference of large numbers has their rounding
+    # a difference of large numbers has their rounding
+    assert apart(estimate, estimate | {"low": -1e-9}) == pytest.approx(2e-9 / 4)
     assert apart(estimate, estimate | {"metric": "kernel distance"}) == 0  # one number by two names
     for other in ({"error": 0.1}, {"parts": [1.0]}, {"parts": [1.0, -4.0, 2.0]}, {"more": 1.0}):
         assert apart(estimate, estimate | other) == apart(estimate | other, estimate) == math.inf
@@ -226,7 +270,11 @@ def test_records_that_miss_something_are_named(own, capsys):
     for key in ("rows", "status"):
         Path("my study/curves.json").write_text(json.dumps({name: value for name, value in own.items() if name != key}))
         code, err = repeated(capsys, own)
-        assert code == 2 and "my study/curves.json is not the record of a study. Bring the record back, or choose another folder." in err
+        assert (
+            code == 2
+            and "my study/curves.json is not the record of a study. Bring the record back, or choose another folder."
+            in err
+        )
 
 
 def test_lines_are_drawn_for_each_model(measuring, tmp_path, capsys):
@@ -236,11 +284,16 @@ def test_lines_are_drawn_for_each_model(measuring, tmp_path, capsys):
     assert [(row["line"], row["model"]) for row in record["rows"]] == [
         ("toy:colour: seeds-2", "toy:colour"), ("toy:tinted: seeds-2", "toy:tinted"),
     ]  # fmt: skip
-    alone = {model: study(tmp_path / model, measuring, model=model, lines=SMALL)[1] for model in ("toy:colour", "toy:tinted")}
+    alone = {
+        model: study(tmp_path / model, measuring, model=model, lines=SMALL)[1] for model in ("toy:colour", "toy:tinted")
+    }
     for row in record["rows"]:
         (only,) = alone[row["model"]]["rows"]
         assert row["frechet"] == only["frechet"] and only["line"] == "seeds-2" and "model" not in only
-        assert alone[row["model"]]["study"]["model"] == row["model"] and alone[row["model"]]["study"]["model_sha256"] == row["model_sha256"]
+        assert (
+            alone[row["model"]]["study"]["model"] == row["model"]
+            and alone[row["model"]]["study"]["model_sha256"] == row["model_sha256"]
+        )
     with (out / "curves.csv").open(newline="") as file:
         assert [line["study.model"] for line in csv.DictReader(file)] == ["toy:colour", "toy:tinted"]
     assert "toy:colour, toy:tinted: quality against model calls" in (out / "index.html").read_text()
@@ -280,7 +333,23 @@ def test_the_picture_of_a_row_holds_the_images_that_are_shown_whatever_the_batch
     out = tmp_path / "out"
     study(out, measuring, "--shown", "11", lines=SMALL)  # two units of 8
     picture = np.asarray(Image.open(out / "rows" / "000.png"))
-    assert main(["sample", "--model", "toy:colour", "--out", str(tmp_path / "s.npz"), "--batch", "8", "--seeds", "0-19", *PLAN]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "--model",
+                "toy:colour",
+                "--out",
+                str(tmp_path / "s.npz"),
+                "--batch",
+                "8",
+                "--seeds",
+                "0-19",
+                *PLAN,
+            ]
+        )
+        == 0
+    )
     with np.load(tmp_path / "s.npz") as file:
         np.testing.assert_array_equal(picture, np.concatenate(list(file["arr_0"][:11]), axis=1))
 
@@ -288,7 +357,10 @@ def test_the_picture_of_a_row_holds_the_images_that_are_shown_whatever_the_batch
 def test_images_that_the_features_do_not_know_are_refused_before_anything_is_written(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["curves", "--model", "toy:plain", "--out", str(out), *SMALL]) == 1
-    assert "`images` are 6 x 5 pixels, but fashion-features knows 28 x 28 only" in capsys.readouterr().err and not out.exists()
+    assert (
+        "`images` are 6 x 5 pixels, but fashion-features knows 28 x 28 only" in capsys.readouterr().err
+        and not out.exists()
+    )
 
 
 ONE = LINES[:-2]
@@ -335,7 +407,11 @@ def wanted(whole):
 
 
 def pictures(out, record):
-    return {(row["line"], row["nfe"]): (out / row["picture"]).read_bytes() for row in record["rows"] if row["seeds"] == "0-19"}
+    return {
+        (row["line"], row["nfe"]): (out / row["picture"]).read_bytes()
+        for row in record["rows"]
+        if row["seeds"] == "0-19"
+    }
 
 
 @pytest.mark.parametrize("stop", [2, 8, 34, 61])  # in the first unit of a row and in a later one
@@ -357,7 +433,9 @@ def test_a_damaged_unit_of_a_stopped_study_is_drawn_again(whole, measuring, tmp_
     assert counted.calls == 3 * sum(row["nfe"] for row in record["rows"]) + again + 3
 
 
-def test_a_study_is_not_begun_over_the_files_of_another_whose_record_is_gone_or_of_somebody(measuring, tmp_path, counted, capsys):
+def test_a_study_is_not_begun_over_the_files_of_another_whose_record_is_gone_or_of_somebody(
+    measuring, tmp_path, counted, capsys
+):
     stopped(tmp_path, measuring, counted, 8)
     (tmp_path / "curves.json").unlink()
     for name in ("rows", "index.html", "curves.csv", "frechet.png", "cat.png"):
@@ -413,7 +491,9 @@ def test_the_seconds_of_a_row_are_those_of_all_processes(monkeypatch):
 
     row = SimpleNamespace(job=Job(toy.Toy(slow), seeds.plan("seeds-1", steps=3, schedule="edm"), (0, 1, 2, 3), batch=2))
     judge = SimpleNamespace(
-        judge=lambda images: (images.reshape(len(images), -1)[:, :2].astype(np.float32), None), classify=False, recipe=None
+        judge=lambda images: (images.reshape(len(images), -1)[:, :2].astype(np.float32), None),
+        classify=False,
+        recipe=None,
     )
     at = SimpleNamespace(mu=np.zeros(2), sigma=np.eye(2))
     monkeypatch.setattr("seeds.runs.measuring.check_comparable", lambda *given: None)
@@ -452,16 +532,27 @@ def test_baselines_are_measured_once_and_must_stay_what_they_were(measuring, tmp
 
 def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, capsys):
     out, _ = whole
-    assert study(out, measuring)[0] == 2 and "holds a study (done). Complete it with --resume" in capsys.readouterr().err
+    assert (
+        study(out, measuring)[0] == 2 and "holds a study (done). Complete it with --resume" in capsys.readouterr().err
+    )
     assert study(out, measuring, "--resume", "--shown", "4")[0] == 2
     assert "shown 10, now 4" in capsys.readouterr().err
-    assert study(out, measuring, "--baseline", f"train={measuring[1]}", "--resume", lines=("--line", "seeds-1", *LINES[2:]))[0] == 2
-    assert "it has row 0: line 'seeds-2', now 'seeds-1'; row 0: solver 'seeds-2', now 'seeds-1'" in capsys.readouterr().err
+    assert (
+        study(
+            out, measuring, "--baseline", f"train={measuring[1]}", "--resume", lines=("--line", "seeds-1", *LINES[2:])
+        )[0]
+        == 2
+    )
+    assert (
+        "it has row 0: line 'seeds-2', now 'seeds-1'; row 0: solver 'seeds-2', now 'seeds-1'" in capsys.readouterr().err
+    )
     assert study(out, measuring, "--baseline", f"train={measuring[1]}", "--resume", "--line", "erk-2")[0] == 2
     assert "it has 10 rows, now 14" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"])
+@pytest.mark.parametrize(
+    "line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"]
+)
 @pytest.mark.parametrize("calls", [6, 7, 8, 9, 20, 33])
 def test_steps_use_the_calls_that_are_allowed(line, calls):
     found = load_model("toy:plain")
@@ -480,7 +571,11 @@ def test_a_line_takes_the_options_of_the_solver():
         "r": (0.25, 0.8),
         "eta": [(-np.inf, 0.0), (1.2, 1.0)],
     }
-    for line, words in (("seeds-3 colour=red", "No such option.*--colour"), ("seeds-3 eta=x", "is no number"), ("seeds-3 eta", "eta")):
+    for line, words in (
+        ("seeds-3 colour=red", "No such option.*--colour"),
+        ("seeds-3 eta=x", "is no number"),
+        ("seeds-3 eta", "eta"),
+    ):
         with pytest.raises(UsageError, match=words):
             line_options(line)
 
@@ -499,13 +594,31 @@ def test_mistakes_are_named(measuring, tmp_path, capsys):
         (("--seeds", "0-19", "--seeds", "20-24"), "have different sizes or seeds in common"),
         (("--seeds", "5-1"), "runs backwards"),
     ):
-        assert main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more]) == 2
+        assert (
+            main(["curves", "--model", "toy:colour", "--out", str(tmp_path / "out"), *LINES[:4], *measuring[0], *more])
+            == 2
+        )
         assert words in capsys.readouterr().err
     assert main(["curves", "--out", str(tmp_path / "out"), "--row", "1"]) == 2
     for name in ("model", "features", "ref"):
         asked = {"model": "toy:colour", "features": measuring[0][1], "ref": measuring[0][-1], name: ""}
         words = [word for key, value in asked.items() for word in (f"--{key}", value)]
-        assert main(["curves", "--out", str(tmp_path / "out"), *LINES[:4], *words, "--sha256", measuring[0][3], "--seeds", "0-19"]) != 0
+        assert (
+            main(
+                [
+                    "curves",
+                    "--out",
+                    str(tmp_path / "out"),
+                    *LINES[:4],
+                    *words,
+                    "--sha256",
+                    measuring[0][3],
+                    "--seeds",
+                    "0-19",
+                ]
+            )
+            != 0
+        )
         assert f"{name}` is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -516,4 +629,6 @@ def test_the_bundled_reference_is_that_of_the_bundled_features():
     from seeds.metrics.features import from_module
 
     statistics, _ = statistics_of("fashion-mnist")
-    assert statistics.n == 60_000 and statistics.recipe == from_module(load("fashion-features"), "fashion-features").recipe
+    assert (
+        statistics.n == 60_000 and statistics.recipe == from_module(load("fashion-features"), "fashion-features").recipe
+    )

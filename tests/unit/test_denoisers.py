@@ -1,4 +1,5 @@
-"""Denoisers: every kind of network read right, on its own schedule and on others; guidance and bounds by hand; wrong readings found and named."""
+"""Denoisers: every kind of network read right, on its own schedule and on others; guidance and bounds by hand; wrong
+readings found and named."""
 
 import copy
 import itertools
@@ -31,7 +32,8 @@ def best(x, alpha, sigma):
 
 
 def network(output, schedule):
-    """A perfect network of that kind, with the formulas of its paper: it sees its own schedule's state and time, nothing else."""
+    """A perfect network of that kind, with the formulas of its paper: it sees its own schedule's state and time,
+    nothing else."""
 
     def answer(x, t):
         assert t.shape == (len(x),) and (t == t[0]).all()
@@ -39,7 +41,9 @@ def network(output, schedule):
         if output == "edm_raw":  # Karras et al. 2022, Table 1: c_in, c_skip, c_out of y = x / alpha
             nsr = sigma / alpha
             y = x * math.sqrt(nsr**2 + SD**2)
-            return (best(y * alpha, alpha, sigma) - SD**2 / (nsr**2 + SD**2) * y) / (nsr * SD / math.sqrt(nsr**2 + SD**2))
+            return (best(y * alpha, alpha, sigma) - SD**2 / (nsr**2 + SD**2) * y) / (
+                nsr * SD / math.sqrt(nsr**2 + SD**2)
+            )
         d = best(x, alpha, sigma)
         eps = (x - alpha * d) / sigma
         return {"data": d, "noise": eps, "v": alpha * eps - sigma * d, "flow": eps - d, "score": -eps / sigma}[output]
@@ -68,7 +72,9 @@ def test_a_network_of_any_kind_says_d_on_any_schedule(output, own, plans):
     for nsr in (0.02, 0.5, 3.0, 50.0):
         here = at(SCHEDULES[plans], nsr)
         data = samples(2).double()
-        x = here.alpha * data + here.sigma * torch.randn(data.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        x = here.alpha * data + here.sigma * torch.randn(
+            data.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
         kept = x.clone()
         found = wrapped(x, here)
         assert found.dtype == torch.float64 and torch.equal(x, kept)
@@ -77,19 +83,31 @@ def test_a_network_of_any_kind_says_d_on_any_schedule(output, own, plans):
 
 def test_on_its_own_schedule_a_point_reaches_the_network_bit_for_bit():
     seen = []
-    for here in (Point(0.3, float(VP().alpha(0.3)), float(VP().sigma(0.3))), Point(1e-3, float(VP().alpha(1e-3)), float(VP().sigma(1e-3)))):
+    for here in (
+        Point(0.3, float(VP().alpha(0.3)), float(VP().sigma(0.3))),
+        Point(1e-3, float(VP().alpha(1e-3)), float(VP().sigma(1e-3))),
+    ):
         wrapped = seeds.wrap(lambda x, t: x, "data", schedule="vp", time=lambda point: seen.append(point) or 0.0)
         wrapped(torch.ones(1, 2), here)
         assert seen[-1] == here
 
 
-TIMES = [("t", 0.3), ("nsr", 3 / 7), ("lam", math.log(7 / 3)), ("sigma", 0.3), ("alpha", 0.7), (lambda point: 1000 * point.t, 300.0)]
+TIMES = [
+    ("t", 0.3),
+    ("nsr", 3 / 7),
+    ("lam", math.log(7 / 3)),
+    ("sigma", 0.3),
+    ("alpha", 0.7),
+    (lambda point: 1000 * point.t, 300.0),
+]
 
 
 @pytest.mark.parametrize(("time", "value"), TIMES)
 def test_the_time_a_network_takes(time, value):
     seen = []
-    seeds.wrap(lambda x, t: seen.append(t) or x, "data", schedule="flow", time=time)(torch.ones(3, 2), Point(0.3, 0.7, 0.3))
+    seeds.wrap(lambda x, t: seen.append(t) or x, "data", schedule="flow", time=time)(
+        torch.ones(3, 2), Point(0.3, 0.7, 0.3)
+    )
     assert seen[0].shape == (3,) and seen[0].dtype == torch.float32
     assert seen[0].tolist() == pytest.approx([value] * 3, rel=1e-6)
 
@@ -137,7 +155,8 @@ def test_between_the_levels_of_a_table_the_network_is_told_the_nearest_and_scale
         x = torch.full((2, 1), 0.5 * here.sigma, dtype=torch.float64)
         found = wrapped(x, here)
         assert told[-1][1].tolist() == [nearest, nearest]
-        torch.testing.assert_close(told[-1][0], x * float(table.sigma(t)) / here.sigma)  # its own state at t, not at the nearest level
+        # its own state at t, not at the nearest level
+        torch.testing.assert_close(told[-1][0], x * float(table.sigma(t)) / here.sigma)
         torch.testing.assert_close(found, (x - 0.25 * here.sigma) / here.alpha)
 
 
@@ -157,12 +176,17 @@ def test_the_parameters_of_the_network_tell_the_device():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda: seeds.wrap(abs, "energy", schedule="vp"), "`output` = 'energy'.*Known: data, noise, v, flow, edm_raw, score.*check_model"),
-    (lambda: seeds.wrap(abs, schedule="vp", time="step"), "`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is 'step'"),
+    (lambda: seeds.wrap(abs, "energy", schedule="vp"),
+        "`output` = 'energy'.*Known: data, noise, v, flow, edm_raw, score.*check_model"),
+    (lambda: seeds.wrap(abs, schedule="vp", time="step"),
+        "`time` must be t, lam, nsr, sigma, alpha or a function of the Point, but is 'step'"),
     (lambda: seeds.wrap(abs, schedule="pv"), "There is no schedule 'pv'"),
-    (lambda: seeds.wrap(lambda x, t: x, "noise", schedule="flow")(torch.ones(1, 1), Point(1.0, 0.0, 1.0)), "cannot say D at SNR 0"),
-    (lambda: seeds.wrap(lambda x, t: x, "v", schedule="vp")(torch.ones(1, 1), Point(1.0, 0.0, 1.0)), "VP does not reach SNR 0"),
-    (lambda: seeds.wrap(lambda x, t: (x,), schedule="vp")(torch.ones(1, 1), at(VP(), 1.0)), r"returned a tuple.*`lambda x, t: unet\(x, t\)\.sample`"),
+    (lambda: seeds.wrap(lambda x, t: x, "noise", schedule="flow")(torch.ones(1, 1), Point(1.0, 0.0, 1.0)),
+        "cannot say D at SNR 0"),
+    (lambda: seeds.wrap(lambda x, t: x, "v", schedule="vp")(torch.ones(1, 1), Point(1.0, 0.0, 1.0)),
+        "VP does not reach SNR 0"),
+    (lambda: seeds.wrap(lambda x, t: (x,), schedule="vp")(torch.ones(1, 1), at(VP(), 1.0)),
+        r"returned a tuple.*`lambda x, t: unet\(x, t\)\.sample`"),
     (
         lambda: seeds.wrap(lambda x, t: torch.cat([x, x], 1), schedule="vp")(torch.ones(1, 3, 2, 2), at(VP(), 1.0)),
         r"of shape \(1, 6, 2, 2\), but .* \(1, 3, 2, 2\).*variance",
@@ -193,7 +217,8 @@ HERE = Point(0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("scale", "want"), [(0.0, [10.0, 10.0]), (1.0, [3.0, 5.0]), (2.0, [-4.0, 0.0]), (0.25, [8.25, 8.75]), (-1.0, [17.0, 15.0])]
+    ("scale", "want"),
+    [(0.0, [10.0, 10.0]), (1.0, [3.0, 5.0]), (2.0, [-4.0, 0.0]), (0.25, [8.25, 8.75]), (-1.0, [17.0, 15.0])],
 )
 def test_guidance_by_hand(scale, want):
     found = seeds.guide(by_label, scale)(torch.zeros(2, 3), HERE, labels=torch.tensor([3, 5]))
@@ -241,12 +266,21 @@ def test_a_scale_for_each_image_travels_with_it_in_any_batch():
     torch.testing.assert_close(guided(torch.zeros(3, 1), HERE, labels=labels), by_hand)
     for outer in (guided, seeds.threshold(guided, 100.0), state(guided, classes=10)):
         for batch in (None, 1, 2):
-            found = seeds.sample(outer, (1,), seed=range(3), labels=labels, solver="seeds-3", steps=2, schedule="edm", batch=batch)
+            found = seeds.sample(
+                outer, (1,), seed=range(3), labels=labels, solver="seeds-3", steps=2, schedule="edm", batch=batch
+            )
             torch.testing.assert_close(found, by_hand)
     for wrong in (2, 4):  # a longer one too: no image takes another's
         with pytest.raises(ValueError, match=f"`scale` has {wrong} entries for 3 images: give guide one for each"):
             seeds.sample(
-                seeds.guide(by_label, [1.0] * wrong), (1,), seed=range(3), labels=labels, solver="seeds-3", steps=2, schedule="edm", batch=1
+                seeds.guide(by_label, [1.0] * wrong),
+                (1,),
+                seed=range(3),
+                labels=labels,
+                solver="seeds-3",
+                steps=2,
+                schedule="edm",
+                batch=1,
             )
     with pytest.raises(ValueError, match="`scale` has 3 entries for 2 images"):
         guided(torch.zeros(2, 1), HERE, labels=labels[:2])
@@ -316,18 +350,24 @@ def test_facts_are_read_in_one_place_through_guidance_and_bounds():
     assert facts(by_label) == Facts() and Facts().data_range == (-1.0, 1.0) and Facts().decode_batch == 16
     assert facts(Gaussian(0.0, 1.0)).data_range == (-1.0, 1.0) and facts(Gaussian(0.0, 1.0)).decode is None
     stated = state(inner, data_range=(0, 255), null=1)
-    assert facts(stated) == replace(facts(inner), data_range=(0.0, 255.0), null=1) and facts(seeds.guide(stated, 2.0)).null == 1
+    assert (
+        facts(stated) == replace(facts(inner), data_range=(0.0, 255.0), null=1)
+        and facts(seeds.guide(stated, 2.0)).null == 1
+    )
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: seeds.wrap(abs, schedule="vp", data_range=(1, 0)), r"`data_range` must be \(low, high\).*but is \(1, 0\)"),
     (lambda: seeds.wrap(abs, schedule="vp", data_range=1.0), "`data_range` must be"),
-    (lambda: seeds.wrap(abs, schedule="vp", decode_batch=0), "`decode_batch` must be a whole number, at least 1, but is 0"),
+    (lambda: seeds.wrap(abs, schedule="vp", decode_batch=0),
+        "`decode_batch` must be a whole number, at least 1, but is 0"),
     (lambda: seeds.wrap(None, schedule="vp"), r"`network` must be callable as network\(x, time\), but is 'None'"),
     (lambda: state(abs, range=(0, 1)), "`range` is nothing that is known of a denoiser: these are schedule, shape"),
     (lambda: state(by_label, data_range=(0, math.inf)), "`data_range` must be"),
-    (lambda: seeds.wrap(abs, "velocity", schedule="vp"), "'v' is alpha eps - sigma data, 'flow' is eps - data. Say which"),
-    (lambda: seeds.wrap(abs, schedule="vp", time=lambda at: torch.log(at.sigma))(torch.ones(1, 1), HERE), "`time` fails with .*of `math`"),
+    (lambda: seeds.wrap(abs, "velocity", schedule="vp"),
+        "'v' is alpha eps - sigma data, 'flow' is eps - data. Say which"),
+    (lambda: seeds.wrap(abs, schedule="vp", time=lambda at: torch.log(at.sigma))(torch.ones(1, 1), HERE),
+        "`time` fails with .*of `math`"),
 ])  # fmt: skip
 def test_wrong_facts_are_named(make, words):
     with pytest.raises(ValueError, match=words):
@@ -363,7 +403,8 @@ def test_what_is_no_denoiser_is_refused_with_the_way_to_make_one(given, words):
 
 
 @pytest.mark.parametrize(("other", "ours"), [
-    ("epsilon", "noise"), ("eps", "noise"), ("v_prediction", "v"), ("sample", "data"), ("x0", "data"), ("score", "score"), ("V-prediction", "v"),
+    ("epsilon", "noise"), ("eps", "noise"), ("v_prediction", "v"), ("sample", "data"), ("x0", "data"),
+    ("score", "score"), ("V-prediction", "v"),
 ])  # fmt: skip
 def test_the_usual_other_names_of_outputs_lead_to_ours(other, ours):
     assert seeds.wrap(abs, other, schedule="vp").output == ours
@@ -377,12 +418,15 @@ def test_thresholds_by_hand():
     dynamic = seeds.threshold(lambda x, at: d, 1.0, quantile=2 / 3)(d, HERE)
     torch.testing.assert_close(dynamic, torch.tensor([[-1.0, -0.5, 0.25, 1.0], [0.1, 0.2, -0.3, 0.4]]))
     images = d.view(2, 1, 2, 2)
-    torch.testing.assert_close(seeds.threshold(lambda x, at: images, 1.0, quantile=2 / 3)(images, HERE), dynamic.view(2, 1, 2, 2))
+    torch.testing.assert_close(
+        seeds.threshold(lambda x, at: images, 1.0, quantile=2 / 3)(images, HERE), dynamic.view(2, 1, 2, 2)
+    )
     in_0_1 = seeds.threshold(state(lambda x, at: d, data_range=(0, 1)))  # the middle is 0.5, and so is the limit
     torch.testing.assert_close(in_0_1(d, HERE), d.clamp(0, 1))
     twice = seeds.threshold(state(lambda x, at: 2 * d + 3, data_range=(1, 5)), 2.0, quantile=2 / 3)
     torch.testing.assert_close(twice(d, HERE), 2 * dynamic + 3)
-    assert seeds.threshold(state(by_label, data_range=(0, 1), decode=abs)).limit == 1  # latents have a range of their own
+    # latents have a range of their own
+    assert seeds.threshold(state(by_label, data_range=(0, 1), decode=abs)).limit == 1
     labelled = seeds.threshold(by_label, 2.0)(torch.zeros(1, 2), HERE, labels=torch.tensor([5]))
     assert labelled.tolist() == [[2.0, 2.0]]
     for bad in ({"limit": 0.0}, {"limit": math.nan}, {"quantile": 0.0}, {"quantile": 1.5}):
@@ -403,7 +447,8 @@ def test_cfg_plus_plus_keeps_the_noise_of_the_unguided_answer(prediction, eta):
     """Its published step, and with noise the same whose kept part is the unguided noise."""
     path, z = seeds.Flow(), torch.full((2, 3), 0.7)
     t, x = [0.9, 0.5, 0.2], torch.arange(6.0).reshape(2, 3)
-    made = seeds.sample(PLUS, (3,), seed=[0, 1], x=x, labels=[1, 2], solver="seeds-1", eta=eta, prediction=prediction, schedule=path, grid=t,
+    made = seeds.sample(PLUS, (3,), seed=[0, 1], x=x, labels=[1, 2], solver="seeds-1", eta=eta, prediction=prediction,
+        schedule=path, grid=t,
         noise=lambda draw, lam0, lam1, shape: z, final="none")  # fmt: skip
     for a, b in itertools.pairwise(t):
         free = 0.1 * x
@@ -424,7 +469,8 @@ def test_cfg_plus_plus_of_scale_0_is_the_model_without_labels_and_it_stays_outer
 
 
 def moment(a, c, k):
-    """The integral over [0, c] of a e^(-a (c - u)) u^k du, k = 0 or 1: what a stage or step at c takes of an answer, and of its slope in u."""
+    """The integral over [0, c] of a e^(-a (c - u)) u^k du, k = 0 or 1: what a stage or step at c takes of an answer,
+    and of its slope in u."""
     whole = -math.expm1(-a * c)
     return whole if k == 0 else c - whole / a
 
@@ -444,14 +490,16 @@ PATH, TIMES, BEGIN = seeds.Flow(), [0.9, 0.6, 0.35, 0.2], torch.arange(6.0).resh
 
 def plus_run(solver, eta, **options):
     """PLUS through the package's own loop, along TIMES from BEGIN."""
-    return seeds.sample(PLUS, (3,), seed=[0, 1], x=BEGIN, labels=[1, 2], solver=solver, eta=eta, schedule=PATH, grid=TIMES,
+    return seeds.sample(PLUS, (3,), seed=[0, 1], x=BEGIN, labels=[1, 2], solver=solver, eta=eta, schedule=PATH,
+        grid=TIMES,
         noise=lambda draw, lam0, lam1, shape: z_of(draw), final="none", **options)  # fmt: skip
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("solver, r", [("seeds-2", [0.5]), ("seeds-3", [1 / 3, 2 / 3])])
 def test_stages_of_cfg_plus_plus_start_where_the_guided_data_have_the_unguided_noise(solver, r, eta):
-    """The step as docs/hosts.md derives it, written out: x0 moved by alpha0 (D - D_null), guided answers, noise of one path."""
+    """The step as docs/hosts.md derives it, written out: x0 moved by alpha0 (D - D_null), guided answers, noise of one
+    path."""
     x, draw = BEGIN, 0
     for a, b in itertools.pairwise(TIMES):
         h, guided, at, path = PATH.lam(b) - PATH.lam(a), [], [0.0, *r, 1.0], torch.zeros_like(x)
@@ -482,7 +530,10 @@ def test_earlier_values_of_cfg_plus_plus_are_guided_data_or_unguided_noise(k, pr
     x, lam, values, (nodes, weights) = BEGIN, [], [], np.polynomial.legendre.leggauss(20)
     for draw, (a, b) in enumerate(itertools.pairwise(TIMES)):
         guided, free = answers(x)
-        lam, values = [*lam, PATH.lam(a)][-k:], [*values, guided if prediction == "data" else (x - (1 - a) * free) / a][-k:]
+        lam, values = (
+            [*lam, PATH.lam(a)][-k:],
+            [*values, guided if prediction == "data" else (x - (1 - a) * free) / a][-k:],
+        )
         h = PATH.lam(b) - lam[-1]
         at, dlam = lam[-1] + h * (nodes + 1) / 2, weights * h / 2
         kernel = (1 + eta) * np.exp(-(1 + eta) * (lam[-1] + h - at)) if prediction == "data" else -np.exp(-at)

@@ -1,4 +1,5 @@
-"""The scheduler of diffusers: the run of `seeds.sample`, from any configuration, with noise of an image's own, and nothing left of an earlier run."""
+"""The scheduler of diffusers: the run of `seeds.sample`, from any configuration, with noise of an image's own, and
+nothing left of an earlier run."""
 
 import copy
 import itertools
@@ -64,7 +65,9 @@ def sampled(scheduler, x, seed, begin=0):
     return seeds.sample(denoiser(NET, scheduler), SHAPE, seed=seed, x=x, plan=scheduler.plan)
 
 
-SOLVERS = ["auto"] + [name for name, it in seeds.SOLVERS.items() if not it.source or name in ("unipc", "er-sde-3", "dpmpp-2m-sde", "tcd")]
+SOLVERS = ["auto"] + [
+    name for name, it in seeds.SOLVERS.items() if not it.source or name in ("unipc", "er-sde-3", "dpmpp-2m-sde", "tcd")
+]
 RUNS = [
     (solver, output, SPACINGS[(i + k) % len(SPACINGS)])
     for i, (solver, output) in enumerate(itertools.product(SOLVERS, OUTPUTS))
@@ -100,9 +103,13 @@ def test_so_are_parts_of_runs_runs_of_given_levels_and_both_layouts(solver, kind
     scheduler.set_timesteps(4 if layout == "stages" else 9)
     for begin in {0, scheduler.order, 4, len(scheduler.timesteps) - 1} & set(range(len(scheduler.timesteps))):
         x = scheduler.add_noise(
-            noise.gaussian(range(3), 5, SHAPE), noise.gaussian(range(3), 6, SHAPE), scheduler.timesteps[begin : begin + 1]
+            noise.gaussian(range(3), 5, SHAPE),
+            noise.gaussian(range(3), 6, SHAPE),
+            scheduler.timesteps[begin : begin + 1],
         )
-        torch.testing.assert_close(loop(scheduler, x, begin=begin), sampled(scheduler, x, [5, 6, 7], begin), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            loop(scheduler, x, begin=begin), sampled(scheduler, x, [5, 6, 7], begin), rtol=1e-5, atol=1e-5
+        )
     sigmas = [0.9, 0.7, 0.5, 0.3, 0.1] if kind == "flow" else [12.0, 5.0, 2.0, 0.7, 0.2]
     scheduler.set_timesteps(sigmas=[*sigmas, 0.0])
     assert len(scheduler.timesteps) == scheduler.order * 5 - (scheduler.order - 1) == len(scheduler.sigmas) - 1
@@ -135,13 +142,33 @@ def test_the_layout_of_multi_stage_hosts_has_the_starts_of_steps_where_the_host_
 
 
 CONFIGS = [
-    (diffusers.DPMSolverMultistepScheduler, {**SD, "use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"}, "discrete", "noise"),
-    (diffusers.EulerDiscreteScheduler, {**SD, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}, "discrete", "v"),
-    (diffusers.DDIMScheduler, {**SD, "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}, "discrete", "noise"),
+    (
+        diffusers.DPMSolverMultistepScheduler,
+        {**SD, "use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"},
+        "discrete",
+        "noise",
+    ),
+    (
+        diffusers.EulerDiscreteScheduler,
+        {**SD, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+        "discrete",
+        "v",
+    ),
+    (
+        diffusers.DDIMScheduler,
+        {**SD, "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
+        "discrete",
+        "noise",
+    ),
     (diffusers.PNDMScheduler, {**SD, "skip_prk_steps": True, "prediction_type": "epsilon"}, "discrete", "noise"),
     (diffusers.DDPMScheduler, {"variance_type": "learned_range"}, "discrete", "noise"),
     (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0}, "flow", "flow"),
-    (diffusers.UniPCMultistepScheduler, {"use_flow_sigmas": True, "flow_shift": 5.0, "prediction_type": "flow_prediction"}, "flow", "flow"),
+    (
+        diffusers.UniPCMultistepScheduler,
+        {"use_flow_sigmas": True, "flow_shift": 5.0, "prediction_type": "flow_prediction"},
+        "flow",
+        "flow",
+    ),
     (diffusers.EDMEulerScheduler, {"sigma_max": 120.0}, "edm", "edm_raw"),
     (diffusers.EDMDPMSolverMultistepScheduler, {"prediction_type": "v_prediction"}, "edm", "-edm_raw"),
 ]
@@ -158,7 +185,9 @@ def test_configurations_of_others_are_taken_without_a_warning(made_by, config, k
     again = SEEDSScheduler.from_pretrained(tmp_path)
     for it in (scheduler, again):
         it.set_timesteps(7)
-    assert torch.equal(scheduler.timesteps, again.timesteps) and again.config.eta == 0.5 and scheduler.plan == again.plan
+    assert (
+        torch.equal(scheduler.timesteps, again.timesteps) and again.config.eta == 0.5 and scheduler.plan == again.plan
+    )
 
 
 @pytest.mark.parametrize("name", ["", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"])
@@ -183,7 +212,9 @@ def test_mu_is_asked_for_where_the_configuration_shifts_by_it_and_sigmas_may_be_
         scheduler.set_timesteps(5)
     final = SEEDSScheduler(shift=3.0, sigmas_are_final=True, solver="seeds-1")
     final.set_timesteps(sigmas=[0.9, 0.5, 0.1])
-    assert final.sigmas.tolist() == pytest.approx([0.9, 0.5, 0.1, 0.0]) and final.timesteps.tolist() == pytest.approx([900, 500, 100])
+    assert final.sigmas.tolist() == pytest.approx([0.9, 0.5, 0.1, 0.0]) and final.timesteps.tolist() == pytest.approx(
+        [900, 500, 100]
+    )
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
@@ -245,7 +276,10 @@ def test_a_generator_fixes_the_noise_wholly_and_a_list_of_them_each_images():
     def generators():
         return [torch.Generator().manual_seed(k) for k in range(3)]
 
-    together, one = loop(scheduler, x, generator=generators()), loop(scheduler, x, generator=torch.Generator().manual_seed(0))
+    together, one = (
+        loop(scheduler, x, generator=generators()),
+        loop(scheduler, x, generator=torch.Generator().manual_seed(0)),
+    )
     assert torch.equal(together, loop(scheduler, x, generator=generators())) and not torch.equal(together, one)
     torch.testing.assert_close(loop(scheduler, x[2:], generator=generators()[2:]), together[2:], rtol=1e-6, atol=1e-6)
 
@@ -292,7 +326,9 @@ def test_the_state_keeps_float32_beside_a_model_of_16_bits(dtype):
 
 
 @pytest.mark.parametrize(
-    "config", [FLOW, {**SD, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}], ids=["flow", "zero SNR"]
+    "config",
+    [FLOW, {**SD, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}],
+    ids=["flow", "zero SNR"],
 )
 def test_from_snr_0_the_variance_is_exact(config):
     """On data N(0, s^2) with 50 calls: what the plan makes of the start and of each draw, alone, squared and summed."""
@@ -324,7 +360,9 @@ def test_bad_arguments_are_named():
     scheduler = SEEDSScheduler(**SD)
     with pytest.raises(ValueError, match="`set_timesteps` has not been called"):
         scheduler.step(torch.zeros(1, *SHAPE), 999, torch.zeros(1, *SHAPE))
-    with pytest.raises(ValueError, match="Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: nothing"):
+    with pytest.raises(
+        ValueError, match="Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: nothing"
+    ):
         scheduler.set_timesteps()
     with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number, at least 1, but is 0"):
         scheduler.set_timesteps(0)
@@ -356,7 +394,8 @@ def test_a_run_may_begin_at_the_mean_of_the_data():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_has_the_rules_method_noise_and_grid_for_the_calls_asked_for(kind):
-    """Inside the network's levels, at whole steps where those are known; a flow begins at SNR 0, as its pipelines' first states do."""
+    """Inside the network's levels, at whole steps where those are known; a flow begins at SNR 0, as its pipelines'
+    first states do."""
     scheduler = SEEDSScheduler(**KINDS[kind], timestep_spacing="auto", aim="accuracy")
     for count in (1, 4, 11):
         scheduler.set_timesteps(count)
@@ -368,7 +407,12 @@ def test_the_default_has_the_rules_method_noise_and_grid_for_the_calls_asked_for
         assert plan.start.nsr == pytest.approx(first, rel=1e-6)
         assert plan.rows[-1].at.nsr == pytest.approx(max(rule.nsr_min, float(path.nsr(path.t_min))), rel=0.05)
         named = seeds.plan(
-            "adams", schedule=path, grid=[row.at.t for row in plan.rows], eta=rule.eta, start_at=plan.start_at, **rule.options({})
+            "adams",
+            schedule=path,
+            grid=[row.at.t for row in plan.rows],
+            eta=rule.eta,
+            start_at=plan.start_at,
+            **rule.options({}),
         )
         assert plan.rows == named.rows
     if kind == "flow":  # as Flux and Qwen-Image pass them

@@ -1,7 +1,7 @@
 """What diffusers asks of all its schedulers, by the names of its own tests (SchedulerCommonTest), written against ours.
 
-Left out, because they need what is not here: test_default_arguments_not_in_config and test_save_load_compatible_schedulers (they download), and those of
-single schedulers (their numbers are their own).
+Left out, because they need what is not here: test_default_arguments_not_in_config and
+test_save_load_compatible_schedulers (they download), and those of single schedulers (their numbers are their own).
 """
 
 import inspect
@@ -69,14 +69,19 @@ def test_from_save_pretrained(solver, config, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers beside NumPy 2
 def test_compatibles(config):
-    """All that is named is there, and the levels of a configuration come back from every one that diffusers can make here."""
+    """All that is named is there, and the levels of a configuration come back from every one that diffusers can make
+    here."""
     scheduler, made = SEEDSScheduler(**config), 0
     assert len(scheduler.compatibles) >= 15 and all(it is not None for it in scheduler.compatibles)
     for other in scheduler.compatibles:
         if hasattr(other, "_backends"):  # it needs a package that is not here
             continue
         again = SEEDSScheduler.from_config(other.from_config(scheduler.config).config)
-        assert all(again.config[key] == scheduler.config[key] for key in CONFIG if key in inspect.signature(other.__init__).parameters)
+        assert all(
+            again.config[key] == scheduler.config[key]
+            for key in CONFIG
+            if key in inspect.signature(other.__init__).parameters
+        )
         made += 1
     assert made >= 12
 
@@ -85,7 +90,10 @@ def test_from_pretrained(tmp_path):
     scheduler = SEEDSScheduler(**CONFIG)
     scheduler.save_pretrained(tmp_path)
     new = SEEDSScheduler.from_pretrained(tmp_path)
-    assert dict(scheduler.config) == {**dict(new.config), "_use_default_values": dict(scheduler.config)["_use_default_values"]}
+    assert dict(scheduler.config) == {
+        **dict(new.config),
+        "_use_default_values": dict(scheduler.config)["_use_default_values"],
+    }
     assert json.loads((tmp_path / "scheduler_config.json").read_text())["_class_name"] == "SEEDSScheduler"
 
 
@@ -103,7 +111,9 @@ def test_scheduler_outputs_equivalence(config):
         scheduler.set_timesteps(STEPS)
         outputs.append(step(scheduler, scheduler.timesteps[0], generator=generator(), return_dict=return_dict))
     named, plain = outputs
-    assert isinstance(plain, tuple) and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(named.to_tuple(), plain, strict=True))
+    assert isinstance(plain, tuple) and all(
+        torch.allclose(a, b, atol=1e-5) for a, b in zip(named.to_tuple(), plain, strict=True)
+    )
 
 
 def test_scheduler_public_api(config):
@@ -185,7 +195,9 @@ def test_full_loop_device():
     scheduler.set_timesteps(STEPS)
     sample = dummy_sample() * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
-        sample = scheduler.step(dummy_model(scheduler.scale_model_input(sample, t), t), t, sample, generator=generator()).prev_sample
+        sample = scheduler.step(
+            dummy_model(scheduler.scale_model_input(sample, t), t), t, sample, generator=generator()
+        ).prev_sample
     assert torch.isfinite(sample).all()
 
 

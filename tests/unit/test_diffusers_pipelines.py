@@ -1,4 +1,5 @@
-"""Tiny random pipelines of diffusers, built offline from configurations, run end to end; prompt embeddings are passed in.
+"""Tiny random pipelines of diffusers, built offline from configurations, run end to end; prompt embeddings are passed
+in.
 
 Left out: pipelines that check the class of a scheduler or rewrite its insides; docs/hosts.md lists them.
 """
@@ -34,20 +35,37 @@ def seeded(make):
 
 @functools.cache
 def unet(channels=4, extra=None, **more):
-    sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "attention_head_dim": 4, "cross_attention_dim": 8}
-    blocks = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")}
+    sizes = {
+        "block_out_channels": (8, 8),
+        "norm_num_groups": 4,
+        "layers_per_block": 1,
+        "attention_head_dim": 4,
+        "cross_attention_dim": 8,
+    }
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
     added = (
-        {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 * 4 + 8}
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 6 * 4 + 8,
+        }
         if extra
         else {}
     )
-    return seeded(lambda: UNet2DConditionModel(sample_size=8, in_channels=channels, out_channels=4, **sizes, **blocks, **added))
+    return seeded(
+        lambda: UNet2DConditionModel(sample_size=8, in_channels=channels, out_channels=4, **sizes, **blocks, **added)
+    )
 
 
 @functools.cache
 def vae(channels=4, shift=None):
-    return seeded(lambda: AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, latent_channels=channels, sample_size=16, shift_factor=shift,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.5))  # fmt: skip
+    return seeded(lambda: AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, latent_channels=channels,
+        sample_size=16, shift_factor=shift,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        scaling_factor=0.5))  # fmt: skip
 
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
@@ -78,7 +96,9 @@ def controlnet():
 
 
 def sdxl(scheduler, rows, generators, pipeline=diffusers.StableDiffusionXLPipeline, **call):
-    pipe = pipeline(vae=vae(), unet=unet(extra=True), scheduler=scheduler, **NO_TEXT, text_encoder_2=None, tokenizer_2=None)
+    pipe = pipeline(
+        vae=vae(), unet=unet(extra=True), scheduler=scheduler, **NO_TEXT, text_encoder_2=None, tokenizer_2=None
+    )
     pipe.set_progress_bar_config(disable=True)
     pooled = noise.gaussian(range(2), 1, (8,))[rows]
     embeds = {"prompt_embeds": text(2)[rows], "pooled_prompt_embeds": pooled}
@@ -95,7 +115,11 @@ def sd3(scheduler, rows, generators, **call):
         "caption_projection_dim": 8,
         "pooled_projection_dim": 8,
     }
-    net = seeded(lambda: diffusers.SD3Transformer2DModel(sample_size=8, patch_size=1, in_channels=4, num_layers=1, out_channels=4, **width))
+    net = seeded(
+        lambda: diffusers.SD3Transformer2DModel(
+            sample_size=8, patch_size=1, in_channels=4, num_layers=1, out_channels=4, **width
+        )
+    )
     nothing = {f"{part}{k}": None for part in ("text_encoder", "tokenizer") for k in ("", "_2", "_3")}
     pipe = diffusers.StableDiffusion3Pipeline(transformer=net, scheduler=scheduler, vae=vae(4, 0.1), **nothing)
     pipe.set_progress_bar_config(disable=True)
@@ -112,8 +136,14 @@ def flux(scheduler, rows, generators, pipeline=diffusers.FluxPipeline, **call):
         "pooled_projection_dim": 8,
         "axes_dims_rope": (4, 4, 8),
     }
-    net = seeded(lambda: diffusers.FluxTransformer2DModel(patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, **width))
-    pipe = pipeline(transformer=net, scheduler=scheduler, vae=vae(1, 0.1), **NO_TEXT, text_encoder_2=None, tokenizer_2=None)
+    net = seeded(
+        lambda: diffusers.FluxTransformer2DModel(
+            patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, **width
+        )
+    )
+    pipe = pipeline(
+        transformer=net, scheduler=scheduler, vae=vae(1, 0.1), **NO_TEXT, text_encoder_2=None, tokenizer_2=None
+    )
     pipe.set_progress_bar_config(disable=True)
     embeds = {"prompt_embeds": text(2)[rows], "pooled_prompt_embeds": noise.gaussian(range(2), 1, (8,))[rows]}
     call = {name: value[rows] if isinstance(value, torch.Tensor) else value for name, value in call.items()}
@@ -121,8 +151,10 @@ def flux(scheduler, rows, generators, pipeline=diffusers.FluxPipeline, **call):
 
 
 def ddpm(scheduler, rows, generators, **call):
-    net = seeded(lambda: UNet2DModel(sample_size=8, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, attention_head_dim=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D")))  # fmt: skip
+    net = seeded(lambda: UNet2DModel(sample_size=8, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D")))  # fmt: skip
     pipe = diffusers.DDPMPipeline(net, scheduler)
     pipe.scheduler = scheduler  # the pipeline has made a DDPMScheduler of it
     pipe.set_progress_bar_config(disable=True)
@@ -138,8 +170,15 @@ def wan(scheduler, rows, generators, **call):
         "out_channels": 4,
         "text_dim": 8,
     }
-    net = seeded(lambda: diffusers.WanTransformer3DModel(freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=32, **sizes))
-    sizes = {"dim_mult": [1] * 4, "temperal_downsample": [False, True, True], "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    net = seeded(
+        lambda: diffusers.WanTransformer3DModel(freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=32, **sizes)
+    )
+    sizes = {
+        "dim_mult": [1] * 4,
+        "temperal_downsample": [False, True, True],
+        "latents_mean": [0.0] * 4,
+        "latents_std": [1.0] * 4,
+    }
     decoder = seeded(lambda: diffusers.AutoencoderKLWan(base_dim=3, z_dim=4, num_res_blocks=1, **sizes))
     pipe = diffusers.WanPipeline(tokenizer=None, text_encoder=None, transformer=net, vae=decoder, scheduler=scheduler)
     pipe.set_progress_bar_config(disable=True)
@@ -162,12 +201,20 @@ def qwen(scheduler, rows, generators, **call):
 IMG2IMG = {"image": IMAGES, "strength": 0.6}
 PIPELINES = {
     "SD": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionPipeline), SD),
-    "SD img2img": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionImg2ImgPipeline, **IMG2IMG), SD),
-    "SD inpaint": (
-        functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionInpaintPipeline, image=IMAGES, mask_image=MASK),
+    "SD img2img": (
+        functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionImg2ImgPipeline, **IMG2IMG),
         SD,
     ),
-    "SD ControlNet": (functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionControlNetPipeline, image=IMAGES), SD),
+    "SD inpaint": (
+        functools.partial(
+            stable_diffusion, pipeline=diffusers.StableDiffusionInpaintPipeline, image=IMAGES, mask_image=MASK
+        ),
+        SD,
+    ),
+    "SD ControlNet": (
+        functools.partial(stable_diffusion, pipeline=diffusers.StableDiffusionControlNetPipeline, image=IMAGES),
+        SD,
+    ),
     "SDXL": (sdxl, {**SD, "timestep_spacing": "leading"}),
     "SD3": (sd3, {"shift": 3.0}),
     "Flux": (flux, {"shift": 1.0, "use_dynamic_shifting": True}),
@@ -215,7 +262,9 @@ def test_two_sdxl_models_share_a_run_by_denoising_end_and_denoising_start():
         whole[solver] = run(generators=generators(slice(0, 2)))
         base = run(generators=generators(slice(0, 2)), denoising_end=0.6)
         asked = int(scheduler.step_index)
-        refiner = functools.partial(sdxl, scheduler, slice(0, 2), pipeline=diffusers.StableDiffusionXLImg2ImgPipeline, output_type="latent")
+        refiner = functools.partial(
+            sdxl, scheduler, slice(0, 2), pipeline=diffusers.StableDiffusionXLImg2ImgPipeline, output_type="latent"
+        )
         refined = refiner(generators=generators(slice(0, 2)), num_inference_steps=10, denoising_start=0.6, image=base)
         assert scheduler.begin_index == asked and scheduler.step_index == 10 and torch.isfinite(refined).all()
         if solver == "erk-1":
@@ -239,7 +288,8 @@ def test_a_pipeline_and_sample_draw_the_same_latents():
     pipe = diffusers.StableDiffusionPipeline(vae=vae(), unet=unet(), scheduler=scheduler, **NO_TEXT, **checker)
     pipe.set_progress_bar_config(disable=True)
     x = noise.gaussian(range(2), -1, (4, 8, 8))
-    drawn = pipe(prompt_embeds=text(2), negative_prompt_embeds=text(2, seed=9), latents=x, num_inference_steps=6, guidance_scale=3.0, output_type="latent",
+    drawn = pipe(prompt_embeds=text(2), negative_prompt_embeds=text(2, seed=9), latents=x, num_inference_steps=6,
+        guidance_scale=3.0, output_type="latent",
         height=16, width=16).images  # fmt: skip
     known = denoiser(pipe, null=text(1, seed=9))
     known_null = {"encoder_hidden_states": text(2, seed=9)}

@@ -25,7 +25,14 @@ RUN = ("sample", "--model", "toy:colour", "--seeds", "0-19", "--batch", "3", "--
 
 def torchrun(*arguments, processes=2, restarts=0, **how):
     """A process group, started in this folder so that `toy` is found."""
-    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", f"--max-restarts={restarts}"]
+    agent = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+        f"--max-restarts={restarts}",
+    ]
     return subprocess.Popen(
         [*agent, *map(str, arguments)],
         cwd=HERE,
@@ -73,7 +80,9 @@ def test_alone_a_group_is_one_process():
 def test_shares_are_disjoint_and_together_all():
     shares = [Group(rank, 3).share(range(10)) for rank in range(3)]
     assert sorted(chain(*shares)) == list(range(10))
-    assert all(Group(rank, 3).owns(piece) == (piece in share) for rank, share in enumerate(shares) for piece in range(10))
+    assert all(
+        Group(rank, 3).owns(piece) == (piece in share) for rank, share in enumerate(shares) for piece in range(10)
+    )
 
 
 def test_what_processes_exchange():
@@ -87,7 +96,12 @@ def test_what_processes_exchange():
 
 def test_nothing_that_an_earlier_attempt_left_in_the_agent_s_store_is_read():
     store, told = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "2"}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": "2",
+    }
     for _ in range(2):
         group = [
             subprocess.Popen(
@@ -106,7 +120,11 @@ def test_three_processes_make_the_bytes_of_one_and_speak_once(tmp_path, whole):
     said = finish(torchrun("-m", "seeds", *RUN, "--out", tmp_path / "out", processes=3))
     assert images(tmp_path / "out") == images(whole) and len(images(whole)) == 20
     records = [json.loads((out / "run.json").read_text()) for out in (tmp_path / "out", whole)]
-    assert records[0]["files"] == records[1]["files"] and records[0]["job"] == records[1]["job"] and records[0]["drawn"] == 20
+    assert (
+        records[0]["files"] == records[1]["files"]
+        and records[0]["job"] == records[1]["job"]
+        and records[0]["drawn"] == 20
+    )
     assert said.count("20 images (20 drawn last)") == 1
 
 
@@ -114,7 +132,9 @@ def test_a_worker_killed_in_mid_run_is_started_again_and_the_bytes_are_those_of_
     out = tmp_path / "out"
     process = torchrun("-m", "seeds", *RUN, "--model", "toy:slow", "--out", out, restarts=3)
     drawing(out, process)
-    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     os.kill(int(workers[-1]), signal.SIGKILL)
     finish(process)
     assert images(out) == images(whole) and not left_over(tmp_path)
@@ -134,7 +154,8 @@ def test_processes_started_anew_before_they_met_do_not_go_on_with_a_run_either(t
     (out / "000003.png").unlink()
     dies = tmp_path / "dies.py"
     dies.write_text(
-        f"import os, runpy\nif (os.environ['RANK'], os.environ['TORCHELASTIC_RESTART_COUNT']) == ({rank!r}, '0'):\n    os.kill(os.getpid(), 9)\n"
+        f"import os, runpy\nif (os.environ['RANK'], os.environ['TORCHELASTIC_RESTART_COUNT']) == ({rank!r}, '0'):\n    "
+        "os.kill(os.getpid(), 9)\n"
         "runpy.run_module('seeds', run_name='__main__', alter_sys=True)\n"
     )
     process = torchrun(dies, *RUN, "--out", out, restarts=1)
@@ -156,7 +177,9 @@ def test_an_agent_killed_in_mid_run_takes_its_workers_along_and_the_run_is_compl
 
 
 def test_an_archive_is_made_by_several_processes(tmp_path):
-    subprocess.run([sys.executable, "-m", "seeds", *RUN, "--out", tmp_path / "one.npz"], cwd=HERE, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "seeds", *RUN, "--out", tmp_path / "one.npz"], cwd=HERE, check=True, capture_output=True
+    )
     finish(torchrun("-m", "seeds", *RUN, "--out", tmp_path / "two.npz"))
     with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
         assert one["seeds"].tolist() == two["seeds"].tolist() == list(range(20))
@@ -205,4 +228,6 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path, whole):
 def test_a_mistake_is_told_once_whoever_makes_it(tmp_path, words, sentence):
     process = torchrun("-m", "seeds", "sample", *words.split(), "--out", tmp_path / "out")
     err = process.communicate(timeout=120)[1]
-    assert process.returncode and [line[7 : 7 + len(sentence)] for line in err.splitlines() if line.startswith("Error: ")] == [sentence]
+    assert process.returncode and [
+        line[7 : 7 + len(sentence)] for line in err.splitlines() if line.startswith("Error: ")
+    ] == [sentence]

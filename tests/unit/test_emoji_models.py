@@ -45,7 +45,9 @@ def test_icons_are_found_by_code_by_name_and_by_a_flags_letters():
     icons = {"prefix": "noto", "icons": {"apple": {}, "red-apple": {}}, "aliases": {"fruit": {"parent": "apple"}}}
     assert emoji.icons_by_code(icons, {"1f34e-fe0f": "fruit"}, named) == {(0x1F34E,): "apple"}
     assert emoji.icons_by_code(icons, {}, named) == {(0x1F34E,): "red-apple"}
-    assert emoji.icons_by_code({"prefix": "flag", "icons": {"de-4x3": {}, "de-1x1": {}}}, {}, {}) == {(0x1F1E9, 0x1F1EA): "de-4x3"}
+    assert emoji.icons_by_code({"prefix": "flag", "icons": {"de-4x3": {}, "de-1x1": {}}}, {}, {}) == {
+        (0x1F1E9, 0x1F1EA): "de-4x3"
+    }
 
 
 def test_a_wide_icon_is_framed_in_the_middle():
@@ -70,7 +72,8 @@ def test_the_classifier_tells_drawings_of_subjects_that_it_has_not_seen(splits):
     assert (model.size, model.channels) == ((32, 32), 3)
     features, logits = model(torch.from_numpy(images[::3]))
     assert features.shape == (234, 128)
-    assert (logits.argmax(1).numpy() == labels[::3]).mean() >= 0.6  # 0.694 of all 702; chance is 0.11, always "people" 0.38
+    # 0.694 of all 702; chance is 0.11, always "people" 0.38
+    assert (logits.argmax(1).numpy() == labels[::3]).mean() >= 0.6
     with pytest.raises(ValueError, match=r"takes colour images as \(B, 3, H, W\)"):
         model(torch.zeros(2, 1, 32, 32))
 

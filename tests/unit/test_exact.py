@@ -16,7 +16,10 @@ from seeds.plans import CLEAN, Point
 from seeds.schedules import EDM, VP
 
 BUNDLED = Path(__file__).parents[2] / "seeds" / "data" / "fashion_mixture.safetensors"
-POINTS = [Point(0.0, alpha, sigma) for alpha, sigma in [(1.0, 0.002), (0.99, 0.1), (0.6, 0.8), (0.3, 2.0), (1.0, 80.0), (1e-9, 1.0)]]
+POINTS = [
+    Point(0.0, alpha, sigma)
+    for alpha, sigma in [(1.0, 0.002), (0.99, 0.1), (0.6, 0.8), (0.3, 2.0), (1.0, 80.0), (1e-9, 1.0)]
+]
 SHAPE, K, D, RANK = (2, 3), 4, 6, 2
 
 
@@ -26,13 +29,21 @@ def double(*shape, seed=0):
 
 def laws():
     """One law of each form, on the same data shape, two of them with classes."""
-    factors, mean, weights = 0.7 * double(K, RANK, *SHAPE, seed=1), double(K, *SHAPE, seed=2), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    factors, mean, weights = (
+        0.7 * double(K, RANK, *SHAPE, seed=1),
+        double(K, *SHAPE, seed=2),
+        torch.tensor([1.0, 2.0, 3.0, 4.0]),
+    )
     loadings = factors.reshape(K, RANK, D)
     return {
         "round": GaussianMixture(mean, [0.3, 0.1, 0.5, 0.2], weights=weights, component_class=[0, 0, 1, 2]),
         "diagonal": GaussianMixture(mean, double(K, *SHAPE, seed=3).abs() + 0.05, weights=weights),
-        "factors": GaussianMixture(mean, [0.3, 0.1, 0.2, 0.2], factors=factors, weights=weights, component_class=[0, 1, 1, 2]),
-        "full": GaussianMixture(mean, covariance=loadings.mT @ loadings + 0.04 * torch.eye(D, dtype=torch.float64), weights=weights),
+        "factors": GaussianMixture(
+            mean, [0.3, 0.1, 0.2, 0.2], factors=factors, weights=weights, component_class=[0, 1, 1, 2]
+        ),
+        "full": GaussianMixture(
+            mean, covariance=loadings.mT @ loadings + 0.04 * torch.eye(D, dtype=torch.float64), weights=weights
+        ),
         "one": Gaussian(double(*SHAPE), 0.4),
     }
 
@@ -56,8 +67,11 @@ def test_denoiser_of_a_scalar_mixture_is_the_integral_that_defines_it(at):
     mean, std, weights = np.array([-1.0, 0.3, 2.0]), np.array([0.2, 0.4, 0.05]), np.array([0.2, 0.5, 0.3])
     law = GaussianMixture(mean, std, weights=weights)
     x = at.alpha * np.linspace(-1.5, 2.5, 9) + at.sigma * np.linspace(-1, 1, 9)
-    centre, width = (np.clip(x / at.alpha, -1.5, 2.5), 12 * min(at.nsr, 1)) if at.nsr < 0.01 else (np.full(9, 0.25), 5.0)
-    data = centre[:, None] + np.linspace(-width, width, 8001)  # equal steps: spectral accuracy for what is smooth and vanishes at the ends
+    centre, width = (
+        (np.clip(x / at.alpha, -1.5, 2.5), 12 * min(at.nsr, 1)) if at.nsr < 0.01 else (np.full(9, 0.25), 5.0)
+    )
+    # equal steps: spectral accuracy for what is smooth and vanishes at the ends
+    data = centre[:, None] + np.linspace(-width, width, 8001)
     log = logsumexp(-0.5 * ((data[..., None] - mean) / std) ** 2 - np.log(std), b=weights, axis=-1)
     log = log - 0.5 * ((x[:, None] - at.alpha * data) / at.sigma) ** 2
     weight = np.exp(log - log.max(-1, keepdims=True))
@@ -80,8 +94,12 @@ def test_denoiser_is_the_score_of_its_own_density(law, at):
 def test_density_is_scipys(law, at):
     x = (at.alpha * law.sample(range(5), dtype=torch.float64) + at.sigma * double(5, *SHAPE)).detach()
     seen = at.alpha**2 * covariances(law) + at.sigma**2 * torch.eye(D, dtype=torch.float64)
-    parts = [multivariate_normal(at.alpha * m, c).logpdf(x.flatten(1)) for m, c in zip(law._law.mean, seen, strict=True)]
-    assert law.log_density(x, at).numpy() == pytest.approx(logsumexp(np.stack(parts, -1), b=law.weights.numpy(), axis=-1), rel=1e-10)
+    parts = [
+        multivariate_normal(at.alpha * m, c).logpdf(x.flatten(1)) for m, c in zip(law._law.mean, seen, strict=True)
+    ]
+    assert law.log_density(x, at).numpy() == pytest.approx(
+        logsumexp(np.stack(parts, -1), b=law.weights.numpy(), axis=-1), rel=1e-10
+    )
 
 
 @each_point
@@ -99,7 +117,8 @@ def test_fewer_directions_than_factors():
     low = GaussianMixture(torch.zeros(1, *SHAPE), 0.1, factors=factors)
     column = factors[0, 0].flatten()
     full = GaussianMixture(
-        torch.zeros(1, *SHAPE), covariance=(5 * torch.outer(column, column) + 0.01 * torch.eye(D, dtype=torch.float64))[None]
+        torch.zeros(1, *SHAPE),
+        covariance=(5 * torch.outer(column, column) + 0.01 * torch.eye(D, dtype=torch.float64))[None],
     )
     x = double(4, *SHAPE)
     assert low(x, POINTS[1]) == pytest.approx(full(x, POINTS[1]), abs=1e-10)
@@ -136,7 +155,8 @@ def test_half_precision_states_are_answered_in_kind():
 
 @each_law
 def test_a_call_reads_no_value_on_the_host(law):
-    """On the meta device there are no values to read, and no float64 parameter may arrive there with a float32 state."""
+    """On the meta device there are no values to read, and no float64 parameter may arrive there with a float32
+    state."""
     x = torch.empty(4, *SHAPE, device="meta")
     labels = torch.empty(4, dtype=torch.int64, device="meta") if law.classes else None
     assert law(x, POINTS[2], labels).shape == law(x, POINTS[2]).shape == x.shape
@@ -203,7 +223,11 @@ def test_stored_numbers_define_the_law(dtype):
     stored = law.to_tensors(dtype)
     loaded = GaussianMixture.from_tensors(stored, {"kind": "mixture", "name": "copy"})
     again = GaussianMixture(
-        stored["mean"], stored["std"], factors=stored["factors"], weights=law.weights, component_class=law.component_class
+        stored["mean"],
+        stored["std"],
+        factors=stored["factors"],
+        weights=law.weights,
+        component_class=law.component_class,
     )
     x = double(4, *SHAPE)
     assert (loaded.name, loaded.classes, loaded.shape) == ("copy", 3, SHAPE)
@@ -213,7 +237,14 @@ def test_stored_numbers_define_the_law(dtype):
 
 def test_what_the_front_door_reads():
     law = GaussianMixture([0.0, 1.0], 0.1, component_class=[0, 1], schedule=VP(), name="pair")
-    assert (law.schedule, law.shape, law.classes, law.nsr_range, law.round_nsr, law.name) == (VP(), (), 2, None, None, "pair")
+    assert (law.schedule, law.shape, law.classes, law.nsr_range, law.round_nsr, law.name) == (
+        VP(),
+        (),
+        2,
+        None,
+        None,
+        "pair",
+    )
     assert Gaussian(0.0, 1.0).schedule == EDM() and Gaussian(0.0, 1.0).classes == 0
 
 
@@ -236,16 +267,31 @@ def one_each(K):
         (lambda: GaussianMixture([0.0], 1.0, factors=[1.0]), r"`factors` must have shape"),
         (lambda: GaussianMixture([0.0, 1.0], 1.0, weights=[1.0, 0.0]), "`weights` must be 2 positive"),
         (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, 2]), "`component_class` must be 2 integers"),
-        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, -1]), "every class from 0 up; got 2 different ones, from -1 to 0"),
-        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, 2**62]), f"got 2 different ones, from 0 to {2**62}"),
-        (lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0.0, 1.0]), r"must be 2 integers.*; got torch.float32, \(2,\)"),
+        (
+            lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, -1]),
+            "every class from 0 up; got 2 different ones, from -1 to 0",
+        ),
+        (
+            lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0, 2**62]),
+            f"got 2 different ones, from 0 to {2**62}",
+        ),
+        (
+            lambda: GaussianMixture([0.0, 1.0], 1.0, component_class=[0.0, 1.0]),
+            r"must be 2 integers.*; got torch.float32, \(2,\)",
+        ),
         (lambda: Gaussian(0.0, 1.0)(torch.zeros(2, 3), CLEAN), r"`x` must have shape \(B,\)"),
         (lambda: Gaussian(0.0, 1.0)(torch.zeros(2), CLEAN, torch.zeros(2).long()), "has no classes"),
-        (lambda: Empirical([0.0, 1.0], [0, 1])(torch.zeros(2), POINTS[0], torch.zeros(2, 3)), r"`labels` must be \(2,\) integers"),
+        (
+            lambda: Empirical([0.0, 1.0], [0, 1])(torch.zeros(2), POINTS[0], torch.zeros(2, 3)),
+            r"`labels` must be \(2,\) integers",
+        ),
         (lambda: Empirical([0.0, 1.0], [0, 1])(torch.zeros(2), POINTS[0], torch.tensor([0, 2])), "`labels`.*0 to 1"),
         (lambda: Empirical([0.0, 1.0]).log_density(torch.zeros(2)), "no density.*sigma > 0"),
         (lambda: GaussianMixture([[0.0]], [[1.0]]).to_tensors(), "can be stored"),
-        (lambda: GaussianMixture.from_tensors(one_each(8193), {"kind": "mixture"}), "8,193 classes for 8,193 components: the table"),
+        (
+            lambda: GaussianMixture.from_tensors(one_each(8193), {"kind": "mixture"}),
+            "8,193 classes for 8,193 components: the table",
+        ),
         (lambda: GaussianMixture.from_tensors({}, {"kind": "network"}), "kind = 'mixture'"),
         (lambda: GaussianMixture.from_tensors({}, {"kind": "mixture"}), "lacks factors, mean, std, weights"),
     ],

@@ -15,8 +15,8 @@ from seeds.networks.classifier import ConvClassifier
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion_test_200.npz"  # 20 test images of each class
 TINY = {
-    "img_resolution": 4, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1,
-    "attn_resolutions": [], "dropout": 0.0,
+    "img_resolution": 4, "in_channels": 4, "out_channels": 4, "label_dim": 10, "model_channels": 8,
+    "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def test_a_bundled_file_is_small_and_says_where_it_comes_from(name, most):
 def test_the_classifier_knows_the_test_images(sample):
     features, logits = checkpoints.load("fashion-features")(sample[0])
     assert features.shape == (200, 128)
-    assert (logits.argmax(1) == sample[1]).float().mean() >= 0.9  # 0.92 is asked on all 10,000: 2 standard deviations of 200 are 0.04
+    # 0.92 is asked on all 10,000: 2 standard deviations of 200 are 0.04
+    assert (logits.argmax(1) == sample[1]).float().mean() >= 0.9
 
 
 def test_the_classifier_takes_bytes_and_floats_alike(sample):
@@ -56,7 +57,9 @@ def test_the_denoiser_removes_noise(sample, nsr, most):
     """Root mean square error against that of the noisy image itself, with labels."""
     clean = sample[0].float() / 127.5 - 1
     noisy = clean + nsr * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    error = (checkpoints.load("fashion-unet")(noisy, Point(nsr, 1.0, nsr), labels=sample[1]) - clean).square().mean().sqrt()
+    error = (
+        (checkpoints.load("fashion-unet")(noisy, Point(nsr, 1.0, nsr), labels=sample[1]) - clean).square().mean().sqrt()
+    )
     assert error < most * nsr
 
 
@@ -65,7 +68,10 @@ def test_labels_tell_the_denoiser_something(sample):
     clean = sample[0].float() / 127.5 - 1
     model = checkpoints.load("fashion-unet")
     noisy = clean + 10 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    errors = [(model(noisy, Point(10.0, 1.0, 10.0), labels=it) - clean).square().mean() for it in (sample[1], None, (sample[1] + 5) % 10)]
+    errors = [
+        (model(noisy, Point(10.0, 1.0, 10.0), labels=it) - clean).square().mean()
+        for it in (sample[1], None, (sample[1] + 5) % 10)
+    ]
     assert errors[0] < 0.9 * errors[1] < 0.9 * errors[2]
 
 
@@ -161,7 +167,9 @@ def test_the_classifier_recipe_trains():
     from recipes.training import Data
 
     dark = torch.arange(64) % 2
-    images = 100 * dark[:, None, None, None] + torch.randint(0, 100, (64, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    images = 100 * dark[:, None, None, None] + torch.randint(
+        0, 100, (64, 1, 28, 28), generator=torch.Generator().manual_seed(0)
+    )
     data = Data(images.byte().numpy(), dark.numpy())
     net = train(SUBJECT, data, epochs=1, batch=8, compiled=False)
     assert isinstance(net, ConvClassifier)

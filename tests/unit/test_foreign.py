@@ -1,4 +1,5 @@
-"""Weight files of others: guided-diffusion's network against a forward pass of its own, and what all the rest is named."""
+"""Weight files of others: guided-diffusion's network against a forward pass of its own, and what all the rest is
+named."""
 
 import json
 import math
@@ -28,7 +29,8 @@ ATTENDED = (8,)  # resolutions
 
 
 class Reference:
-    """guided-diffusion's U-Net in plain torch, by its names: weights at random, and the forward pass, new attention order, heads of 64 channels."""
+    """guided-diffusion's U-Net in plain torch, by its names: weights at random, and the forward pass, new attention
+    order, heads of 64 channels."""
 
     def __init__(self, seed=0, classes=CLASSES):
         self.generator, self.state, self.classes = torch.Generator().manual_seed(seed), {}, classes
@@ -41,7 +43,10 @@ class Reference:
         for level, mult in enumerate(MULT):
             for _ in range(BLOCKS):
                 self.into.append(
-                    [self.residual(f"input_blocks.{i}.0", here, here := WIDTH * mult), *self.attention(f"input_blocks.{i}.1", here, level)]
+                    [
+                        self.residual(f"input_blocks.{i}.0", here, here := WIDTH * mult),
+                        *self.attention(f"input_blocks.{i}.1", here, level),
+                    ]
                 )
                 skips.append(here)
                 i += 1
@@ -88,7 +93,10 @@ class Reference:
         self.weight(f"{name}.out_layers.0.weight", outof), self.weight(f"{name}.out_layers.0.bias", outof)
         self.weight(f"{name}.out_layers.3.weight", outof, outof, 3, 3), self.weight(f"{name}.out_layers.3.bias", outof)
         if into != outof:
-            self.weight(f"{name}.skip_connection.weight", outof, into, 1, 1), self.weight(f"{name}.skip_connection.bias", outof)
+            (
+                self.weight(f"{name}.skip_connection.weight", outof, into, 1, 1),
+                self.weight(f"{name}.skip_connection.bias", outof),
+            )
         return lambda x, emb: self.residue(name, x, emb, turn)
 
     def attention(self, name, channels, level=None):
@@ -116,7 +124,9 @@ class Reference:
         elif turn == "up":
             h, x = (F.interpolate(it, scale_factor=2, mode="nearest") for it in (h, x))
         h = self.conv(f"{name}.in_layers.2", h)
-        told = F.linear(F.silu(emb), self.w(f"{name}.emb_layers.1.weight"), self.w(f"{name}.emb_layers.1.bias"))[:, :, None, None]
+        told = F.linear(F.silu(emb), self.w(f"{name}.emb_layers.1.weight"), self.w(f"{name}.emb_layers.1.bias"))[
+            :, :, None, None
+        ]
         scale, shift = told.chunk(2, 1)
         h = self.conv(f"{name}.out_layers.3", F.silu(self.norm(f"{name}.out_layers.0", h) * (1 + scale) + shift))
         return h + (self.conv(f"{name}.skip_connection", x) if f"{name}.skip_connection.weight" in self.state else x)
@@ -165,7 +175,8 @@ def small(tmp_path_factory):
 
 
 def cosine() -> np.ndarray:
-    """alphas_cumprod of improved DDPM's cosine schedule of 1000 steps, with betas at most 0.999, written out in float64."""
+    """alphas_cumprod of improved DDPM's cosine schedule of 1000 steps, with betas at most 0.999, written out in
+    float64."""
     t = np.arange(1001) / 1000
     level = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.cumprod(1 - np.minimum(1 - level[1:] / level[:-1], 0.999))
@@ -197,7 +208,9 @@ def test_levels_between_steps_are_told_the_nearest_and_runs_end_at_steps(small):
     plan = seeds.plan_for(denoiser, "seeds-2", steps=4)
     asked = np.array([row.at.nsr for row in plan.rows])
     assert np.abs(asked[:, None] / steps - 1).min(1).max() < 1e-3
-    assert all(torch.isfinite(denoiser(torch.zeros(1, *denoiser.shape), row.at, torch.tensor([2]))).all() for row in plan.rows)
+    assert all(
+        torch.isfinite(denoiser(torch.zeros(1, *denoiser.shape), row.at, torch.tensor([2]))).all() for row in plan.rows
+    )
 
 
 def test_the_design_that_is_read_off_the_weights(small):
@@ -231,7 +244,8 @@ def test_the_design_that_is_read_off_the_weights(small):
 
 
 def test_the_published_network_is_known_by_its_names_and_shapes():
-    """64x64_diffusion.pt, rebuilt by its names from our network of the published arguments: 295,904,454 parameters, no warning."""
+    """64x64_diffusion.pt, rebuilt by its names from our network of the published arguments: 295,904,454 parameters, no
+    warning."""
     with torch.device("meta"):
         ours = build(checkpoints.Config("iDDPMPrecond", dict(guided.PUBLISHED)), u=iDDPM().u).state_dict()
         theirs = {}
@@ -250,7 +264,9 @@ def test_the_published_network_is_known_by_its_names_and_shapes():
                     tensor = tensor.squeeze(-1) if there.endswith(("qkv", "proj_out")) and part == "weight" else tensor
                     theirs[f"{there}.{part}"] = tensor.T if here == "map_label" else tensor
     config, state = guided.read(theirs)
-    assert config.kwargs == guided.PUBLISHED and {name: t.shape for name, t in state.items()} == {name: t.shape for name, t in ours.items()}
+    assert config.kwargs == guided.PUBLISHED and {name: t.shape for name, t in state.items()} == {
+        name: t.shape for name, t in ours.items()
+    }
     assert sum(t.numel() for t in theirs.values()) == 295_904_454 and len(theirs) == len(ours) - 1 - 12
 
 
@@ -263,7 +279,10 @@ def test_the_published_network_is_known_by_its_names_and_shapes():
             lambda s: s.update({"out.2.weight": torch.zeros(3, 128, 3, 3)}),
             r"it takes 3 channels and answers with 3; only .* \(learn_sigma\)",
         ),
-        (lambda s: s.update({"input_blocks.1.0.emb_layers.1.weight": torch.zeros(128, 512)}), r"\(use_scale_shift_norm\) are read"),
+        (
+            lambda s: s.update({"input_blocks.1.0.emb_layers.1.weight": torch.zeros(128, 512)}),
+            r"\(use_scale_shift_norm\) are read",
+        ),
         (
             lambda s: [s.pop(name) for name in list(s) if name.startswith("output_blocks.1.2.")],
             "are not those of a network with resblock_updown",
@@ -301,7 +320,9 @@ def written(folder):
     torch.save([1, 2], folder / "list.pt")
     torch.save({"w": torch.zeros(1).expand(1 << 40)}, folder / "bomb.pt")
     np.savez(folder / "arrays.npz", a=np.zeros(2))
-    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(2)}, folder / "sd.safetensors", {"format": "pt"})
+    save_file(
+        {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(2)}, folder / "sd.safetensors", {"format": "pt"}
+    )
     save_file({"double_blocks.0.w": torch.zeros(2), "b": torch.zeros(1)}, folder / "flux.safetensors")
     with zipfile.ZipFile(folder / "pressed.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", b"\0" * 100_000)
@@ -314,17 +335,28 @@ def written(folder):
     (folder / "pipeline" / "unet" / "config.json").write_text(
         json.dumps({"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.31"})
     )
-    (folder / "pipeline" / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": "v_prediction"}))
+    (folder / "pipeline" / "scheduler" / "scheduler_config.json").write_text(
+        json.dumps({"prediction_type": "v_prediction"})
+    )
     (folder / "one").mkdir()
-    (folder / "one" / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel", "_diffusers_version": "0.31"}))
+    (folder / "one" / "config.json").write_text(
+        json.dumps({"_class_name": "UNet2DModel", "_diffusers_version": "0.31"})
+    )
     (folder / "empty").mkdir()
     return {
         "diffusers.pth": (
-            "it is a state dict saved by torch.save, 2 tensors (conv_in.weight, down_blocks.0.bias, ...), a U-Net of diffusers",
+            "it is a state dict saved by torch.save, 2 tensors (conv_in.weight, down_blocks.0.bias, ...), a U-Net of "
+            "diffusers",
             "seeds.wrap",
         ),
-        "training.pt": ("it holds the state of a training run, with weights under net: save one of them alone", "seeds.wrap"),
-        "whole.pt": ("it holds more than tensors, or is damaged (it asks for test_foreign.Net), and is not run", "seeds.wrap"),
+        "training.pt": (
+            "it holds the state of a training run, with weights under net: save one of them alone",
+            "seeds.wrap",
+        ),
+        "whole.pt": (
+            "it holds more than tensors, or is damaged (it asks for test_foreign.Net), and is not run",
+            "seeds.wrap",
+        ),
         "legacy.pth": ("written by torch.save before torch 1.6, as pickles that can run code", "seeds.wrap"),
         "list.pt": ("it holds no state dict", "seeds.wrap"),
         "bomb.pt": ("its tensors have more elements than the file has bytes for", "seeds.wrap"),
@@ -366,7 +398,8 @@ def test_convert_says_the_same_of_files_of_others(tmp_path):
 def test_a_guided_file_is_refused_with_the_command_that_converts_it(small):
     _, folder, _ = small
     with pytest.raises(
-        CheckpointError, match=r"is not read: it is a state dict saved by torch\.save, [0-9]+ tensors, a network of guided-diffusion"
+        CheckpointError,
+        match=r"is not read: it is a state dict saved by torch\.save, [0-9]+ tensors, a network of guided-diffusion",
     ) as caught:
         load(folder / "small.pt")
     assert shlex.split(str(caught.value).rpartition("once: ")[2]) == [

@@ -71,7 +71,9 @@ def test_checkpointing_keeps_no_activations(seeded):
     saved = {}
     for grad in (True, "checkpoint"):
         kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda it, kept=kept: kept.append(it.numel()) or it, lambda it: it):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda it, kept=kept: kept.append(it.numel()) or it, lambda it: it
+        ):
             draw(seeded, grad=grad, batch=1)
         saved[grad] = sum(kept)
     assert saved["checkpoint"] < saved[True]
@@ -86,14 +88,19 @@ def test_a_stepper_lets_gradients_flow_when_asked(seeded):
         states.append((stepper.x, stepper.x.detach().clone()))
         stepper.advance(seeded(stepper.x))
     stepper.x.sum().backward()
-    assert seeded[0].weight.grad.abs().sum() > 0 and all(torch.equal(x.detach(), kept) for x, kept in states), "no state is written over"
+    assert seeded[0].weight.grad.abs().sum() > 0 and all(torch.equal(x.detach(), kept) for x, kept in states), (
+        "no state is written over"
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError])
 def test_a_stepper_that_was_not_asked_says_so_in_one_sentence(seeded, error):
     plan = seeds.plan("seeds-2", steps=2, schedule="edm")
     stepper = seeds.Stepper(plan, torch.zeros(2, 4, dtype=torch.float64), lambda j: gaussian([0, 1], j, SHAPE).double())
-    with pytest.raises(error, match=r"The denoised value asks for a gradient, but the Stepper keeps none: .*grad=True.*torch.no_grad\(\)"):
+    with pytest.raises(
+        error,
+        match=r"The denoised value asks for a gradient, but the Stepper keeps none: .*grad=True.*torch.no_grad\(\)",
+    ):
         stepper.advance(seeded(stepper.x))
     with pytest.raises(error, match="The state given asks for a gradient"):
         seeds.Stepper(plan, torch.zeros(2, 4, requires_grad=True), lambda j: None)

@@ -99,7 +99,8 @@ def test_iddpm():
     assert iddpm(EDM(), 17)[0] == t[0] == pytest.approx(80.2037, rel=1e-6)
     np.testing.assert_array_equal(iddpm(EDM(), 17), t[np.floor(991 / 17 * np.arange(18) + 0.5).astype(int)])
     assert iddpm(EDM(), 4)[2] == t[496]  # half of 991, rounded up
-    assert iddpm(EDM(), 999, nsr_min=0, nsr_max=np.inf)[[0, 1]] == pytest.approx([20291.17, 641.66], rel=1e-5)  # with c1 at work
+    # with c1 at work
+    assert iddpm(EDM(), 999, nsr_min=0, nsr_max=np.inf)[[0, 1]] == pytest.approx([20291.17, 641.66], rel=1e-5)
 
 
 @pytest.mark.parametrize("s", [Flow(), ZERO_SNR, Cosine(t_max=1.0)], ids=repr)
@@ -134,7 +135,10 @@ def test_lookup():
         (lambda: karras(EDM(), 5, rho=0.0), r"`rho` = 0.0 must be a finite number above 0"),
         (lambda: karras(EDM(), 5, nsr_min=3.0, nsr_max=2.0), r"`nsr_min` = 3 must be above 0 and below `nsr_max` = 2"),
         (lambda: ve(EDM(), 5, nsr_min=0.0), r"`nsr_min` = 0 must be above 0"),
-        (lambda: karras(Flow(), 5, nsr_min=90.0), r"`nsr_min` = 90 must be below 80 where the grid starts at SNR 0. Give a finite"),
+        (
+            lambda: karras(Flow(), 5, nsr_min=90.0),
+            r"`nsr_min` = 90 must be below 80 where the grid starts at SNR 0. Give a finite",
+        ),
         (lambda: karras(VP(), 5, nsr_max=np.inf), r"VP does not reach SNR 0"),
         (lambda: karras(EDM(t_min=1.0, t_max=1 + 1e-15), 50), r"`steps` = 50 is more than float64 can tell apart"),
         (lambda: ve(Discrete.linear(), 5, nsr_min=1e-4), r"lam from .* Keep `nsr_min` and `nsr_max` inside the table"),
@@ -209,7 +213,9 @@ def test_ends_may_depend_on_the_number_of_steps(name):
 
 
 def test_an_end_that_is_no_level_is_refused():
-    with pytest.raises(ValueError, match=r"`nsr_min` is a function of the number of steps, but for 5 steps it gives '0.1'"):
+    with pytest.raises(
+        ValueError, match=r"`nsr_min` is a function of the number of steps, but for 5 steps it gives '0.1'"
+    ):
         grid("karras", EDM(), 5, nsr_min=lambda steps: "0.1")
     with pytest.raises(ValueError, match="`nsr_min` shape a named grid"):
         seeds.plan("erk-1", schedule="edm", grid=[3.0, 1.0], nsr_min=lambda steps: 0.1)

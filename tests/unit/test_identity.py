@@ -35,7 +35,11 @@ def test_one_network_is_itself_and_another_is_not():
 
 @pytest.mark.parametrize(
     "wrap",
-    [lambda net: lambda x, t, labels=None: net(x, t), lambda net: functools.partial(net.forward), lambda net: {"a": [net]}.get("a")[0]],
+    [
+        lambda net: lambda x, t, labels=None: net(x, t),
+        lambda net: functools.partial(net.forward),
+        lambda net: {"a": [net]}.get("a")[0],
+    ],
 )
 def test_weights_are_found_in_closures_partials_and_attributes(wrap):
     net = own.Net(3)
@@ -58,7 +62,9 @@ def test_buffers_count():
     assert "weights" in known(first, decode=first.decode).apart(known(second, decode=second.decode))
 
 
-@pytest.mark.parametrize(("factor", "same"), [(1.0, True), (1 + 2e-4, True), (1.005, False), (-1.0, False), (float("nan"), False)])
+@pytest.mark.parametrize(
+    ("factor", "same"), [(1.0, True), (1 + 2e-4, True), (1.005, False), (-1.0, False), (float("nan"), False)]
+)
 def test_callables_are_known_by_their_answers_to_a_thousandth(factor, same):
     words = known(Toy()).apart(known(Toy(lambda number, x: x * factor)))
     assert (words == "") == same and (same or words.startswith("another network: its answers to fixed probes differ"))
@@ -94,7 +100,12 @@ def test_a_network_left_in_training_mode_is_named_as_that_on_the_command_line(ca
     dropout = torch.nn.Sequential(torch.nn.Dropout(0.5))
     own.trained = lambda: seeds.wrap(lambda x, t: dropout(x), "data", schedule="vp", shape=(1, 8, 8))
     code, _, err = call("sample", "--model", "own:trained", "--out", "out", *FEW)
-    assert code == 2 and "(its part '0', a Dropout) is in training mode" in err and "`network.eval()`" in err and not Path("out").exists()
+    assert (
+        code == 2
+        and "(its part '0', a Dropout) is in training mode" in err
+        and "`network.eval()`" in err
+        and not Path("out").exists()
+    )
 
 
 class Scheduleless:
@@ -140,7 +151,10 @@ def test_another_network_is_not_resumed_on_the_command_line(call):  # noqa: F811
     Path("factor.txt").write_text("1.01")
     for model, words in (
         ("own:from_file", "holds another run: it has another network: weights "),
-        ("own:from_number", "holds another run: it has another network: its answers to fixed probes differ by 0.023 of their size"),
+        (
+            "own:from_number",
+            "holds another run: it has another network: its answers to fixed probes differ by 0.023 of their size",
+        ),
         ("own:random", "holds another run: it has another network: weights "),
     ):
         code, _, err = call("sample", "--model", model, "--out", model[4:], *FEW, "--resume")
@@ -162,4 +176,6 @@ def test_processes_that_draw_with_different_networks_are_refused(second):
     with ThreadPoolExecutor(2) as processes:
         first, other = processes.map(agreed, (0, 1))
     assert first == "" and (other == "") == (second == 1)
-    assert not other or other.startswith("The processes draw with different networks; process 1 has another network: weights")
+    assert not other or other.startswith(
+        "The processes draw with different networks; process 1 has another network: weights"
+    )

@@ -93,7 +93,13 @@ def test_corrupt_png_is_named(tmp_path):
     path = write_folder(tmp_path / "images", RGB)
     bad = path / "000001" / "000004.png"
     whole = bytearray(bad.read_bytes())
-    for damage in (whole[:60], whole[: len(whole) - 30], b"", b"not a png", bytes(whole[:70]) + b"\xff\xff\xff" + bytes(whole[73:])):
+    for damage in (
+        whole[:60],
+        whole[: len(whole) - 30],
+        b"",
+        b"not a png",
+        bytes(whole[:70]) + b"\xff\xff\xff" + bytes(whole[73:]),
+    ):
         bad.write_bytes(damage)
         refused(path, "000001/000004.png cannot be read: .*Replace it or take it away")
     assert np.array_equal(np.concatenate(list(open_images(path).batches(2, num=4))), RGB[:4])
@@ -103,7 +109,8 @@ def test_corrupt_png_is_named(tmp_path):
 def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_path, kind):
     files = {f"run/{i:06d}.png": png(image) for i, image in enumerate(RGB)}
     files |= dict.fromkeys(
-        ("__MACOSX/run/._000000.png", "run/.hidden.png", "run/.ipynb_checkpoints/000000.png", ".trash/run/000001.png"), b"no image"
+        ("__MACOSX/run/._000000.png", "run/.hidden.png", "run/.ipynb_checkpoints/000000.png", ".trash/run/000001.png"),
+        b"no image",
     )
     files |= {"run/run.json": b"{}", "run/grid.png": png(GREY[0])}
 
@@ -117,7 +124,13 @@ def test_what_is_no_image_of_the_set_is_left_out_of_folders_and_zips_alike(tmp_p
 
 
 def test_members_of_a_zip_may_be_named_from_its_own_folder(tmp_path):
-    files = {"./10.png": png(RGB[1]), "./2.png": png(RGB[0]), "a.png": png(RGB[2]), "./grid.png": png(GREY[0]), "./run.json": b"{}"}
+    files = {
+        "./10.png": png(RGB[1]),
+        "./2.png": png(RGB[0]),
+        "a.png": png(RGB[2]),
+        "./grid.png": png(GREY[0]),
+        "./run.json": b"{}",
+    }
     write_named(tmp_path / "a.zip", files, "zip")
     assert np.array_equal(np.concatenate(list(open_images(tmp_path / "a.zip").batches())), RGB[:3])
 
@@ -189,9 +202,13 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_two_images_of_one_seed_are_refused_where_it_is_asked_for(tmp_path, kind):
     write_named(
-        tmp_path / kind, {f"{run}/{i:06d}.png": png(RGB[i]) for run, seeds in (("a", (0, 1, 2)), ("b", (1, 3))) for i in seeds}, kind
+        tmp_path / kind,
+        {f"{run}/{i:06d}.png": png(RGB[i]) for run, seeds in (("a", (0, 1, 2)), ("b", (1, 3))) for i in seeds},
+        kind,
     )
-    with pytest.raises(ImageError, match=r"holds two images of seed 1: a/000001.png and b/000001.png. Give the images of one run"):
+    with pytest.raises(
+        ImageError, match=r"holds two images of seed 1: a/000001.png and b/000001.png. Give the images of one run"
+    ):
         open_images(tmp_path / kind, range(3))
     assert np.array_equal(np.concatenate(list(open_images(tmp_path / kind, [3, 0]).batches())), RGB[[3, 0]])
 
@@ -213,7 +230,9 @@ def test_an_npz_holds_its_seeds_once_and_in_the_order_asked_for(tmp_path):
 def test_an_npz_of_more_or_fewer_seeds_than_images_is_refused_where_seeds_are_asked_for(tmp_path, seeds):
     path = tmp_path / "a.npz"
     np.savez(path, arr_0=RGB, seeds=seeds)
-    with pytest.raises(ImageError, match=f"a.npz holds {len(seeds)} `seeds` of 7 images in `arr_0`, so which is whose is unknown"):
+    with pytest.raises(
+        ImageError, match=f"a.npz holds {len(seeds)} `seeds` of 7 images in `arr_0`, so which is whose is unknown"
+    ):
         open_images(path, [1, 2])
     assert open_images(path).count == 7
 
@@ -283,7 +302,9 @@ def test_an_npz_cannot_promise_more_images_than_it_has_bytes(tmp_path, shape):
             refused(tmp_path / name, "`arr_0` says that it is uint8|holds no pixel")
 
 
-@pytest.mark.parametrize("sizes", [(2**32 - 1, 28, 28), (2**32 - 1, 1, 1), (1, 2**32 - 1, 2**32 - 1), (2**32 - 1, 0, 5)])
+@pytest.mark.parametrize(
+    "sizes", [(2**32 - 1, 28, 28), (2**32 - 1, 1, 1), (1, 2**32 - 1, 2**32 - 1), (2**32 - 1, 0, 5)]
+)
 @pytest.mark.parametrize("name", ["idx", "idx.gz"])
 def test_an_idx_file_cannot_either(tmp_path, name, sizes):
     data = struct.pack(">HBB3I", 0, 8, 3, *sizes) + bytes(100)
@@ -298,7 +319,10 @@ def test_a_small_zip_does_not_become_gigabytes(tmp_path):
             for _ in range(80):
                 file.write(bytes(1 << 20))
     with little_memory():
-        refused(tmp_path / "bomb.zip", r"0\.png cannot be read: 0\.png would be unpacked from [0-9,]+ bytes to 83,886,080, more than")
+        refused(
+            tmp_path / "bomb.zip",
+            r"0\.png cannot be read: 0\.png would be unpacked from [0-9,]+ bytes to 83,886,080, more than",
+        )
 
 
 @pytest.mark.parametrize("name", ["idx", "idx.gz"])
@@ -321,7 +345,10 @@ def test_cut_idx_is_named(tmp_path, name):
         ({"arr_0.npy": npy(RGB.astype(np.float32))}, r"`arr_0` is float32 .* must be uint8 \(N, H, W, C\)"),
         ({"arr_0.npy": npy(GREY[0])}, r"`arr_0` is uint8 \(6, 5\)"),
         ({"arr_0.npy": npy(np.array([{}], object))}, "`arr_0` is object"),
-        ({"arr_0.npy": npy(RGB)[:200]}, r"`arr_0` says that it is uint8 \(7, 6, 5, 3\), which does not fit the 200 bytes"),
+        (
+            {"arr_0.npy": npy(RGB)[:200]},
+            r"`arr_0` says that it is uint8 \(7, 6, 5, 3\), which does not fit the 200 bytes",
+        ),
         ({"arr_0.npy": npy(RGB[:0])}, "holds no images"),
         ({"mu.npy": npy(np.zeros(3)), "sigma.npy": npy(np.eye(3))}, "holds mu.npy, sigma.npy, but no `arr_0`"),
         ({"readme.txt": b""}, "holds no images"),
@@ -389,7 +416,10 @@ def test_images_that_would_be_cut_are_refused(tmp_path, kind):
     }
     for name, data in cut.items():
         write_named(tmp_path / name, {name: data}, kind)
-        refused(tmp_path / name, f"{name} cannot be read: its pixels have more than 8 bits a channel, only 8 are taken as they are")
+        refused(
+            tmp_path / name,
+            f"{name} cannot be read: its pixels have more than 8 bits a channel, only 8 are taken as they are",
+        )
     for p in (b"P2", b"P5"):
         write_named(tmp_path / p.decode(), {"a.pgm": pnm(p, 65535, GREY[0])}, kind)
         refused(tmp_path / p.decode(), "a.pgm cannot be read: its mode is I, only L")

@@ -1,4 +1,5 @@
-"""Eta as users give it, and the corners of the quadrature. The integrals themselves are held by tests/laws/test_integral.py."""
+"""Eta as users give it, and the corners of the quadrature. The integrals themselves are held by
+tests/laws/test_integral.py."""
 
 import math
 
@@ -27,8 +28,9 @@ def test_numbers_tables_and_callables():
     (-0.1, "`eta` must be a number from 0"), (math.nan, "but is nan"), (ETA_MAX + 1, "but is 1001"),
     ([(-math.inf, 1.0), (0.0, -1.0)], "but is -1"),
     ([], "must start at lam_from = -inf and rise"), ([(0.0, 1.0)], "must start at lam_from = -inf"),
-    ([(-math.inf, 1.0), (2.0, 1.0), (1.0, 0.0)], "and rise, but its lam_from are"), ([(-math.inf, 1.0), (math.nan, 0.0)], "and rise"),
-    ("much", "must be a number, a table"), (None, "must be a number, a table"), ([(1, 2, 3)], "must be a number, a table"),
+    ([(-math.inf, 1.0), (2.0, 1.0), (1.0, 0.0)], "and rise, but its lam_from are"),
+    ([(-math.inf, 1.0), (math.nan, 0.0)], "and rise"), ("much", "must be a number, a table"),
+    (None, "must be a number, a table"), ([(1, 2, 3)], "must be a number, a table"),
 ])  # fmt: skip
 def test_what_is_no_eta_is_named(value, words):
     with pytest.raises(ValueError, match=words):
@@ -47,7 +49,8 @@ def test_the_noise_from_snr_0_on():
     assert Eta([(-math.inf, 0.0), (-1.0, 2.0)]).total(-2.0) == 0
     assert Eta([(-math.inf, 0.3), (-90.0, 0.0)]).total(0.0) == math.inf
     assert Eta(lambda lam: 1.0).total(0.0) == math.inf
-    assert Eta(lambda lam: max(0.0, 1 - (lam / 2) ** 2) ** 2).total(9.0) == pytest.approx(2 * 16 / 15, rel=1e-4)  # int (1 - u^2)^2 = 16/15
+    # int (1 - u^2)^2 = 16/15
+    assert Eta(lambda lam: max(0.0, 1 - (lam / 2) ** 2) ** 2).total(9.0) == pytest.approx(2 * 16 / 15, rel=1e-4)
     assert Eta(lambda lam: math.exp(-lam)).total(-2.0) == math.inf, (
         "a size that no step could have is no error where only 'for ever' counts"
     )
@@ -59,7 +62,9 @@ def test_panels_are_short_and_never_cross_a_jump():
     assert (panels.length <= PANEL).all() and panels.owner.tolist() == sorted(panels.owner)
     assert not any(low < jump < high for low, high in edges for jump in (-1.2, 0.31))
     assert panels.sum(np.ones_like(panels.lam)) == pytest.approx([5.0, 1e-9], rel=1e-14)
-    np.testing.assert_allclose(panels.tail(2 * panels.offset), panels_end(panels)[:, None] ** 2 - panels.offset**2, rtol=1e-9, atol=1e-25)
+    np.testing.assert_allclose(
+        panels.tail(2 * panels.offset), panels_end(panels)[:, None] ** 2 - panels.offset**2, rtol=1e-9, atol=1e-25
+    )
 
 
 def panels_end(panels):
@@ -81,7 +86,9 @@ def test_lagrange_weights_add_up_to_the_weight_of_a_constant_in_any_variable():
         np.testing.assert_allclose(sum(weights), integrals.weight(), rtol=1e-12)
         coordinate = integrals.panels.lam if u is None else u(integrals.panels.lam)
         at_nodes = np.array([-2.0, 0.5])[:, None] + nodes if u is None else u(np.array([-2.0, 0.5])[:, None] + nodes)
-        np.testing.assert_allclose(sum(w * at_nodes[:, j] ** 2 for j, w in enumerate(weights)), integrals.weight(coordinate**2), rtol=1e-11)
+        np.testing.assert_allclose(
+            sum(w * at_nodes[:, j] ** 2 for j, w in enumerate(weights)), integrals.weight(coordinate**2), rtol=1e-11
+        )
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, [(-np.inf, 0.5), (0.0, 2.0)]])

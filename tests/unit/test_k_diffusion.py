@@ -1,4 +1,5 @@
-"""Every solver in k-diffusion's protocol: what the protocol promises to scripts and hosts, and that the result is that of `seeds.sample`."""
+"""Every solver in k-diffusion's protocol: what the protocol promises to scripts and hosts, and that the result is that
+of `seeds.sample`."""
 
 import inspect
 from itertools import pairwise
@@ -45,7 +46,9 @@ def test_signature_is_the_protocols(name):
     parameters = inspect.signature(getattr(k_diffusion, name)).parameters
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
     solver = next(s for s in seeds.SOLVERS.values() if k_diffusion._name(s) == name)
-    assert ("eta" in parameters) == (solver.noise == "eta") and ("noise_sampler" in parameters) == (solver.noise is not None)
+    assert ("eta" in parameters) == (solver.noise == "eta") and ("noise_sampler" in parameters) == (
+        solver.noise is not None
+    )
     assert set(solver.options) <= set(parameters)
 
 
@@ -57,12 +60,22 @@ def test_solvers_of_ones_own_have_a_sampler_and_unknown_ones_do_not():
 
 def test_the_default_chooses_for_the_sigmas_and_begins_at_the_mean_where_it_is_asked():
     parameters = list(inspect.signature(k_diffusion.sample_auto).parameters)
-    assert parameters[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"] and {"eta", "aim", "start_at"} < set(parameters)
+    assert parameters[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"] and {
+        "eta",
+        "aim",
+        "start_at",
+    } < set(parameters)
     rule, seeds_of = auto.setting(len(SIGMAS) - 1, "accuracy"), {"seed": [4, 9, 2, 0, 7]}
     for asked in ({"start_at": "mean"}, {}, {"eta": 0.5, "k": 1}):
         drawn = k_diffusion.sample_auto(model, X, SIGMAS, seeds_of, disable=True, aim="accuracy", **asked)
-        named = {"eta": rule.eta, **rule.options({name: value for name, value in asked.items() if name == "k"}), **asked}
-        torch.testing.assert_close(drawn, k_diffusion.sample("adams", model, X, SIGMAS, seeds_of, disable=True, **named))
+        named = {
+            "eta": rule.eta,
+            **rule.options({name: value for name, value in asked.items() if name == "k"}),
+            **asked,
+        }
+        torch.testing.assert_close(
+            drawn, k_diffusion.sample("adams", model, X, SIGMAS, seeds_of, disable=True, **named)
+        )
 
 
 def test_callback_once_a_step_with_the_dict_of_the_protocol():
@@ -84,7 +97,9 @@ def test_noise_sampler_is_asked_once_for_each_stretch_from_noisier_to_cleaner():
 
     k_diffusion.sample_seeds_2(model, X, SIGMAS, noise_sampler=sampler, disable=True)
     assert len(asked) == 10 and all(a > b for a, b in asked)
-    assert asked[0][0] == pytest.approx(80) and asked[1] == pytest.approx((40, 20)) and asked[-1][1] == pytest.approx(0.05)
+    assert (
+        asked[0][0] == pytest.approx(80) and asked[1] == pytest.approx((40, 20)) and asked[-1][1] == pytest.approx(0.05)
+    )
 
 
 def test_sigmas_that_end_above_zero_give_the_state_there_and_samplers_in_a_row_draw_fresh_noise():
@@ -129,7 +144,12 @@ def test_a_seed_is_of_the_noise_and_handed_on_only_to_a_model_that_takes_it():
 def test_states_given_to_a_callback_may_be_kept():
     kept, sums = [], []
     k_diffusion.sample_seeds_2(
-        model, X, SIGMAS, {"seed": 3}, lambda call: (kept.append(call["x"]), sums.append(float(call["x"].sum()))), disable=True
+        model,
+        X,
+        SIGMAS,
+        {"seed": 3},
+        lambda call: (kept.append(call["x"]), sums.append(float(call["x"].sum()))),
+        disable=True,
     )
     assert [float(x.sum()) for x in kept] == sums
 
@@ -174,7 +194,9 @@ def test_levels_that_rise_or_make_no_step_are_refused():
     with pytest.raises(ValueError, match="holds 1 different levels"):
         k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 2.0]), disable=True)
     repeated = k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 2.0, 1.0, 0.0]), {"seed": 0}, disable=True)
-    assert torch.equal(repeated, k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 1.0, 0.0]), {"seed": 0}, disable=True))
+    assert torch.equal(
+        repeated, k_diffusion.sample_seeds_1(model, X, torch.tensor([2.0, 1.0, 0.0]), {"seed": 0}, disable=True)
+    )
 
 
 def bounded(x, sigma, **extra):
@@ -203,7 +225,11 @@ def euler_ancestral(x, a, b, z):
 
 @pytest.mark.parametrize(
     "step, name, options",
-    [(heun, "sample_rk_2", {}), (dpm_2, "sample_erk_2", {"prediction": "noise"}), (euler_ancestral, "sample_seeds_1", {})],
+    [
+        (heun, "sample_rk_2", {}),
+        (dpm_2, "sample_erk_2", {"prediction": "noise"}),
+        (euler_ancestral, "sample_seeds_1", {}),
+    ],
     ids=["Heun", "DPM2", "Euler a"],
 )
 def test_samplers_that_people_know_are_the_same_numbers_under_our_names(step, name, options):
@@ -212,4 +238,6 @@ def test_samplers_that_people_know_are_the_same_numbers_under_our_names(step, na
         x = step(x, a, b, z)
     if "seeds" in name:
         options = {"noise_sampler": lambda sigma, sigma_next: z}
-    torch.testing.assert_close(getattr(k_diffusion, name)(bounded, X, SIGMAS, disable=True, **options), x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        getattr(k_diffusion, name)(bounded, X, SIGMAS, disable=True, **options), x, rtol=1e-5, atol=1e-5
+    )

@@ -104,7 +104,9 @@ def test_a_table_brings_its_levels_as_whole_steps():
     table = Discrete.linear()
     levels = lay_out(table, np.array([999.0, 640.3, 12.6, 0.0]), round_nsr=table.round_nsr)
     assert [point.t for point in levels.points] == [999.0, 640.0, 13.0, 0.0]
-    assert [point.alpha**2 for point in levels.points] == pytest.approx([table.alphas_cumprod[i] for i in (999, 640, 13, 0)], rel=1e-15)
+    assert [point.alpha**2 for point in levels.points] == pytest.approx(
+        [table.alphas_cumprod[i] for i in (999, 640, 13, 0)], rel=1e-15
+    )
     assert [point.t for point in levels.at_lam(table.lam(np.array([500.2, 77.9])))] == [500.0, 78.0]
 
 

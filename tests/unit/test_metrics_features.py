@@ -82,7 +82,9 @@ class WithoutClasses(torch.nn.Module):
 
 
 def test_a_network_that_has_not_the_detector_s_calls(tmp_path):
-    with pytest.raises(MetricError, match=r"a.pt is a TorchScript network without the argument `return_features`.*inception-2015-12-05"):
+    with pytest.raises(
+        MetricError, match=r"a.pt is a TorchScript network without the argument `return_features`.*inception-2015-12-05"
+    ):
         from_torchscript(*save(tmp_path / "a.pt", Plain()))
     extractor = from_torchscript(*save(tmp_path / "b.pt", WithoutClasses()))
     assert extractor(IMAGES).shape == (60, 3) and extractor.judge(IMAGES)[1] is None
@@ -93,7 +95,8 @@ def test_the_bundled_features_know_one_size():
     assert extractor.size == (28, 28) and extractor(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 128)
     for call in (extractor, extractor.probabilities, extractor.judge):
         with pytest.raises(
-            MetricError, match=r"`images` are 32 x 28 pixels, but fashion-features knows 28 x 28 only, and nothing is resized"
+            MetricError,
+            match=r"`images` are 32 x 28 pixels, but fashion-features knows 28 x 28 only, and nothing is resized",
         ):
             call(np.zeros((2, 32, 28, 1), np.uint8))
     resized = from_module(checkpoints.load("fashion-features"), "fashion-features", resize="pillow-bilinear-28")
@@ -128,7 +131,9 @@ def test_module_sees_images_in_minus_one_to_one_and_eval_mode():
 
 def test_callables_resizing_and_channels():
     seen = []
-    flat = from_callable(lambda x: seen.append(x) or x.flatten(1).numpy(), "pixels", HASH, resize="pillow-bicubic-5", channels="rgb")
+    flat = from_callable(
+        lambda x: seen.append(x) or x.flatten(1).numpy(), "pixels", HASH, resize="pillow-bicubic-5", channels="rgb"
+    )
     features = flat(IMAGES[:2, :, :6])
     assert seen[0].shape == (2, 3, 5, 5) and seen[0].dtype == torch.uint8 and features.shape == (2, 75)
     pillow = np.asarray(Image.fromarray(IMAGES[1, :, :6]).resize((5, 5), Image.Resampling.BICUBIC))
@@ -174,7 +179,10 @@ def test_features_must_be_a_matrix():
 )
 def test_what_an_extractor_gives_that_is_no_features(give, kind):
     extractor = from_callable(lambda x: give(x.flatten(1).float()), "pixels", HASH)
-    with pytest.raises(MetricError, match=rf"pixels gave {kind}, not a tensor or an array of real numbers \(B, d\). Return features alone"):
+    with pytest.raises(
+        MetricError,
+        match=rf"pixels gave {kind}, not a tensor or an array of real numbers \(B, d\). Return features alone",
+    ):
         extractor(IMAGES)
 
 
@@ -197,7 +205,9 @@ class FeaturesOnly(torch.nn.Module):
 def test_a_network_must_give_features_and_logits():
     extractor = from_module(FeaturesOnly(), "tiny", HASH)
     for count in (1, 2, 3):
-        with pytest.raises(MetricError, match=r"The network tiny gave Tensor, not \(features, logits\). Wrap it, or take"):
+        with pytest.raises(
+            MetricError, match=r"The network tiny gave Tensor, not \(features, logits\). Wrap it, or take"
+        ):
             extractor(IMAGES[:count, ..., :1])
 
 
@@ -219,7 +229,9 @@ def test_recipes_are_explicit(change, match):
 def test_statistics_keep_all_that_makes_them_comparable(tmp_path):
     recipe, path = Recipe("pixels", HASH, "pillow-bicubic-5", "rgb"), tmp_path / "ref.npz"
     features = RNG.standard_normal((20, 3)).astype(np.float32)
-    save_statistics(path, Statistics(features.mean(0), np.cov(features, rowvar=False), 20, recipe, "float32", "train", features))
+    save_statistics(
+        path, Statistics(features.mean(0), np.cov(features, rowvar=False), 20, recipe, "float32", "train", features)
+    )
     back = load_statistics(path)
     assert (back.n, back.recipe, back.dtype, back.source) == (20, recipe, "float32", "train")
     assert np.array_equal(back.features, features) and np.array_equal(back.sigma, np.cov(features, rowvar=False))
@@ -227,13 +239,17 @@ def test_statistics_keep_all_that_makes_them_comparable(tmp_path):
         assert {"mu", "sigma", "n", "dtype", "name", "sha256", "resize", "channels"} <= set(file.files)
     check_comparable(recipe, 3, back)
     for field, value in (("name", "other"), ("sha256", HASH[::-1]), ("resize", "none"), ("channels", "as-is")):
-        with pytest.raises(MetricError, match=f"made by other features .{field} .* there, .* here.*nothing was compared"):
+        with pytest.raises(
+            MetricError, match=f"made by other features .{field} .* there, .* here.*nothing was compared"
+        ):
             check_comparable(Recipe(**(vars(recipe) | {field: value})), 3, back)
     with pytest.raises(MetricError, match="gives d = 4 features, the reference has d = 3"):
         check_comparable(recipe, 4, back)
 
 
-@pytest.mark.parametrize("extra", [{}, {"mu_s": np.zeros(2), "sigma_s": np.eye(2), "arr_0": IMAGES[:2]}], ids=["edm", "adm"])
+@pytest.mark.parametrize(
+    "extra", [{}, {"mu_s": np.zeros(2), "sigma_s": np.eye(2), "arr_0": IMAGES[:2]}], ids=["edm", "adm"]
+)
 def test_reads_the_files_of_edm_and_adm(tmp_path, extra):
     np.savez(tmp_path / "ref.npz", mu=np.ones(3), sigma=2 * np.eye(3), **extra)
     reference = load_statistics(tmp_path / "ref.npz")
@@ -250,12 +266,18 @@ def test_statistics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: File exists. What was there before still is\."):
+    with pytest.raises(
+        MetricError, match=r"cannot be written to .*ref.npz: File exists. What was there before still is\."
+    ):
         save_statistics(tmp_path / "ref.npz", statistics, over=False)
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(MetricError, match=r"cannot be written to .*ref.npz: No space left on device. What was there before still is\."):
+    with pytest.raises(
+        MetricError, match=r"cannot be written to .*ref.npz: No space left on device. What was there before still is\."
+    ):
         save_statistics(tmp_path / "ref.npz", statistics)
-    with pytest.raises(MetricError, match=r"cannot be written to .*new.npz: No space left on device. Nothing was left there\."):
+    with pytest.raises(
+        MetricError, match=r"cannot be written to .*new.npz: No space left on device. Nothing was left there\."
+    ):
         save_statistics(tmp_path / "new.npz", statistics)
     assert [file.name for file in tmp_path.iterdir()] == ["ref.npz"] and load_statistics(tmp_path / "ref.npz").n == 9
     with pytest.raises(MetricError, match=r"cannot be written to .*No such file or directory"):
@@ -313,8 +335,14 @@ def test_damaged_references_are_named(tmp_path):
         (good | {"n": np.array([1, 2])}, r"its `n` is \[1 2\], not the number of two or more images"),
         (good | {"n": 2.5}, "its `n` is 2.5, not"),
         (good | {"n": 1}, "its `n` is 1, not"),
-        (good | {"features": np.ones((5, 2))}, r"its `features` \(5, 2\) do not belong to its `mu` \(3,\) of None images"),
-        (good | {"features": np.ones((7, 3)), "n": 5}, r"its `features` \(7, 3\) do not belong to its `mu` \(3,\) of 5 images"),
+        (
+            good | {"features": np.ones((5, 2))},
+            r"its `features` \(5, 2\) do not belong to its `mu` \(3,\) of None images",
+        ),
+        (
+            good | {"features": np.ones((7, 3)), "n": 5},
+            r"its `features` \(7, 3\) do not belong to its `mu` \(3,\) of 5 images",
+        ),
         (good | {"features": np.ones(3)}, r"`features` must have shape \(N, d\)"),
         (good | {"features": np.full((4, 3), np.nan)}, "`features` holds a NaN or an infinity, first in row 0"),
         (good | {"features": np.array([["a", "b", "c"]])}, "its `features` is <U1, no real numbers"),
@@ -336,14 +364,16 @@ def npy(array):
 
 
 def run(command, *arguments):
-    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1 would put both into one
+    # click 8.1 would put both into one
+    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
     words = [command.name, *map(str, arguments)]
     return CliRunner(**apart).invoke(click.Command("line", callback=lambda: sys.exit(main(words))))
 
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
-    """Runs a line of the command line in an empty folder that holds images.npz, asks for one sentence about it, and gives it."""
+    """Runs a line of the command line in an empty folder that holds images.npz, asks for one sentence about it, and
+    gives it."""
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "images.npz", arr_0=CLOTHES)
 
@@ -376,7 +406,12 @@ def test_commands(tmp_path, detector):
     for rows in (features.astype(np.float64), reference.astype(np.float64)):
         gaussians += [rows.mean(0), np.cov(rows, rowvar=False)]
     assert result["value"] == pytest.approx(frechet_distance(*gaussians), rel=1e-5)
-    assert result["n"] == 40 and len(result["parts"]) == 5 and result["features"]["sha256"] == sha256 and result["reference_n"] == 60
+    assert (
+        result["n"] == 40
+        and len(result["parts"]) == 5
+        and result["features"]["sha256"] == sha256
+        and result["reference_n"] == 60
+    )
 
     text = run(kid, images, "--ref", tmp_path / "ref.npz", *extract, "--num", 30).output
     assert float(text.split()[2]) == pytest.approx(kernel_distance(features[:30], reference).value, rel=1e-4)
@@ -423,7 +458,10 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
         ((fid, tmp_path / "none", "--ref", tmp_path / "edm.npz", *extract), "none does not exist"),
         ((fid, tmp_path / "images.npz", "--ref", tmp_path / "none.npz", *extract), "none.npz does not exist"),
         ((fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", "--features", path), "none was given"),
-        ((fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--num", 9), "N = 9 is too small for 10 units"),
+        (
+            (fid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract, "--num", 9),
+            "N = 9 is too small for 10 units",
+        ),
         ((kid, tmp_path / "images.npz", "--ref", tmp_path / "edm.npz", *extract), "seeds ref --keep-features"),
         ((is_, tmp_path / "images.npz", *extract, "--num", 3), "`splits` is 10"),
         ((ref, "--images", tmp_path / "images.npz", *extract, "--out", path / "ref.npz"), "cannot be written"),
@@ -438,7 +476,10 @@ def test_command_errors_and_warnings_are_one_line(tmp_path, detector):
 def test_statistics_keep_the_dtype_they_are_given():
     moments = moments_of([np.random.default_rng(0).standard_normal((5, 2))])
     recipe = Recipe("own", "0" * 64, "none", "rgb")
-    assert Statistics.of(moments, recipe, dtype="float64").dtype == "float64" and Statistics.of(moments, recipe).dtype == "float32"
+    assert (
+        Statistics.of(moments, recipe, dtype="float64").dtype == "float64"
+        and Statistics.of(moments, recipe).dtype == "float32"
+    )
 
 
 @pytest.mark.parametrize("name", ["folder", "all.zip", "all.npz"])
@@ -446,7 +487,12 @@ def test_a_live_sampler_is_measured_as_its_files_are_and_seeds_choose_among_them
     path, sha256 = detector
     np.savez(tmp_path / "train.npz", arr_0=IMAGES[:, :4, :4])
     extract = ("--features", path, "--sha256", sha256, "--batch", 6)
-    assert run(ref, "--images", tmp_path / "train.npz", *extract, "--keep-features", "--out", tmp_path / "ref.npz").exit_code == 0
+    assert (
+        run(
+            ref, "--images", tmp_path / "train.npz", *extract, "--keep-features", "--out", tmp_path / "ref.npz"
+        ).exit_code
+        == 0
+    )
     sampler = ("--model", "toy:colour", "--solver", "seeds-2", "--steps", 3)
     drawn = run(sample, *sampler, "--batch", 6, "--seeds", "3-26", "--out", tmp_path / name)
     assert drawn.exit_code == 0, drawn.output
@@ -458,7 +504,11 @@ def test_a_live_sampler_is_measured_as_its_files_are_and_seeds_choose_among_them
         for chosen in ("3-26", "9-20"):
             live = json.loads(run(command, *sampler, "--seeds", chosen, *extract, *more, "--json").output)
             stored = json.loads(run(command, tmp_path / name, "--seeds", chosen, *extract, *more, "--json").output)
-            assert live["value"] == stored["value"] and live["parts"] == stored["parts"] and live["n"] == (24 if chosen == "3-26" else 12)
+            assert (
+                live["value"] == stored["value"]
+                and live["parts"] == stored["parts"]
+                and live["n"] == (24 if chosen == "3-26" else 12)
+            )
             assert live["job"]["seeds"] == chosen and stored["images"].endswith(name)
         whole = json.loads(run(command, tmp_path / name, *extract, *more, "--json").output)
         assert whole["n"] == 24  # grid.png is none of them
@@ -485,7 +535,10 @@ def test_the_source_of_images_must_be_plain(tmp_path, detector):
     ):
         failed = run(is_, *arguments, *extract)
         assert failed.exit_code == 2 and words in failed.stderr
-    assert "does not say which image is of which seed" in run(is_, tmp_path / "images.npz", "--seeds", "1-3", *extract).stderr
+    assert (
+        "does not say which image is of which seed"
+        in run(is_, tmp_path / "images.npz", "--seeds", "1-3", *extract).stderr
+    )
 
 
 def test_an_empty_list_of_seeds_is_refused_not_left_out(refused):
@@ -505,7 +558,9 @@ def test_ref_writes_over_nothing(refused, tmp_path):
 
 def test_ref_makes_its_folder_and_looks_for_its_place_before_the_work(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(Extractor, "__call__", lambda extractor, images: pytest.fail("an image was looked at"))
-    assert "`--out` images.npz/ref.npz cannot be written: " in refused("ref --images images.npz --out images.npz/ref.npz", *OURS)
+    assert "`--out` images.npz/ref.npz cannot be written: " in refused(
+        "ref --images images.npz --out images.npz/ref.npz", *OURS
+    )
     assert "N = 1 image of images.npz is too few: a covariance needs at least 2" in refused(
         "ref --images images.npz --num 1 --out ref.npz", *OURS
     )
@@ -523,7 +578,9 @@ def test_what_is_wrong_is_found_before_an_image_is_drawn_or_looked_at(refused, t
     monkeypatch.setattr(Extractor, "_run", never)
     few = Statistics(np.zeros(128), np.eye(128), 10, feature_recipe(), features=np.zeros((10, 128), np.float32))
     save_statistics(tmp_path / "few.npz", few)
-    np.savez(tmp_path / "other.npz", mu=np.zeros(128), sigma=np.eye(128), **(vars(feature_recipe()) | {"name": "other"}))
+    np.savez(
+        tmp_path / "other.npz", mu=np.zeros(128), sigma=np.eye(128), **(vars(feature_recipe()) | {"name": "other"})
+    )
     drawn = "--model fashion-mixture --num 30"
     for source in ("images.npz", drawn):
         for line, words in (
@@ -538,7 +595,9 @@ def test_what_is_wrong_is_found_before_an_image_is_drawn_or_looked_at(refused, t
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "xyz"])
-@pytest.mark.parametrize("line", ["fid images.npz --ref fashion-mnist", "is images.npz", "ref --images images.npz --out ref.npz"])
+@pytest.mark.parametrize(
+    "line", ["fid images.npz --ref fashion-mnist", "is images.npz", "ref --images images.npz --out ref.npz"]
+)
 def test_a_device_that_is_not_there(refused, line, device):
     assert f"`device` = '{device}' is not available here. Available: cpu" in refused(line, *OURS, "--device", device)
 
@@ -549,7 +608,9 @@ def test_json_says_what_the_numbers_came_from(tmp_path):
     said = json.loads(run(fid, *words, "--ref", "fashion-mnist", "--num", 20, "--units", 4).stdout)
     sha256 = hashlib.sha256(bundled_statistics()["fashion-mnist"].read_bytes()).hexdigest()
     assert (said["reference"], said["reference_sha256"], said["reference_n"]) == ("fashion-mnist", sha256, 60_000)
-    assert (said["num"], said["seeds"], said["batch"], said["units"]) == (20, None, 7, 4) and said["version"] == seeds.__version__
+    assert (said["num"], said["seeds"], said["batch"], said["units"]) == (20, None, 7, 4) and said[
+        "version"
+    ] == seeds.__version__
     chosen = json.loads(run(is_, *words, "--seeds", "3-9,12", "--splits", 2).stdout)
     assert (chosen["num"], chosen["seeds"], chosen["batch"], chosen["splits"]) == (None, "3-9,12", 7, 2)
 
@@ -565,9 +626,14 @@ def test_a_detector_is_told_by_its_content_not_its_name(refused, tmp_path, detec
     assert f"`sha256` of detector is {sha256}; none was given" in refused("is images.npz --features detector")
     assert run(is_, "images.npz", "--features", "detector", "--sha256", sha256).exit_code == 0
     told = refused("is images.npz --sha256 abc", *OURS)
-    assert "`--sha256` belongs to a TorchScript file, but `--features` fashion-features is none, nor is there such a file." in told
+    assert (
+        "`--sha256` belongs to a TorchScript file, but `--features` fashion-features is none, nor is there such a file."
+        in told
+    )
     (tmp_path / "words").write_text("words")
-    assert "`--features` words is none. Give the detector's path" in refused("is images.npz --features words --sha256 abc")
+    assert "`--features` words is none. Give the detector's path" in refused(
+        "is images.npz --features words --sha256 abc"
+    )
 
 
 @pytest.mark.parametrize(
@@ -578,7 +644,10 @@ def test_without_features_it_is_said_which_there_are(refused, tmp_path, monkeypa
     monkeypatch.setattr(Extractor, "_run", lambda *_: pytest.fail("an image was looked at"))
     np.savez(tmp_path / "other.npz", arr_0=np.zeros((30, *shape), np.uint8))
     told = refused(line)
-    ours = "fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of any images), or the path"
+    ours = (
+        "fashion-features (bundled, for grey images of 28 x 28), emoji-features (for colour of 32 x 32), pixels (of "
+        "any images), or the path"
+    )
     assert found in told and f"`--features` may be {ours}" in told
     for given in ("", "inception"):
         assert "`--features` may be fashion-features" in refused(line, "--features", given)
@@ -587,7 +656,10 @@ def test_without_features_it_is_said_which_there_are(refused, tmp_path, monkeypa
 def test_the_defaults_of_fid_are_those_of_curves(tmp_path):
     np.savez(tmp_path / "images.npz", arr_0=CLOTHES)
     bare = run(fid, tmp_path / "images.npz").output
-    assert bare == run(fid, tmp_path / "images.npz", "--ref", "fashion-mnist", *OURS).output and "squared Frechet distance" in bare
+    assert (
+        bare == run(fid, tmp_path / "images.npz", "--ref", "fashion-mnist", *OURS).output
+        and "squared Frechet distance" in bare
+    )
     asked = curves.make_context("curves", []).params
     assert (asked["features"], asked["reference"]) == ("fashion-features", "fashion-mnist")
 
@@ -596,8 +668,8 @@ def test_the_defaults_of_fid_are_those_of_curves(tmp_path):
 def test_a_folder_as_reference_is_told_how_to_become_one(refused, tmp_path, line):
     (tmp_path / "train").mkdir()
     assert (
-        "`--ref` train is a folder; a reference is a file of statistics. Make one of the images in it: seeds ref --images train"
-        in refused(f"{line} --ref train")
+        "`--ref` train is a folder; a reference is a file of statistics. Make one of the images in it: seeds ref "
+        "--images train" in refused(f"{line} --ref train")
     )
 
 

@@ -26,9 +26,12 @@ def quietly(*gaussians):
         return frechet_distance(*gaussians)
 
 
-@pytest.mark.parametrize("dim,rank,map_rank", [(2, 2, 2), (12, 12, 12), (64, 64, 64), (12, 5, 12), (64, 20, 64), (64, 50, 30), (64, 1, 1)])
+@pytest.mark.parametrize(
+    "dim,rank,map_rank", [(2, 2, 2), (12, 12, 12), (64, 64, 64), (12, 5, 12), (64, 20, 64), (64, 50, 30), (64, 1, 1)]
+)
 def test_gaussians_joined_by_a_known_optimal_map(dim, rank, map_rank):
-    """S2 = T S1 T with T symmetric and semi-definite: T is the optimal map, so tr (S1 S2)^(1/2) = tr(T S1); S1 and S2 do not commute."""
+    """S2 = T S1 T with T symmetric and semi-definite: T is the optimal map, so tr (S1 S2)^(1/2) = tr(T S1); S1 and S2
+    do not commute."""
     rng = np.random.default_rng(dim + rank)
     s1, t, mu1, mu2 = random_psd(rng, dim, rank), random_psd(rng, dim, map_rank), *rng.standard_normal((2, dim))
     s2 = t @ s1 @ t
@@ -40,14 +43,16 @@ def test_gaussians_joined_by_a_known_optimal_map(dim, rank, map_rank):
 
 
 def test_partly_overlapping_subspaces_lose_no_digits():
-    """Projectors on 40 dimensions that share 20: 40 + 40 - 2 * 20, and no square root of rounding noise on the 24 empty ones."""
+    """Projectors on 40 dimensions that share 20: 40 + 40 - 2 * 20, and no square root of rounding noise on the 24 empty
+    ones."""
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))[0]
     first, second = basis[:, :40], basis[:, 20:60]
     assert quietly(np.zeros(64), first @ first.T, np.zeros(64), second @ second.T) == pytest.approx(40.0, abs=1e-10)
 
 
 def test_the_threads_of_numpy_do_not_matter():
-    """Only torch's threads, which a run records, reach the last digits: a study made under torchrun, with one of numpy's, is repeated without."""
+    """Only torch's threads, which a run records, reach the last digits: a study made under torchrun, with one of
+    numpy's, is repeated without."""
     code = """
 import sys, numpy as np, torch
 from seeds.metrics.frechet import frechet_distance
@@ -60,7 +65,10 @@ for dim in (64, 200, 300):
 """
     said = [
         subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"OPENBLAS_NUM_THREADS": threads}, capture_output=True, check=True
+            [sys.executable, "-c", code],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
         ).stdout
         for threads in "12"
     ]
@@ -70,7 +78,9 @@ for dim in (64, 200, 300):
 
 def test_small_eigenvalues_keep_their_digits():
     scales = np.array([1.0, 1e-4, 1e-8, 1e-12])
-    assert frechet_distance(np.zeros(4), np.diag(scales), np.zeros(4), np.diag(4 * scales)) == pytest.approx(scales.sum(), rel=1e-12)
+    assert frechet_distance(np.zeros(4), np.diag(scales), np.zeros(4), np.diag(4 * scales)) == pytest.approx(
+        scales.sum(), rel=1e-12
+    )
 
 
 def test_point_masses_and_equal_gaussians():
@@ -103,7 +113,9 @@ def test_edm_fixtures():
     assert frechet_distance(EDM["mu"], EDM["sigma"], *reference) == pytest.approx(float(EDM["fid"]), rel=1e-9)
     assert frechet_distance(*reference, *reference) == pytest.approx(float(EDM["fid_self"]), abs=1e-9)
     with pytest.warns(RankWarning, match="sigma1 has rank 7 in 12 dimensions"):
-        assert frechet_distance(EDM["mu_small"], EDM["sigma_small"], *reference) == pytest.approx(float(EDM["fid_small"]), rel=1e-4)
+        assert frechet_distance(EDM["mu_small"], EDM["sigma_small"], *reference) == pytest.approx(
+            float(EDM["fid_small"]), rel=1e-4
+        )
 
 
 def test_stream_gives_the_fixture_with_an_interval_around_it():

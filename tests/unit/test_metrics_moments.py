@@ -20,20 +20,25 @@ def assert_same(a, b, rtol=1e-11):
     std = np.sqrt(np.diag(b.covariance()))
     assert a.n == b.n
     np.testing.assert_allclose(a.mean / std, b.mean / std, rtol=0, atol=rtol * (1 + np.abs(b.mean / std)).max())
-    np.testing.assert_allclose(a.covariance() / np.outer(std, std), b.covariance() / np.outer(std, std), rtol=0, atol=rtol)
+    np.testing.assert_allclose(
+        a.covariance() / np.outer(std, std), b.covariance() / np.outer(std, std), rtol=0, atol=rtol
+    )
 
 
 def test_is_numpys_mean_and_covariance():
     moments, std = moments_of([ROWS]), ROWS.std(0)
     np.testing.assert_allclose(moments.mean, ROWS.mean(0), rtol=1e-13)
     want = np.cov(ROWS, rowvar=False) / np.outer(std, std)
-    np.testing.assert_allclose(moments.covariance() / np.outer(std, std), want, rtol=0, atol=1e-11)  # means of 50,000 deviations
+    # means of 50,000 deviations
+    np.testing.assert_allclose(moments.covariance() / np.outer(std, std), want, rtol=0, atol=1e-11)
     assert np.array_equal(moments.covariance(), moments.covariance().T)
 
 
 def test_a_mean_far_beyond_the_spread_costs_no_digits():
     noise = np.round(np.random.default_rng(2).standard_normal((3000, 3)) * 2**20) * 2.0**-30
-    np.testing.assert_allclose(moments_of([noise + 2.0**12]).covariance(), np.cov(noise, rowvar=False), rtol=1e-9, atol=1e-16)
+    np.testing.assert_allclose(
+        moments_of([noise + 2.0**12]).covariance(), np.cov(noise, rowvar=False), rtol=1e-9, atol=1e-16
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 7, BLOCK, 1500])

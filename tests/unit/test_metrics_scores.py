@@ -29,7 +29,9 @@ def test_t_quantile(freedom):
 def test_units_are_equal_shares_fixed_by_the_rows_numbers():
     unit = units_of(range(1000), 7)
     assert all(np.ptp(np.bincount(unit[:n], minlength=7)) <= 1 for n in range(1, 1000))
-    assert all(np.array_equal(units_of(np.arange(first, first + 30), 7), unit[first : first + 30]) for first in (0, 5, 7, 700))
+    assert all(
+        np.array_equal(units_of(np.arange(first, first + 30), 7), unit[first : first + 30]) for first in (0, 5, 7, 700)
+    )
     assert np.array_equal(units_of([993, 4, 70, 4], 7), unit[[993, 4, 70, 4]])
     assert units_of(range(12), 4).tolist() == [2, 1, 0, 3, 0, 2, 1, 3, 0, 3, 1, 2]
 
@@ -52,7 +54,9 @@ def test_jackknife_of_a_mean_is_the_standard_error():
 def test_disjoint_seed_ranges():
     estimate = over_parts("fid", [2.0, 2.2, 2.1], 150_000)
     assert estimate.value == pytest.approx(2.1) and estimate.error == pytest.approx(0.1 / math.sqrt(3))
-    assert estimate.high == pytest.approx(2.1 + 4.302653 * 0.1 / math.sqrt(3), rel=1e-6) and "3 disjoint seed ranges" in str(estimate)
+    assert estimate.high == pytest.approx(
+        2.1 + 4.302653 * 0.1 / math.sqrt(3), rel=1e-6
+    ) and "3 disjoint seed ranges" in str(estimate)
     assert math.isnan(over_parts("fid", [2.0], 50_000).low)
     with pytest.raises(MetricError, match="`values` must be finite"):
         over_parts("fid", [2.0, math.nan], 100)
@@ -61,8 +65,12 @@ def test_disjoint_seed_ranges():
 @pytest.mark.parametrize("hits,n", [(0, 30), (1, 30), (15, 30), (30, 30), (0, 1), (999, 1000)])
 def test_the_interval_of_a_share_is_wilson_s(hits, n):
     found, exact = share("precision", hits, n), scipy.stats.binomtest(hits, n).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), rel=1e-12, abs=1e-15) and found.value == hits / n
-    assert 0 <= found.low < found.high <= 1 and found.error == pytest.approx((exact.high - exact.low) / 2 / scipy.stats.norm.ppf(0.975))
+    assert (found.low, found.high) == pytest.approx(
+        (exact.low, exact.high), rel=1e-12, abs=1e-15
+    ) and found.value == hits / n
+    assert 0 <= found.low < found.high <= 1 and found.error == pytest.approx(
+        (exact.high - exact.low) / 2 / scipy.stats.norm.ppf(0.975)
+    )
     assert (found.low == 0) == (hits == 0) and (found.high == 1) == (hits == n)
     assert math.isnan(found.spread) and "manifold taken as given" in str(found)
 
@@ -131,7 +139,10 @@ def test_kernel_matrix_in_blocks_is_the_whole_one(monkeypatch):
 @pytest.mark.parametrize("across", [True, False])
 def test_kernel_distance_is_unbiased_and_its_error_is_the_spread(across):
     rng = np.random.default_rng(11)
-    estimates = [kernel_distance(rng.standard_normal((120, 3)), rng.standard_normal((160, 3)) + 0.5, across=across) for _ in range(200)]
+    estimates = [
+        kernel_distance(rng.standard_normal((120, 3)), rng.standard_normal((160, 3)) + 0.5, across=across)
+        for _ in range(200)
+    ]
     values, errors = np.array([e.value for e in estimates]), np.array([e.error for e in estimates])
     x, y = np.zeros(3), np.full(3, 0.5)
     third = {0: lambda m: 1, 1: lambda m: m, 2: lambda m: np.eye(3) + np.outer(m, m)}
@@ -214,13 +225,17 @@ def test_the_interval_of_a_precision_holds_the_truth_of_the_given_manifold():
     truth = module._covered(rng.standard_normal((20_000, 4)), reference, 3) / 20_000
     found = [precision_recall(rng.standard_normal((80, 4)), reference).precision for _ in range(200)]
     assert 0.9 < np.mean([estimate.low <= truth <= estimate.high for estimate in found]) < 0.99
-    assert np.sqrt(np.mean([estimate.error**2 for estimate in found])) == pytest.approx(np.std([e.value for e in found]), rel=0.15)
+    assert np.sqrt(np.mean([estimate.error**2 for estimate in found])) == pytest.approx(
+        np.std([e.value for e in found]), rel=0.15
+    )
 
 
 @pytest.mark.parametrize("metric", [kernel_distance, precision_recall])
 def test_pairs_of_sets_are_checked(metric):
     good = RNG.standard_normal((40, 4))
-    with pytest.raises(MetricError, match="`features` has d = 3 and `reference` d = 4: they come from different extractors"):
+    with pytest.raises(
+        MetricError, match="`features` has d = 3 and `reference` d = 4: they come from different extractors"
+    ):
         metric(good[:, :3], good)
     with pytest.raises(MetricError, match="`reference` holds a NaN or an infinity, first in row 2"):
         metric(good, np.where(np.arange(40)[:, None] == 2, np.nan, good))
@@ -232,10 +247,13 @@ def test_too_few_rows_for_the_units():
     good = RNG.standard_normal((20, 4))
     for across in (True, False):  # a unit of one row has no pair
         with pytest.raises(
-            MetricError, match=r"^The reference has N = 19 rows, which is too small for 10 units of at least 2 rows. Give a larger"
+            MetricError,
+            match=r"^The reference has N = 19 rows, which is too small for 10 units of at least 2 rows. Give a larger",
         ):
             kernel_distance(good, good[:19], across=across)
-        with pytest.raises(MetricError, match=r"^N = 19 is too small for 10 units of at least 2 rows. Give more images or fewer units"):
+        with pytest.raises(
+            MetricError, match=r"^N = 19 is too small for 10 units of at least 2 rows. Give more images or fewer units"
+        ):
             kernel_distance(good[:19], good, across=across)
         assert math.isfinite(kernel_distance(good, good, across=across).error)
     with pytest.raises(MetricError, match="`units` is 1; an interval needs at least 2"):
@@ -270,7 +288,9 @@ def test_tensors_are_taken_as_arrays_are_whatever_their_dtype_and_gradient(dtype
     assert kernel_distance(tensor, tensor, units=3) == kernel_distance(array, array, units=3)
     assert precision_recall(tensor, tensor) == precision_recall(array, array)
     gaussian = np.zeros(3), np.eye(3)
-    assert frechet_estimate(tensor, *gaussian, 3).value == pytest.approx(frechet_estimate(array, *gaussian, 3).value, rel=1e-12)
+    assert frechet_estimate(tensor, *gaussian, 3).value == pytest.approx(
+        frechet_estimate(array, *gaussian, 3).value, rel=1e-12
+    )
 
 
 def test_features_are_real_numbers():
@@ -285,6 +305,7 @@ def test_features_are_real_numbers():
         ({"features": rows}, "dict"),
     ):
         with pytest.raises(
-            MetricError, match=f"`reference` must be an array or a tensor of real numbers, none of them masked, but is {words}"
+            MetricError,
+            match=f"`reference` must be an array or a tensor of real numbers, none of them masked, but is {words}",
         ):
             kernel_distance(rows, wrong)

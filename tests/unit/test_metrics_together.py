@@ -16,7 +16,9 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 def numbers(record):
     """Every number in a JSON value, in order."""
     if isinstance(record, dict | list):
-        return [number for value in (record.values() if isinstance(record, dict) else record) for number in numbers(value)]
+        return [
+            number for value in (record.values() if isinstance(record, dict) else record) for number in numbers(value)
+        ]
     return [record] if isinstance(record, float) else []
 
 
@@ -36,7 +38,8 @@ def test_two_processes_measure_what_one_does(tmp_path):
             ("fid", *drawn, "--solver", "seeds-2", "--steps", 2, *reference, *extract, *units, "--json"),
             ("is", tmp_path / "images.npz", *extract, "--splits", 3, "--json"),
             ("kid", tmp_path / "images.npz", *reference, *extract, *units, "--json"),
-            ("curves", *drawn, "--out", out / "study", *reference, *extract, *units, "--splits", 3, "--line", "seeds-2", "--nfe", "3,5",
+            ("curves", *drawn, "--out", out / "study", *reference, *extract, *units, "--splits", 3, "--line", "seeds-2",
+             "--nfe", "3,5",
              "--baseline", f"images={tmp_path / 'images.npz'}"),
         ]  # fmt: skip
 
@@ -46,10 +49,13 @@ def test_two_processes_measure_what_one_does(tmp_path):
         out.mkdir()
         words = json.dumps([[str(word) for word in command] for command in commands(out)])
         if name == "one":
-            made = subprocess.run([sys.executable, "measuring.py", words], cwd=HERE, check=True, capture_output=True, text=True).stdout
+            made = subprocess.run(
+                [sys.executable, "measuring.py", words], cwd=HERE, check=True, capture_output=True, text=True
+            ).stdout
         else:
             made = finish(torchrun("measuring.py", words))
-        said[name] = re.sub('"reference_sha256": "[0-9a-f]+"', "", made.replace(str(out), "OUT"))  # a file whose last digits differ
+        # a file whose last digits differ
+        said[name] = re.sub('"reference_sha256": "[0-9a-f]+"', "", made.replace(str(out), "OUT"))
     assert said["one"].count('"parts"') == 4 and NUMBER.sub("#", said["one"]) == NUMBER.sub("#", said["two"])
     for one, two in zip(NUMBER.findall(said["one"]), NUMBER.findall(said["two"]), strict=True):
         assert float(one) == pytest.approx(float(two), rel=1e-9, abs=1e-12)
@@ -60,7 +66,10 @@ def test_two_processes_measure_what_one_does(tmp_path):
             else:
                 assert one[key].tolist() == two[key].tolist()
     records = [json.loads((tmp_path / name / "study" / "curves.json").read_text()) for name in ("one", "two")]
-    kept = [[record["baselines"], *([row["frechet"], row["inception_score"]] for row in record["rows"])] for record in records]
+    kept = [
+        [record["baselines"], *([row["frechet"], row["inception_score"]] for row in record["rows"])]
+        for record in records
+    ]
     assert numbers(kept[0]) == pytest.approx(numbers(kept[1]), rel=1e-9, abs=1e-12)
     assert {row["status"] for record in records for row in record["rows"]} == {"done"}
     for row in ("000", "001"):

@@ -23,7 +23,10 @@ def test_the_usual_other_names_lead_to_the_right_one(kind, theirs):
 
 
 def test_case_and_hyphens_do_not_matter_where_a_kind_is_known():
-    assert resolve("solver", "SEEDS_3", seeds.SOLVERS) == "seeds-3" and resolve("prediction", "V-prediction", seeds.PREDICTIONS) == "v"
+    assert (
+        resolve("solver", "SEEDS_3", seeds.SOLVERS) == "seeds-3"
+        and resolve("prediction", "V-prediction", seeds.PREDICTIONS) == "v"
+    )
     with pytest.raises(ValueError, match=r"There is no --disc 'EDM'\. Did you mean 'edm'\? Known: edm, vp"):
         resolve("--disc", "EDM", {"edm": 1, "vp": 2})
 

@@ -1,4 +1,5 @@
-"""The U-Nets against the reference: names, shapes, values in float32 and float64; and what training and speed options keep."""
+"""The U-Nets against the reference: names, shapes, values in float32 and float64; and what training and speed options
+keep."""
 
 import copy
 import hashlib
@@ -15,13 +16,27 @@ from seeds.networks import DhariwalUNet, Patched, SongUNet, blocks
 
 LAYERS = json.loads(str(np.load(ROOT / "blocks.npz")["meta_json"]))
 PUBLISHED = json.loads((ROOT / "manifest.json").read_text())["configs"]
-SMALL = {"label_dim": 3, "augment_dim": 2, "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [8]}
-NCSNPP = {"embedding_type": "fourier", "encoder_type": "residual", "channel_mult_noise": 2, "resample_filter": [1, 3, 3, 1]}
+SMALL = {
+    "label_dim": 3,
+    "augment_dim": 2,
+    "model_channels": 8,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [8],
+}
+NCSNPP = {
+    "embedding_type": "fourier",
+    "encoder_type": "residual",
+    "channel_mult_noise": 2,
+    "resample_filter": [1, 3, 3, 1],
+}
 NETWORKS = {
     "ddpmpp": lambda: SongUNet(16, 3, 3, **SMALL),
     "ncsnpp": lambda: SongUNet(16, 3, 3, **SMALL, **NCSNPP),
     "adm": lambda: DhariwalUNet(16, 3, 3, **{**SMALL, "model_channels": 32}),
-    "patched": lambda: Patched(SongUNet(14, 4, 4, label_dim=3, augment_dim=2, model_channels=8, channel_mult=[1, 2], num_blocks=1), 2),
+    "patched": lambda: Patched(
+        SongUNet(14, 4, 4, label_dim=3, augment_dim=2, model_channels=8, channel_mult=[1, 2], num_blocks=1), 2
+    ),
 }
 SHAPE = {"ddpmpp": (3, 16, 16), "ncsnpp": (3, 16, 16), "adm": (3, 16, 16), "patched": (1, 28, 28)}
 
@@ -34,7 +49,12 @@ def network(request):
         net = NETWORKS[request.param]().eval().requires_grad_(False)
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
-        return net, (torch.randn(3, *SHAPE[request.param]), torch.tensor([-1.0, 0.2, 3.0]), torch.eye(3), torch.randn(3, 2))
+        return net, (
+            torch.randn(3, *SHAPE[request.param]),
+            torch.tensor([-1.0, 0.2, 3.0]),
+            torch.eye(3),
+            torch.randn(3, 2),
+        )
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer["tag"])
@@ -56,7 +76,8 @@ def test_wide_network(name):
     fill(denoiser, filled(meta["state_dict"], denoiser.state_dict()))
     assert len(runs) == 5
     for case in runs:
-        # a float32 frequency of the reference's embedding is an ulp off (its machine's power function): 2e-9 in the answer
+        # a float32 frequency of the reference's embedding is an ulp off (its machine's power function): 2e-9 in the
+        # answer
         assert_answers(denoiser, case, tolerance64=1e-8 if "ddpmpp" in name else 1e-10)
 
 
@@ -77,7 +98,8 @@ def test_frequencies_of_the_positional_embedding_are_rounded_once_and_follow_the
     """A power of a maths library differs in its last bit between processors; the network would hear another level."""
     layer = blocks.PositionalEmbedding(64, endpoint=True)
     exact = [
-        np.float32(float(mpmath.mpf(float(np.float32(1 / 10000))) ** mpmath.mpf(float(np.float32(i) / np.float32(31))))) for i in range(32)
+        np.float32(float(mpmath.mpf(float(np.float32(1 / 10000))) ** mpmath.mpf(float(np.float32(i) / np.float32(31)))))
+        for i in range(32)
     ]
     np.testing.assert_array_equal(layer.frequencies, exact)
     assert layer.half().frequencies.dtype == torch.float32 and not layer.state_dict()
@@ -109,7 +131,9 @@ def test_label_dropout_zeroes_whole_rows_in_training_only(network):
     net, (x, noise, labels, augment) = network
     inner = getattr(net, "network", net)
     none = net(x, noise, None, augment)
-    assert torch.equal(none, net(x, noise, torch.zeros(3, 3), augment)) and not torch.equal(none, net(x, noise, labels, augment))
+    assert torch.equal(none, net(x, noise, torch.zeros(3, 3), augment)) and not torch.equal(
+        none, net(x, noise, labels, augment)
+    )
     inner.label_dropout = 1.0
     assert not torch.equal(none, net(x, noise, labels, augment))
     for module in net.modules():
@@ -124,7 +148,9 @@ def test_channels_last_and_compilation_keep_the_values(network):
     want = net(*inputs)
     one_graph = torch.compile(net, fullgraph=True, backend="eager")  # raises where Python breaks the graph
     assert torch.equal(one_graph(*inputs), want)
-    last = net.to(memory_format=torch.channels_last)(inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
+    last = net.to(memory_format=torch.channels_last)(
+        inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:]
+    )
     torch.testing.assert_close(last, want, rtol=1e-5, atol=1e-5)
 
 
@@ -146,7 +172,8 @@ def test_half_precision_image_path(network, dtype, tolerance):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_norm_statistics_and_softmax_are_float32_inside_half(dtype, layout):
     generator = torch.Generator().manual_seed(0)
-    x = (100 + torch.randn(1, 8, 32, 32, generator=generator)).to(dtype).contiguous(memory_format=layout)  # 2048 values of mean 100
+    # 2048 values of mean 100
+    x = (100 + torch.randn(1, 8, 32, 32, generator=generator)).to(dtype).contiguous(memory_format=layout)
     norm = blocks.GroupNorm(8)
     torch.testing.assert_close(norm(x).float(), norm(x.float()), rtol=0, atol=0.02)
     block = blocks.UNetBlock(8, 8, 4, attention=True, num_heads=1)
@@ -156,11 +183,15 @@ def test_norm_statistics_and_softmax_are_float32_inside_half(dtype, layout):
 
 
 def test_errors_name_the_argument():
-    with pytest.raises(ValueError, match=r"`img_resolution` = 14 cannot be halved 2 times.*Use fewer levels or a multiple of 4"):
+    with pytest.raises(
+        ValueError, match=r"`img_resolution` = 14 cannot be halved 2 times.*Use fewer levels or a multiple of 4"
+    ):
         SongUNet(14, 3, 3, channel_mult=[1, 2, 2])
     with pytest.raises(ValueError, match=r"`img_resolution` = 9 cannot"):
         DhariwalUNet(9, 3, 3)
-    with pytest.raises(ValueError, match="`encoder_type` is 'residal'; it must be one of 'standard', 'skip', 'residual'"):
+    with pytest.raises(
+        ValueError, match="`encoder_type` is 'residal'; it must be one of 'standard', 'skip', 'residual'"
+    ):
         SongUNet(16, 3, 3, encoder_type="residal")
     with pytest.raises(ValueError, match=r"33 channels .* cannot be normed in groups: take a multiple of 8"):
         blocks.GroupNorm(33)

@@ -9,7 +9,12 @@ from seeds.exact import Gaussian
 DATA = Gaussian(0.0, 1.0, shape=(1,), schedule=seeds.EDM())
 
 
-CASES = [(name, path) for name, it in seeds.SOLVERS.items() for path in ("edm", "flow", "vp") if path == "flow" or not it.source]
+CASES = [
+    (name, path)
+    for name, it in seeds.SOLVERS.items()
+    for path in ("edm", "flow", "vp")
+    if path == "flow" or not it.source
+]
 
 
 @pytest.mark.parametrize(("solver", "schedule"), CASES)
@@ -40,7 +45,10 @@ def test_what_says_the_length_twice_or_not_at_all_is_refused():
     for how, words in (
         ({"nfe": 10, "steps": 3}, "`steps` = 3 and `nfe` = 10 both say how long the run is"),
         ({"nfe": 3}, "`nfe` = 3 is too few for seeds-3: one step takes 4 calls here, the final denoise included"),
-        ({"nfe": 10, "sigmas": [3.0, 1.0]}, "`nfe` = 10 says how many levels a named grid is to have, but the levels are given"),
+        (
+            {"nfe": 10, "sigmas": [3.0, 1.0]},
+            "`nfe` = 10 says how many levels a named grid is to have, but the levels are given",
+        ),
         ({"nfe": 2.5}, "`nfe` = 2.5 must be a whole number"),
         ({"nfe": True}, "`nfe` = True must be a whole number"),
     ):

@@ -9,7 +9,19 @@ import torch
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from seeds.noise import CHURN, INITIAL, LABELS, NOISES, PATH, gaussian, noise, part_of, rademacher, seed_of, uniform_labels
+from seeds.noise import (
+    CHURN,
+    INITIAL,
+    LABELS,
+    NOISES,
+    PATH,
+    gaussian,
+    noise,
+    part_of,
+    rademacher,
+    seed_of,
+    uniform_labels,
+)
 from seeds.noise.inverse import CHUNK, CUTS, FIRST, SHIFT, cubics, normal
 
 BIG = 2**63
@@ -34,18 +46,29 @@ def philox(key, blocks):
 
 @pytest.mark.parametrize("seed", [0, 7, BIG, BIG + 1, 2**64 - 1])
 @pytest.mark.parametrize(
-    "draw, stream, key", [(-1, PATH, 0), (-1, CHURN, 0), (0, PATH, 1), (3, PATH, 13), (3, CHURN, 14), (2**30 - 1, PATH, 2**32 - 3)]
+    "draw, stream, key",
+    [(-1, PATH, 0), (-1, CHURN, 0), (0, PATH, 1), (3, PATH, 13), (3, CHURN, 14), (2**30 - 1, PATH, 2**32 - 3)],
 )
 def test_the_bits_are_philox_keyed_by_seed_and_draw(seed, draw, stream, key):
     words = np.array(philox((seed, key), 3), np.uint64)
-    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).astype(np.uint32).reshape(-1).view(np.int32)
+    halves = (
+        np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1)
+        .astype(np.uint32)
+        .reshape(-1)
+        .view(np.int32)
+    )
     assert gaussian(seed, draw, (24,), stream)[0].tolist() == normal(halves.copy()).tolist()
 
 
 @pytest.mark.parametrize("part", [1, 77, 2**32 - 1])
 def test_the_part_is_the_high_half_of_the_key(part):
     words = np.array(philox((7, (part << 32) + 4 * 3 + PATH), 3), np.uint64)
-    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).astype(np.uint32).reshape(-1).view(np.int32)
+    halves = (
+        np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1)
+        .astype(np.uint32)
+        .reshape(-1)
+        .view(np.int32)
+    )
     assert gaussian(7, 3, (24,), part=part)[0].tolist() == normal(halves.copy()).tolist()
     both = gaussian([7, 8, 9], 3, (24,), part=[part, 0, 5])
     assert torch.equal(both[1], gaussian(8, 3, (24,))[0]) and torch.equal(both[2], gaussian(9, 3, (24,), part=5)[0])
@@ -64,7 +87,12 @@ def test_the_part_of_a_state_is_its_own_bits():
     ]
     assert part_of(torch.tensor([1.0, 2.0])) == part_of(torch.tensor([[1.0], [2.0]]))
     many = part_of(torch.arange(20_000.0))
-    assert len(set(many)) > 19_998 and min(many) > 0 and max(many) < 2**32 and stats.kstest(np.array(many) / 2**32, "uniform").pvalue > 0.01
+    assert (
+        len(set(many)) > 19_998
+        and min(many) > 0
+        and max(many) < 2**32
+        and stats.kstest(np.array(many) / 2**32, "uniform").pvalue > 0.01
+    )
 
 
 def test_golden_values():
@@ -72,7 +100,12 @@ def test_golden_values():
     assert sha(cubics()) == "7c744af1ffb26799460c6a478a85ea930e4eba739d8b5b4e54748ed68a57204f"
     block = gaussian([0, 1, BIG + 1, 2**64 - 1], 5, (3, 7, 9))
     assert sha(block.numpy()) == "2224d7f82bcdc36827f74d09acb572e5c2d817aae9a4636726e318c6b6caa553"
-    assert [v.hex()[:11] for v in gaussian(7, 0, (4,))[0].tolist()] == ["-0x1.562f3c", "-0x1.2ffa08", "0x1.fede500", "0x1.566d540"]
+    assert [v.hex()[:11] for v in gaussian(7, 0, (4,))[0].tolist()] == [
+        "-0x1.562f3c",
+        "-0x1.2ffa08",
+        "0x1.fede500",
+        "0x1.566d540",
+    ]
     assert rademacher(7, 0, (9,))[0].tolist() == [-1, -1, 1, 1, 1, -1, -1, 1, 1]
     assert uniform_labels(range(12), 10).tolist() == [4, 6, 7, 8, 3, 7, 5, 4, 2, 5, 3, 3]
 
@@ -84,12 +117,19 @@ def test_entry_b_depends_on_seed_b_only(make, shape):
     whole = make(seeds, 3, shape)
     assert whole.shape == (4, *shape) and whole.dtype == torch.float32 and whole.is_contiguous()
     for b in range(4):
-        assert torch.equal(whole[b : b + 1], make([seeds[b]], 3, shape)) and torch.equal(whole[b], make(seeds[b], 3, shape)[0])
+        assert torch.equal(whole[b : b + 1], make([seeds[b]], 3, shape)) and torch.equal(
+            whole[b], make(seeds[b], 3, shape)[0]
+        )
     assert torch.equal(whole[[2, 0]], make([11, 4], 3, shape)) and make([], 3, shape).shape == (0, *shape)
 
 
 def test_seed_draw_and_stream_each_change_the_values():
-    keys = [(s, d, stream) for s in (0, 1, BIG, BIG + 1, 2**64 - 1) for d in range(3) for stream in (INITIAL, PATH, CHURN, LABELS)]
+    keys = [
+        (s, d, stream)
+        for s in (0, 1, BIG, BIG + 1, 2**64 - 1)
+        for d in range(3)
+        for stream in (INITIAL, PATH, CHURN, LABELS)
+    ]
     blocks = [tuple(gaussian(s, d, (16,), stream)[0].tolist()) for s, d, stream in keys]
     assert len(set(blocks)) == len(keys) == 60
 
@@ -131,14 +171,17 @@ def test_the_values_are_the_inverse_rounded():
     words = words_near_every_segment()
     z, exact = normal(words.copy()), ndtri((words + 0.5) / -(2**32) % 1)
     assert np.abs(z - exact).max() < 2.4e-7 and (np.abs(z - exact) <= 0.501 * np.spacing(np.abs(z)) + 5e-12).all()
-    assert (np.diff(z[words >= 0]) <= 0).all() and (np.diff(z[words < 0]) <= 0).all()  # no step back where segments meet
+    # no step back where segments meet
+    assert (np.diff(z[words >= 0]) <= 0).all() and (np.diff(z[words < 0]) <= 0).all()
     assert z.min() == -z.max() and 6.33 < z.max() < 6.34 and np.array_equal(z, -normal(-1 - words))
     assert np.array_equal(np.sign(z), np.where(words < 0, -1, 1))
 
 
 def test_chunks_do_not_show():
     words = np.arange(3 * CHUNK + 17, dtype=np.int64).astype(np.int32) * 77_777
-    assert np.array_equal(normal(words.copy()), np.concatenate([normal(part.copy()) for part in np.split(words, [5, CHUNK, CHUNK + 1])]))
+    assert np.array_equal(
+        normal(words.copy()), np.concatenate([normal(part.copy()) for part in np.split(words, [5, CHUNK, CHUNK + 1])])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -206,14 +249,26 @@ def test_lookup():
         (lambda: gaussian("7", 0, (1,)), TypeError, r"`seed` = '7' must be a whole number"),
         (lambda: gaussian(1, -2, (1,)), ValueError, r"`draw` = -2 must be -1 \(the initial draw\) or count from 0"),
         (lambda: gaussian(1, 2**30, (1,)), ValueError, r"below 2\^30"),
-        (lambda: gaussian([1, 2], 0, (1,), part=2**32), ValueError, r"`part` = 4294967296 must be at least 0 and below 2\^32"),
-        (lambda: gaussian([1, 2], 0, (1,), part=[1, 2, 3]), ValueError, "`part` has 3 numbers for 2 seeds: give one for each"),
+        (
+            lambda: gaussian([1, 2], 0, (1,), part=2**32),
+            ValueError,
+            r"`part` = 4294967296 must be at least 0 and below 2\^32",
+        ),
+        (
+            lambda: gaussian([1, 2], 0, (1,), part=[1, 2, 3]),
+            ValueError,
+            "`part` has 3 numbers for 2 seeds: give one for each",
+        ),
         (lambda: gaussian(1, 0, (1,), part=0.5), TypeError, "`part` = 0.5 must be a whole number"),
         (lambda: gaussian(1, None, (1,)), TypeError, r"`draw` = None must be a whole number"),
         (lambda: gaussian(1, 0, (1,), stream=4), ValueError, r"`stream` = 4 must be INITIAL, PATH, CHURN or LABELS"),
         (lambda: uniform_labels(1, 0), ValueError, r"`classes` = 0 must be at least 1"),
         (lambda: uniform_labels(1, 2.0), TypeError, r"`classes` = 2.0 must be a whole number"),
-        (lambda: noise("uniform"), ValueError, r"There is no noise 'uniform'. Known: 'gaussian', 'two-point', or pass a callable"),
+        (
+            lambda: noise("uniform"),
+            ValueError,
+            r"There is no noise 'uniform'. Known: 'gaussian', 'two-point', or pass a callable",
+        ),
     ],
 )
 def test_errors_say_what_to_do(make, error, sentence):

@@ -1,4 +1,5 @@
-"""Runs that begin with the result of another, under one seed: their noise is independent, and the same call gives the same bits in any batch."""
+"""Runs that begin with the result of another, under one seed: their noise is independent, and the same call gives the
+same bits in any batch."""
 
 import math
 
@@ -30,17 +31,25 @@ def given(count=3):
 
 @pytest.mark.parametrize("solver", ["seeds-1", "seeds-2", "seeds-3"])
 @pytest.mark.parametrize(
-    ("make", "rounds"), [(parts, {}), (image_to_image, {"rounds": 3}), (repaint, {"passes": 4}), (one_plan, {"passes": 3})]
+    ("make", "rounds"),
+    [(parts, {}), (image_to_image, {"rounds": 3}), (repaint, {"passes": 4}), (one_plan, {"passes": 3})],
 )
 def test_what_follows_has_the_variance_of_independent_noise(make, rounds, solver):
-    """Of 16,384 values: within four standard errors of what the same plans give with independent noise. Shared noise makes it 1.2 to 3.6 times that."""
+    """Of 16,384 values: within four standard errors of what the same plans give with independent noise. Shared noise
+    makes it 1.2 to 3.6 times that."""
     for what, k, measured, right in (
-        make(SEEDS, solver=solver, eta=1.0, steps=8, **rounds) if make is not parts else make(SEEDS, solver=solver, eta=1.0)
+        make(SEEDS, solver=solver, eta=1.0, steps=8, **rounds)
+        if make is not parts
+        else make(SEEDS, solver=solver, eta=1.0)
     ):
-        assert abs(measured / right - 1) < 4 * math.sqrt(2 / (64 * len(SEEDS))), f"{what} {k}: {measured:.3f}, right is {right:.3f}"
+        assert abs(measured / right - 1) < 4 * math.sqrt(2 / (64 * len(SEEDS))), (
+            f"{what} {k}: {measured:.3f}, right is {right:.3f}"
+        )
 
 
-@pytest.mark.parametrize("how", [{"data": given(), "start": ("nsr", 0.7)}, {"x": given(), "sigmas": [1.0, 0.5, 0.1], "steps": None}])
+@pytest.mark.parametrize(
+    "how", [{"data": given(), "start": ("nsr", 0.7)}, {"x": given(), "sigmas": [1.0, 0.5, 0.1], "steps": None}]
+)
 def test_a_part_of_its_own_is_the_same_in_any_batch_and_order(how):
     how = dict(how)
     name = "x" if "x" in how else "data"
@@ -63,7 +72,9 @@ def test_a_part_of_its_own_is_the_same_in_any_batch_and_order(how):
 def test_one_clean_image_for_all_seeds_is_one_part():
     image = given(1)[0]
     alone = draw([1, 2], data=image, start=("nsr", 1.0))
-    assert torch.equal(alone, draw([1, 2], data=torch.stack([image, image]), start=("nsr", 1.0))) and not torch.equal(alone[0], alone[1])
+    assert torch.equal(alone, draw([1, 2], data=torch.stack([image, image]), start=("nsr", 1.0))) and not torch.equal(
+        alone[0], alone[1]
+    )
     double = draw([1, 2], data=image.double(), start=("nsr", 1.0), dtype=torch.float64)
     torch.testing.assert_close(double.float(), alone)
 
@@ -90,9 +101,17 @@ def test_every_draw_of_a_part_is_of_that_part():
     first = next(seeds.iterate(model, SHAPE, seed=[7, 8], solver="seeds-3", steps=3, schedule="edm", part=[5, 6]))
     torch.testing.assert_close(first.x, 80 * gaussian([7, 8], -1, SHAPE, part=[5, 6]))
     for options in ({}, {"solver": "rk-2", "S_churn": 4.0}, {"noise": "two-point"}):
-        mine = [draw([7, 8], part=part, project=lambda x, at, z: asked.append(z) or x, **options) for part in (0, 5, [0, 5])]
-        assert torch.equal(mine[2][0], mine[0][0]) and torch.equal(mine[2][1], mine[1][1]) and not torch.equal(mine[0], mine[1])
-    assert torch.equal(asked[5], gaussian([7, 8], 2, SHAPE, 0, part=5)), "after call 1, the first step's second, in the second run"
+        mine = [
+            draw([7, 8], part=part, project=lambda x, at, z: asked.append(z) or x, **options) for part in (0, 5, [0, 5])
+        ]
+        assert (
+            torch.equal(mine[2][0], mine[0][0])
+            and torch.equal(mine[2][1], mine[1][1])
+            and not torch.equal(mine[0], mine[1])
+        )
+    assert torch.equal(asked[5], gaussian([7, 8], 2, SHAPE, 0, part=5)), (
+        "after call 1, the first step's second, in the second run"
+    )
 
 
 def test_another_pass_that_does_not_say_which_is_warned_of():
@@ -116,7 +135,8 @@ def test_a_solver_that_remembers_says_that_its_parts_are_not_the_whole():
 
 
 @pytest.mark.parametrize(
-    ("part", "words"), [(-1, "`part` = -1 must be at least 0 and below"), ([1, 2, 3], "`part` has 3 numbers for 2 seeds")]
+    ("part", "words"),
+    [(-1, "`part` = -1 must be at least 0 and below"), ([1, 2, 3], "`part` has 3 numbers for 2 seeds")],
 )
 def test_a_wrong_part_is_named(part, words):
     with pytest.raises(ValueError, match=words):
@@ -143,7 +163,9 @@ def test_a_noise_function_that_is_not_told_may_not_repeat_itself():
     def pure(j, lam0, lam1, shape):
         return torch.randn(shape, generator=torch.Generator().manual_seed(j + 10))
 
-    with pytest.raises(ValueError, match=r"`noise` returned the same draw -1 for two batches.*noise\(draw, lam0, lam1, shape, seeds\)"):
+    with pytest.raises(
+        ValueError, match=r"`noise` returned the same draw -1 for two batches.*noise\(draw, lam0, lam1, shape, seeds\)"
+    ):
         draw([3, 4, 5], noise=pure, batch=2)
     with pytest.raises(ValueError, match="`noise` returned the same draw 0 for two batches"):
         draw([3, 4, 5], x=given(), noise=pure, batch=2)
@@ -156,8 +178,8 @@ def test_a_noise_function_that_is_not_told_may_not_repeat_itself():
 
 
 @pytest.mark.parametrize("start", [
-    ("nsr", torch.tensor([0.5, 2.0, 0.5])), ("nsr", [0.5, 2.0, 0.5]), ("lam", -np.log([0.5, 2.0, 0.5])), [("nsr", 0.5), ("nsr", 2.0), ("nsr", 0.5)],
-    (1, 3, 1), np.array([1, 3, 1]),
+    ("nsr", torch.tensor([0.5, 2.0, 0.5])), ("nsr", [0.5, 2.0, 0.5]), ("lam", -np.log([0.5, 2.0, 0.5])),
+    [("nsr", 0.5), ("nsr", 2.0), ("nsr", 0.5)], (1, 3, 1), np.array([1, 3, 1]),
 ])  # fmt: skip
 @pytest.mark.parametrize("batch", [None, 1, 2])
 def test_each_image_begins_at_its_own_level_and_is_the_run_alone(start, batch):
@@ -175,7 +197,15 @@ def test_a_start_for_each_image_takes_states_labels_and_conditions_with_it():
 
     for labels in ([1, 2, 3], {"mean": torch.tensor([1.0, 2.0, 3.0])}):
         found = seeds.sample(
-            mean, SHAPE, seed=[1, 2, 3], x=given(), labels=labels, solver="seeds-3", steps=4, schedule="edm", start=[2, 1, 2]
+            mean,
+            SHAPE,
+            seed=[1, 2, 3],
+            x=given(),
+            labels=labels,
+            solver="seeds-3",
+            steps=4,
+            schedule="edm",
+            start=[2, 1, 2],
         )
         assert found[:, 0, 0, 0].tolist() == [1, 2, 3]
     same = draw([1, 2], data=given(2), start=[2, 2])
@@ -199,9 +229,13 @@ def test_iterate_runs_one_level():
 
 
 def test_joined_plans_are_repaint_in_one_run():
-    """Down, up with fresh noise and down again: every step is projected, the calls are counted, and the law is right."""
+    """Down, up with fresh noise and down again: every step is projected, the calls are counted, and the law is
+    right."""
     how = {"steps": 4, "schedule": "edm", "grid": "uniform_lam"}
-    down, again = seeds.plan("seeds-2", stop=("nsr", 0.5), **how), seeds.plan("seeds-2", start=("nsr", 2.0), stop=("nsr", 0.5), **how)
+    down, again = (
+        seeds.plan("seeds-2", stop=("nsr", 0.5), **how),
+        seeds.plan("seeds-2", start=("nsr", 2.0), stop=("nsr", 0.5), **how),
+    )
     plan = down.then(again).then(again).then(seeds.plan("seeds-2", start=("nsr", 0.5), **how))
     known, levels = torch.full(SHAPE, 0.5), []
 
@@ -209,6 +243,10 @@ def test_joined_plans_are_repaint_in_one_run():
         levels.append(point.nsr)
         return torch.cat([x[..., :2], (point.alpha * known + point.sigma * draw)[..., 2:]], -1)
 
-    found = seeds.sample(Gaussian(0.0, 1.0, shape=SHAPE, schedule=seeds.EDM()), SHAPE, seed=range(4), plan=plan, project=project)
+    found = seeds.sample(
+        Gaussian(0.0, 1.0, shape=SHAPE, schedule=seeds.EDM()), SHAPE, seed=range(4), plan=plan, project=project
+    )
     assert torch.equal(found[..., 2:], known[..., 2:].expand(4, 1, 4, 2)) and len(levels) == plan.steps
-    assert sum(nsr == pytest.approx(2.0) for nsr in levels) == 2, "a jump's level is projected where the state is noised up"
+    assert sum(nsr == pytest.approx(2.0) for nsr in levels) == 2, (
+        "a jump's level is projected where the state is noised up"
+    )

@@ -1,4 +1,5 @@
-"""What is seen is what is stored and measured: ranges of data, decoders, labels, in files, archives, distances and studies."""
+"""What is seen is what is stored and measured: ranges of data, decoders, labels, in files, archives, distances and
+studies."""
 
 import json
 import zipfile
@@ -75,7 +76,9 @@ def test_a_run_in_another_range_than_its_data_s_says_so_once_at_its_end(call):  
     words = ("sample", "--solver", "erk-1", "--steps", "3", "--seeds", "0-31", "--batch", "8")
     code, _, err = call(*words, "--model", "own:unsaid", "--out", "a")
     assert (
-        code == 0 and err.count("\n") == 1 and err.startswith("Warning: The pixels lie in a part of the data's range, -1 to 1: nearly all")
+        code == 0
+        and err.count("\n") == 1
+        and err.startswith("Warning: The pixels lie in a part of the data's range, -1 to 1: nearly all")
     )
     assert json.loads(Path("a/run.json").read_text())["warning"] in err
     assert call(*words, "--model", "own:unsaid", "--out", "b", "--data-range", "0,1")[::2] == (0, "")
@@ -113,10 +116,14 @@ def test_image_to_image_keeps_what_little_noise_leaves(call, model):  # noqa: F8
     assert np.abs(near - first).mean() < 4
     assert model != "latent" or np.abs(far - first).mean() > 8
     assert (
-        "holds another run" in call(*drawn, "--seeds", "10-15", "--data", "near.npz", "--start", "0.01", "--out", "near.npz", "--resume")[2]
+        "holds another run"
+        in call(*drawn, "--seeds", "10-15", "--data", "near.npz", "--start", "0.01", "--out", "near.npz", "--resume")[2]
     )
     for words, sentence in (
-        (("--start", "1", "--data", "first.npz", "--seeds", "0-9"), "`data` = first.npz holds 6 images, but there are 10 seeds"),
+        (
+            ("--start", "1", "--data", "first.npz", "--seeds", "0-9"),
+            "`data` = first.npz holds 6 images, but there are 10 seeds",
+        ),
         (("--start", "1"), "`data` and `start` belong together"),
         (("--data", "first.npz"), "`data` and `start` belong together"),
         (("--start", "1", "--data", "none.npz"), "none.npz does not exist"),
@@ -135,7 +142,9 @@ def test_a_decoder_may_be_an_argument_and_must_make_images():
     assert job.image_shape == (3, 8, 8) and job.images((1, 2)).shape == (2, 8, 8, 3)
     with pytest.raises(ValueError, match=r"`shape` is \(4, 8, 8\), but images are .* Give a latent model its `decode`"):
         Job(own.latents_only(), PLAN, (1, 2))
-    with pytest.raises(ValueError, match=r"`decode` made a tensor of shape \(1, 4, 8, 8\) of latents \(1, 4, 8, 8\), but images are"):
+    with pytest.raises(
+        ValueError, match=r"`decode` made a tensor of shape \(1, 4, 8, 8\) of latents \(1, 4, 8, 8\), but images are"
+    ):
         _ = Job(own.wrong_decoder(), PLAN, (1, 2)).image_shape
     with pytest.raises(ValueError, match="`decode_batch` must be a whole number"):
         Job(own.latent(), PLAN, (1, 2), decode_batch=0)
@@ -155,11 +164,20 @@ def test_labels_are_in_the_record_and_in_the_archive(tmp_path):
     draw(tmp_path / "none.npz")
     text = (tmp_path / "a" / "run.json").read_text()
     assert json.loads(text)["labels"] == wanted and f'"labels": {wanted}' in text
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as held, np.load(tmp_path / "none.npz", allow_pickle=False) as none:
+    with (
+        np.load(tmp_path / "a.npz", allow_pickle=False) as held,
+        np.load(tmp_path / "none.npz", allow_pickle=False) as none,
+    ):
         arrays = {name: held[name] for name in held.files}
         assert all(isinstance(array, np.ndarray) for array in arrays.values()), "every member reads as an array"
         assert arrays["arr_1"].tolist() == wanted and arrays["arr_1"].dtype == np.int64 and "arr_1" not in none.files
-        assert json.loads(str(arrays["run.json"]))["labels"] == wanted and arrays["seeds"].tolist() == [3, 8, 9, 1041, 5]
+        assert json.loads(str(arrays["run.json"]))["labels"] == wanted and arrays["seeds"].tolist() == [
+            3,
+            8,
+            9,
+            1041,
+            5,
+        ]
 
 
 def test_an_archive_of_before_is_still_read(tmp_path):
@@ -234,22 +252,33 @@ def measuring(tmp_path):
 @pytest.mark.parametrize("model", ["latent", "unit_range"])
 def test_what_is_measured_is_what_is_seen(call, measuring, tmp_path, model):  # noqa: F811
     drawn = ("--model", f"own:{model}", "--seeds", "0-19", "--batch", "8")
-    plan, shared = ("--solver", "erk-1", "--steps", "2"), (*measuring, "--ref", tmp_path / f"{model}.npz", "--units", "4")
+    plan, shared = (
+        ("--solver", "erk-1", "--steps", "2"),
+        (*measuring, "--ref", tmp_path / f"{model}.npz", "--units", "4"),
+    )
     assert call("sample", *drawn, *plan, "--out", "folder")[0] == 0
     assert call("sample", *drawn, *plan, "--out", "all.npz")[0] == 0
     live, folder, packed = (
-        json.loads(call("fid", *source, "--batch", "8", *shared, "--json")[1]) for source in ((*drawn, *plan), ("folder",), ("all.npz",))
+        json.loads(call("fid", *source, "--batch", "8", *shared, "--json")[1])
+        for source in ((*drawn, *plan), ("folder",), ("all.npz",))
     )
     assert live["value"] == folder["value"] == packed["value"] and live["parts"] == packed["parts"]
     assert live["metric"] == "squared Frechet distance" and live["job"]["data_range"] == [0.0, 1.0]
     study = ("curves", *drawn, "--line", "erk-1", "--nfe", "3", *shared, "--splits", "2", "--out", "study")
     assert call(*study)[0] == 0
     made = json.loads(Path("study/curves.json").read_text())
-    assert made["rows"][0]["frechet"]["value"] == live["value"] and made["networks"][f"own:{model}"] == live["job"]["network"]
+    assert (
+        made["rows"][0]["frechet"]["value"] == live["value"]
+        and made["networks"][f"own:{model}"] == live["job"]["network"]
+    )
     picture = read_png(Path("study/rows/000.png"))
-    assert np.array_equal(picture, np.concatenate([read_png(Path(f"folder/{seed:06d}.png")) for seed in range(10)], axis=1))
+    assert np.array_equal(
+        picture, np.concatenate([read_png(Path(f"folder/{seed:06d}.png")) for seed in range(10)], axis=1)
+    )
     assert call("curves", "--out", "study", "--row", "0")[2] == "The same numbers.\n"
-    score = [call("is", *source, "--batch", "8", *measuring, "--splits", "2")[1] for source in ((*drawn, *plan), ("folder",))]
+    score = [
+        call("is", *source, "--batch", "8", *measuring, "--splits", "2")[1] for source in ((*drawn, *plan), ("folder",))
+    ]
     assert score[0] == score[1] and score[0]
 
 

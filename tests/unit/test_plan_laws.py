@@ -1,4 +1,5 @@
-"""The exactness laws that `seeds plan` prints: rounding for every exponential solver, and far from it for a plan that is wrong."""
+"""The exactness laws that `seeds plan` prints: rounding for every exponential solver, and far from it for a plan that
+is wrong."""
 
 import math
 import tracemalloc
@@ -30,7 +31,10 @@ def test_tables_of_eta_ends_and_many_steps():
     table = [(-math.inf, 0.3), (-1.0, 0.0), (0.5, 2.0)]
     assert max(errors(seeds.plan("seeds-3", steps=9, schedule="vp", eta=table, final="none"), eta=table)) < 1e-12
     assert max(errors(seeds.plan("seeds-4", steps=300, schedule="edm"))) < 1e-11
-    assert max(errors(seeds.plan("seeds-2", steps=9, schedule="edm", start=3, stop=("nsr", 0.4), r=0.3, variant="2b"))) < 1e-12
+    assert (
+        max(errors(seeds.plan("seeds-2", steps=9, schedule="edm", start=3, stop=("nsr", 0.4), r=0.3, variant="2b")))
+        < 1e-12
+    )
 
 
 def test_the_memory_of_the_laws_is_linear_in_the_steps():

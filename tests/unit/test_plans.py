@@ -30,8 +30,10 @@ def test_terms_are_collected():
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: plan_of(), "needs at least one row"),
-    (lambda: plan_of(Row(HERE, x=((1, 1.0),))), r"Row 0 \(t = 0.5\) reads x\[1\], but only x\[0\.\.0\] exist when it runs"),
-    (lambda: plan_of(Row(HERE), Row(HERE, d=((2, 1.0),))), r"Row 1 \(t = 0.5\) reads d\[2\], but only d\[0\.\.1\] exist"),
+    (lambda: plan_of(Row(HERE, x=((1, 1.0),))),
+        r"Row 0 \(t = 0.5\) reads x\[1\], but only x\[0\.\.0\] exist when it runs"),
+    (lambda: plan_of(Row(HERE), Row(HERE, d=((2, 1.0),))),
+        r"Row 1 \(t = 0.5\) reads d\[2\], but only d\[0\.\.1\] exist"),
     (lambda: plan_of(Row(HERE, d=((-1, 1.0),))), r"reads d\[-1\]"),
     (lambda: plan_of(Row(HERE, z=((1, 1.0),))), r"reads z\[1\], but only z\[0\.\.0\] exist"),
     (lambda: plan_of(Row(HERE, z=((0, 1.0),)), draws=0), r"reads z\[0\], but no z exists"),
@@ -65,7 +67,14 @@ def test_the_text_of_a_part_of_a_run_keeps_what_went_before():
 def test_what_a_plan_says_of_itself():
     assert (THREE.nfe, THREE.steps) == (3, 2)
     assert THREE.points() == [HERE, Point(0.25, 0.9, 0.3), Point(0.125, 1.0, 0.1), CLEAN]
-    assert THREE.readers() == {("x", 0): [0, 1], ("d", 0): [0, 1], ("z", 0): [0, 1], ("d", 1): [1], ("z", 1): [1], ("d", 2): [2]}
+    assert THREE.readers() == {
+        ("x", 0): [0, 1],
+        ("d", 0): [0, 1],
+        ("z", 0): [0, 1],
+        ("d", 1): [1],
+        ("z", 1): [1],
+        ("d", 2): [2],
+    }
     churned = dataclasses.replace(THREE, opening=Opening(1.0, ((0, 0.3),)))
     assert churned.readers()["z", 0] == [-1, 0, 1]
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -101,7 +110,9 @@ def test_text_keeps_every_bit_and_the_digest_sees_each():
     assert dataclasses.replace(plan, rows=(plan.rows[0], nudged, *plan.rows[2:])).digest != plan.digest
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"solver": "x"}', seeds.plan("seeds-1", steps=1, schedule="vp").to_json()[:-30]])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "3", '{"solver": "x"}', seeds.plan("seeds-1", steps=1, schedule="vp").to_json()[:-30]]
+)
 def test_text_that_is_no_plan_is_named(text):
     with pytest.raises(ValueError, match=r"`text` is not a plan written by Plan\.to_json"):
         Plan.from_json(text)
@@ -113,7 +124,9 @@ def test_a_plan_with_wrong_contents_is_refused_when_read():
     with pytest.raises(ValueError, match=r"Row 0 .* reads d\[1\]"):
         Plan.from_json(json.dumps(it))
     it["rows"][0]["d"] = [[0, math.nan]]
-    with pytest.raises(ValueError, match=r"`text` is not a plan written by Plan\.to_json: it holds NaN, which is no number"):
+    with pytest.raises(
+        ValueError, match=r"`text` is not a plan written by Plan\.to_json: it holds NaN, which is no number"
+    ):
         Plan.from_json(json.dumps(it))
     for wrong in ("many", [1], [[1, 2, 3]]):
         it["rows"][0]["d"] = wrong
@@ -160,9 +173,12 @@ def test_numbers_that_a_plan_never_wrote_are_refused(at, value, words):
 
 
 def test_two_plans_one_after_the_other():
-    """The second's rows, states, answers and draws follow the first's; a noisier start is reached with a draw of its own."""
+    """The second's rows, states, answers and draws follow the first's; a noisier start is reached with a draw of its
+    own."""
     up = Point(0.7, 0.6, 0.8)
-    second = Plan("other", up, (Row(up, x=((0, 0.5),), z=((0, 2.0),)),), CLEAN, (Draw(0.0, 1.0),), Opening(0.5, ((0, 3.0),)))
+    second = Plan(
+        "other", up, (Row(up, x=((0, 0.5),), z=((0, 2.0),)),), CLEAN, (Draw(0.0, 1.0),), Opening(0.5, ((0, 3.0),))
+    )
     first = Plan("mine", HERE, THREE.rows[:2], Point(0.25, 0.9, 0.3), THREE.draws)
     both = first.then(second)
     lift = 0.6 * math.sqrt((0.8 / 0.6) ** 2 - (0.3 / 0.9) ** 2)
@@ -194,19 +210,29 @@ def test_a_step_that_reads_an_earlier_one_is_known():
         assert seeds.plan(name, steps=4, schedule="vp", **it.noisy).remembers == it.memory
     middle, last = Point(0.25, 0.9, 0.3), Point(0.125, 1.0, 0.1)
     assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, d=((0, -0.5), (1, 1.5)))).remembers, "a two-step method"
-    assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, x=((0, 1.0),)), Row(last, d=((2, 1.0),))).remembers, "of a state too"
+    assert plan_of(Row(HERE, d=((0, 1.0),)), Row(middle, x=((0, 1.0),)), Row(last, d=((2, 1.0),))).remembers, (
+        "of a state too"
+    )
     assert not THREE.remembers, "stages are of the same step"
 
 
 def test_a_plan_is_a_document(tmp_path):
     """It says how it was made, and is saved whole; what it says changes neither the numbers nor their digest."""
     plan = seeds.plan(
-        "seeds-3", steps=5, schedule="vp", eta=[(-math.inf, 0.0), (0.5, 1.0)], variant="3b", rho=5.0, start=("nsr", 2.0), prediction="eps"
+        "seeds-3",
+        steps=5,
+        schedule="vp",
+        eta=[(-math.inf, 0.0), (0.5, 1.0)],
+        variant="3b",
+        rho=5.0,
+        start=("nsr", 2.0),
+        prediction="eps",
     )
     assert plan.about == {
-        "solver": "seeds-3", "options": {"variant": "3b"}, "prediction": "noise", "eta": [["-inf", 0.0], [0.5, 1.0]], "steps": 5, "start": ["nsr", 2.0],
-        "schedule": {"name": "VP", "beta_d": 19.9, "beta_min": 0.1, "t_min": 0.001, "t_max": 1.0}, "grid": {"name": "karras", "rho": 5.0},
-        "final": "denoise", "s_noise": 1.0, "known levels only": False,
+        "solver": "seeds-3", "options": {"variant": "3b"}, "prediction": "noise", "eta": [["-inf", 0.0], [0.5, 1.0]],
+        "steps": 5, "start": ["nsr", 2.0],
+        "schedule": {"name": "VP", "beta_d": 19.9, "beta_min": 0.1, "t_min": 0.001, "t_max": 1.0},
+        "grid": {"name": "karras", "rho": 5.0}, "final": "denoise", "s_noise": 1.0, "known levels only": False,
     }  # fmt: skip
     plan.save(tmp_path / "plan.json")
     again = Plan.load(tmp_path / "plan.json")
@@ -222,13 +248,17 @@ def test_a_plan_is_a_document(tmp_path):
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"x\.json: `text` is not a plan written by Plan.to_json: the plan has no 'before'"):
+    with pytest.raises(
+        ValueError, match=r"x\.json: `text` is not a plan written by Plan.to_json: the plan has no 'before'"
+    ):
         Plan.load(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("solver", ["seeds-3", "adams", "rk-2"])
 @pytest.mark.parametrize(
-    ("here", "there"), [(seeds.VP(), seeds.EDM()), (seeds.EDM(), seeds.Cosine()), (seeds.Flow(), seeds.Cosine())], ids=repr
+    ("here", "there"),
+    [(seeds.VP(), seeds.EDM()), (seeds.EDM(), seeds.Cosine()), (seeds.Flow(), seeds.Cosine())],
+    ids=repr,
 )
 def test_a_plan_moves_to_another_schedule(solver, here, there):
     """It is the plan of the same levels made there, at SNR 0 too; there and back is where it was."""
@@ -237,8 +267,12 @@ def test_a_plan_moves_to_another_schedule(solver, here, there):
     plan = seeds.plan(solver, grid=t, schedule=here, **given)
     moved = plan.on(there)
     nsr = np.array([at.nsr for at in plan.points()])
-    assert [at.nsr for at in moved.points()] == pytest.approx(nsr, rel=1e-12) and moved.about["schedule"]["name"] == type(there).__name__
-    direct = seeds.plan(solver, grid=np.array([float(there.t_of_nsr(here.nsr(at))) for at in t]), schedule=there, **given)
+    assert [at.nsr for at in moved.points()] == pytest.approx(nsr, rel=1e-12) and moved.about["schedule"][
+        "name"
+    ] == type(there).__name__
+    direct = seeds.plan(
+        solver, grid=np.array([float(there.t_of_nsr(here.nsr(at))) for at in t]), schedule=there, **given
+    )
     for plan_a, plan_b in ((moved, direct), (moved.on(here), plan)):
         for a, b in zip(plan_a.rows, plan_b.rows, strict=True):
             for part in "xdz":

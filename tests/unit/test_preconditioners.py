@@ -31,9 +31,11 @@ ULP = float(np.finfo(np.float32).eps)
 
 
 def conditioning(made, name, value):
-    """How far apart two evaluations of a coefficient may lie whose single operations are right to an ulp: a few ulp of its largest term."""
+    """How far apart two evaluations of a coefficient may lie whose single operations are right to an ulp: a few ulp of
+    its largest term."""
     if name == "c_noise" and isinstance(made, pre.VPNoise):
-        root = np.abs(value) * made.beta_d / (made.M - 1) + made.beta_min  # the root that beta_min is taken from: there the digits go
+        # the root that beta_min is taken from: there the digits go
+        root = np.abs(value) * made.beta_d / (made.M - 1) + made.beta_min
         return 3 * ULP * (made.M - 1) / made.beta_d * root
     return 3 * ULP * np.abs(value)
 
@@ -44,14 +46,17 @@ def test_coefficients_are_the_references_to_the_conditioning_of_the_formula(fami
     tag, made = family["tag"], make(family)
     found = made.coefficients(kind(TABLES["sigma"].reshape(57, 1, 1, 1)))
     assert {c.dtype for c in found} == {kind(TABLES["sigma"]).dtype} and {c.shape for c in found} == {(57, 1, 1, 1)}
-    for name, value in zip(("skip_plus_out", "c_out", "c_in", "c_noise"), (found.c_skip + found.c_out, *found[1:]), strict=True):
+    for name, value in zip(
+        ("skip_plus_out", "c_out", "c_in", "c_noise"), (found.c_skip + found.c_out, *found[1:]), strict=True
+    ):
         want = TABLES[f"{tag}__{name}32"].astype(np.float64)
         away = np.abs(np.asarray(value, np.float64).ravel() - want)
         assert (away <= conditioning(made, name, want) + (2 * ULP if name == "skip_plus_out" else 0)).all(), name
 
 
 class Single:
-    """A float32 number in Python's own float64: + - * / and the root are rounded twice, which for 24 bits of 53 is as good as once."""
+    """A float32 number in Python's own float64: + - * / and the root are rounded twice, which for 24 bits of 53 is as
+    good as once."""
 
     def __init__(self, value):
         self.value = struct.unpack("f", struct.pack("f", value))[0]
@@ -95,25 +100,36 @@ def formulas(made, s):
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
 def test_every_processor_tells_the_network_the_same(family):
-    """To the last bit: the numbers kept in tests/data, and the same formulas in arithmetic that has nothing to do with NumPy's."""
+    """To the last bit: the numbers kept in tests/data, and the same formulas in arithmetic that has nothing to do with
+    NumPy's."""
     made = make(family)
     told = np.array([pre.coefficients_of(made, float(s), torch.float32) for s in TABLES["sigma"]]).T
     np.testing.assert_array_equal(told, GOLDEN[family["tag"]])
-    np.testing.assert_array_equal(told, np.array([[float(c) for c in formulas(made, Single(s))] for s in TABLES["sigma"]]).T)
+    np.testing.assert_array_equal(
+        told, np.array([[float(c) for c in formulas(made, Single(s))] for s in TABLES["sigma"]]).T
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f["tag"])
 def test_levels(family):
     tag, made = family["tag"], make(family)
-    assert (made.sigma_min, made.sigma_max) == pytest.approx((family["sigma_min"], float(family["sigma_max"])), rel=2e-5)
+    assert (made.sigma_min, made.sigma_max) == pytest.approx(
+        (family["sigma_min"], float(family["sigma_max"])), rel=2e-5
+    )
     for kind in (np.asarray, torch.from_numpy):
         rounded = np.asarray(made.round_sigma(kind(TABLES["sigma"].astype(np.float64))))
         np.testing.assert_allclose(rounded, TABLES[f"{tag}__round_sigma64"], rtol=2e-5)
     if f"{tag}__t" in TABLES:
         np.testing.assert_array_equal(made.sigma(TABLES[f"{tag}__t"]), GOLDEN[f"{tag}__sigma_of_t"])
-        np.testing.assert_allclose(made.sigma(torch.from_numpy(TABLES[f"{tag}__t"])), TABLES[f"{tag}__sigma_of_t32"], rtol=1e-5)
-        np.testing.assert_allclose(made.sigma_inv(torch.from_numpy(TABLES["sigma"]).double()), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12)
-        np.testing.assert_allclose(made.sigma_inv(TABLES["sigma"].astype(np.float64)), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12)
+        np.testing.assert_allclose(
+            made.sigma(torch.from_numpy(TABLES[f"{tag}__t"])), TABLES[f"{tag}__sigma_of_t32"], rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            made.sigma_inv(torch.from_numpy(TABLES["sigma"]).double()), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            made.sigma_inv(TABLES["sigma"].astype(np.float64)), TABLES[f"{tag}__sigma_inv64"], rtol=1e-12
+        )
     if f"{tag}__u" in TABLES:
         np.testing.assert_array_equal(made.u, GOLDEN[f"{tag}__u"])
         np.testing.assert_allclose(made.u, TABLES[f"{tag}__u"], rtol=2e-5)
@@ -125,7 +141,9 @@ def test_levels(family):
 def test_iddpm_levels_follow_their_recursion(family):
     """In arithmetic that has nothing to do with NumPy's."""
     made = make(family)
-    sines = [Single(float(mpmath.sin(float(0.5 * math.pi * Single(j) / made.M / (made.C_2 + 1))))) for j in range(made.M + 1)]
+    sines = [
+        Single(float(mpmath.sin(float(0.5 * math.pi * Single(j) / made.M / (made.C_2 + 1))))) for j in range(made.M + 1)
+    ]
     abar, u = [sine * sine for sine in sines], Single(0)
     for j in range(made.M, 0, -1):
         u = root((u * u + 1) / max(float(abar[j - 1] / abar[j]), float(Single(made.C_1))) - 1)
@@ -141,7 +159,10 @@ def test_vp_keeps_the_float32_rounding_that_networks_saw():
 
 def test_iddpm_levels_for_a_grid_leave_out_zero():
     made = pre.iDDPM()
-    assert made.round_sigma(torch.tensor(0.002)).item() == 0 and made.coefficients(torch.tensor(0.002)).c_noise.item() == -1
+    assert (
+        made.round_sigma(torch.tensor(0.002)).item() == 0
+        and made.coefficients(torch.tensor(0.002)).c_noise.item() == -1
+    )
     assert made.round_nsr(np.array([0.002, 80.0])).tolist() == [made.sigma_min, pytest.approx(80.2037, rel=1e-5)]
     with pytest.raises(ValueError, match=r"`u` has shape \(3,\); a table for M = 1000 has M \+ 1 = 1001 levels"):
         pre.iDDPM(u=torch.zeros(3))
@@ -157,7 +178,11 @@ class Told(torch.nn.Module):
     def forward(self, x, noise_labels, class_labels=None, augment_labels=None):
         self.calls.append((x.dtype, noise_labels, class_labels, augment_labels))
         out = self.gain.to(x.dtype) * x + noise_labels.reshape(-1, 1, 1, 1).to(x.dtype)
-        return out if class_labels is None else out + class_labels.argmax(1).reshape(-1, 1, 1, 1) * class_labels.sum(1).reshape(-1, 1, 1, 1)
+        return (
+            out
+            if class_labels is None
+            else out + class_labels.argmax(1).reshape(-1, 1, 1, 1) * class_labels.sum(1).reshape(-1, 1, 1, 1)
+        )
 
 
 def wrapped(preconditioner=None, **options):
@@ -167,8 +192,12 @@ def wrapped(preconditioner=None, **options):
 X = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("preconditioner", [pre.VPNoise(), pre.VENoise(), pre.iDDPM(), pre.EDMNoise(sigma_data=0.7)], ids=repr)
-@pytest.mark.parametrize("schedule", [schedules.EDM(), schedules.VP(), schedules.Flow()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "preconditioner", [pre.VPNoise(), pre.VENoise(), pre.iDDPM(), pre.EDMNoise(sigma_data=0.7)], ids=repr
+)
+@pytest.mark.parametrize(
+    "schedule", [schedules.EDM(), schedules.VP(), schedules.Flow()], ids=lambda s: type(s).__name__
+)
 def test_any_schedule_asks_the_network_the_same_question(preconditioner, schedule):
     denoiser = wrapped(preconditioner)
     nsr = 1.7
@@ -199,7 +228,9 @@ def test_dtypes_out_here_and_inside():
         assert image == inside and told.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     exact = wrapped(dtype=torch.float64)(X.double(), at)
     skip, n = 0.25 / 4.25, math.sqrt(4.25)
-    torch.testing.assert_close(exact, skip * X.double() + 1 / n * (0.5 / n * X.double() + math.log(2) / 4), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(
+        exact, skip * X.double() + 1 / n * (0.5 / n * X.double() + math.log(2) / 4), rtol=1e-14, atol=1e-14
+    )
 
 
 def test_labels_as_indices_rows_and_none():
@@ -207,7 +238,9 @@ def test_labels_as_indices_rows_and_none():
     indices = torch.tensor([4, 0, 2])
     by_index = denoiser(X, at, indices)
     assert torch.equal(by_index, denoiser(X, at, torch.nn.functional.one_hot(indices, 5)))
-    assert torch.equal(by_index[:1], denoiser(X[:1], at, torch.tensor([4]))) and not torch.equal(by_index, denoiser(X, at))
+    assert torch.equal(by_index[:1], denoiser(X[:1], at, torch.tensor([4]))) and not torch.equal(
+        by_index, denoiser(X, at)
+    )
     assert torch.equal(denoiser(X, at, torch.tensor([-1, -1, -1])), denoiser(X, at)), "-1 is no class"
     denoiser(X, at, indices, torch.ones(3, 9))
     assert torch.equal(denoiser.model.calls[-1][3], torch.ones(3, 9))
@@ -224,17 +257,30 @@ def test_labels_as_indices_rows_and_none():
 
 
 def test_what_the_front_door_reads():
-    vp, edm, iddpm = wrapped(pre.VPNoise(), name="x"), wrapped(), wrapped(pre.iDDPM(), schedule=schedules.VP(), classes=3)
-    assert vp.nsr_range == (2**-10, pytest.approx(152.16698)) and vp.shape == (2, 4, 4) and vp.classes == 0 and vp.name == "x"
+    vp, edm, iddpm = (
+        wrapped(pre.VPNoise(), name="x"),
+        wrapped(),
+        wrapped(pre.iDDPM(), schedule=schedules.VP(), classes=3),
+    )
+    assert (
+        vp.nsr_range == (2**-10, pytest.approx(152.16698))
+        and vp.shape == (2, 4, 4)
+        and vp.classes == 0
+        and vp.name == "x"
+    )
     assert edm.nsr_range is None and edm.round_nsr is None and edm.schedule == schedules.EDM()
-    assert iddpm.round_nsr(np.array([[1.0]])).shape == (1, 1) and iddpm.schedule == schedules.VP() and iddpm.classes == 3
+    assert (
+        iddpm.round_nsr(np.array([[1.0]])).shape == (1, 1) and iddpm.schedule == schedules.VP() and iddpm.classes == 3
+    )
     assert wrapped(pre.EDMNoise(sigma_min=0.004, sigma_max=60)).nsr_range == (0.004, 60.0)
     assert list(iddpm.state_dict()) == ["u", "model.gain"] and list(edm.state_dict()) == ["model.gain"]
 
 
 @pytest.mark.parametrize("at", [Point(1.0, 0.0, 1.0), Point(0.0, 1.0, 0.0)], ids=["no signal", "no noise"])
 def test_ends_are_refused(at):
-    with pytest.raises(ValueError, match=r"above 0 and below infinity, nsr_range = \(0.02, 100.0\)\. Start at a point with alpha > 0"):
+    with pytest.raises(
+        ValueError, match=r"above 0 and below infinity, nsr_range = \(0.02, 100.0\)\. Start at a point with alpha > 0"
+    ):
         wrapped(pre.VENoise())(X, at)
 
 

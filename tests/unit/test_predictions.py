@@ -27,7 +27,9 @@ TRUTH = {
     "flow": lambda at: EPS - DATA,
     "score": lambda at: -EPS / at.sigma,
     # Karras et al. 2022, Table 1: F = (D - c_skip y) / c_out
-    "edm_raw": lambda at: (DATA - SD**2 / (at.nsr**2 + SD**2) * (DATA + at.nsr * EPS)) / (at.nsr * SD / math.sqrt(at.nsr**2 + SD**2)),
+    "edm_raw": lambda at: (
+        (DATA - SD**2 / (at.nsr**2 + SD**2) * (DATA + at.nsr * EPS)) / (at.nsr * SD / math.sqrt(at.nsr**2 + SD**2))
+    ),
 }
 
 # the interpolated quantity of theory section 3, from data and eps; v and edm_raw in units of y, whatever the schedule
@@ -67,12 +69,15 @@ def test_p1_is_1_minus_p_with_its_digits(name):
     np.testing.assert_allclose(form.p(NSR) + form.p1(NSR), 1, rtol=1e-15)
     power = {"data": 0, "flow": 1, "v": 2, "edm_raw": 2}.get(name)
     if power is not None:  # near the clean end 1 - p falls as nsr^power, far below the rounding of 1
-        assert form.p1(np.array([1e-12]))[0] == pytest.approx({"edm_raw": 1 / SD**2}.get(name, 1.0) * 1e-12**power, rel=1e-11)
+        assert form.p1(np.array([1e-12]))[0] == pytest.approx(
+            {"edm_raw": 1 / SD**2}.get(name, 1.0) * 1e-12**power, rel=1e-11
+        )
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_output_and_interpolated_quantity_agree_where_alpha_is_1(name):
-    """Both say D = p y + q F there, but for v, which as an output is scaled by the schedule's own alpha and sigma: there they agree on the unit circle."""
+    """Both say D = p y + q F there, but for v, which as an output is scaled by the schedule's own alpha and sigma:
+    there they agree on the unit circle."""
     form = PREDICTIONS[name](SD) if name == "edm_raw" else PREDICTIONS[name]()
     for nsr in (0.01, 0.7, 30.0):
         at = Point(nsr, 1 / math.hypot(1, nsr), nsr / math.hypot(1, nsr)) if name == "v" else Point(nsr, 1.0, nsr)

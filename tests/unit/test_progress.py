@@ -118,7 +118,10 @@ def test_commands_write_lines_into_a_log(call, monkeypatch):  # noqa: F811
     assert err[2].startswith("features: 10 of 20 images, 50% of the work, ") and err[2].endswith(" left")
     study = ("curves", *drawn[:6], "--line", "seeds-1", "--nfe", "2,3", "--splits", "2", "--out", "study")
     err = [line for line in call(*study)[2].splitlines() if not line.startswith("Warning")]
-    assert err[0].startswith("row 1/2: seeds-1, 2 NFE: 5 of 40 images, 10% of the work, ") and Path("study/index.html").exists()
+    assert (
+        err[0].startswith("row 1/2: seeds-1, 2 NFE: 5 of 40 images, 10% of the work, ")
+        and Path("study/index.html").exists()
+    )
 
 
 def test_the_line_of_several_processes_counts_the_images_of_all(monkeypatch, capsys):

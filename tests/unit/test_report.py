@@ -1,4 +1,5 @@
-"""The report of a curves study: a table that reads back, plots, and a page that keeps to itself whatever the record says."""
+"""The report of a curves study: a table that reads back, plots, and a page that keeps to itself whatever the record
+says."""
 
 import base64
 import csv
@@ -96,7 +97,9 @@ def test_the_table_reads_back():
         for key in ("frechet", "inception_score"):
             assert float(held[key]) == row[key]["value"] and float(held[f"{key}.low"]) == row[key]["low"]
             assert held[f"{key}.method"] == row[key]["method"]
-        assert held["study.features.sha256"] == "fe" * 32 and held["study.class"] == "" and held["study.guidance"] == "1.0"
+        assert (
+            held["study.features.sha256"] == "fe" * 32 and held["study.class"] == "" and held["study.guidance"] == "1.0"
+        )
         assert json.loads(held["study.other"])["schedule"] == "edm" and held["environment.torch"] == "2.13.0"
         assert held["study.command"] == record["command"] and held["version"] == "0.1.0"
 
@@ -113,11 +116,18 @@ def test_columns_do_not_depend_on_what_is_there():
     assert report.csv_text(bare) == ",".join(columns()) + "\r\n"
     waiting = rows_of(report.csv_text(study.record(waiting=3, score=False)))
     assert [row["status"] for row in waiting].count("waiting") == 3
-    assert waiting[-1]["frechet"] == waiting[-1]["seconds"] == waiting[0]["inception_score"] == waiting[0]["inception_score.low"] == ""
+    assert (
+        waiting[-1]["frechet"]
+        == waiting[-1]["seconds"]
+        == waiting[0]["inception_score"]
+        == waiting[0]["inception_score.low"]
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
-    "make", [report.csv_text, report.plots, lambda record: report.page(record, {}), lambda record: report.write(record, None)]
+    "make",
+    [report.csv_text, report.plots, lambda record: report.page(record, {}), lambda record: report.write(record, None)],
 )
 @pytest.mark.parametrize("wrong", [{}, {"format": 2, "rows": []}, {"format": 1, "rows": "none"}])
 def test_other_records_are_refused(make, wrong):
@@ -166,7 +176,10 @@ def test_values_that_are_no_numbers_are_left_out():
     record["rows"][1]["frechet"]["value"] = None
     record["rows"][2]["frechet"] |= {"value": math.nan}
     record["rows"][3]["frechet"] |= {"low": None, "high": None, "error": None}
-    points = {line: {number for point in points for number in point.rows} for line, points in curves(record, "frechet").items()}
+    points = {
+        line: {number for point in points for number in point.rows}
+        for line, points in curves(record, "frechet").items()
+    }
     assert not {0, 1, 2} & set().union(*points.values()) and 3 in points["seeds-1"]
     page = Reader(report.page(record, {}))
     assert [point["low"] for point in page.data["metrics"][0]["points"] if point["rows"] == [3]] == [None]
@@ -211,10 +224,13 @@ def test_a_plot_shows_the_values():
 
 def test_plots_touch_nothing_global_and_need_matplotlib_only_when_drawn():
     code = (
-        "import sys; sys.path.insert(0, 'tests/unit'); import study; from seeds import report; assert 'matplotlib' not in sys.modules; "
-        "report.plots(study.record()); print('matplotlib.pyplot' in sys.modules)"
+        "import sys; sys.path.insert(0, 'tests/unit'); import study; from seeds import report; assert 'matplotlib' "
+        "not in sys.modules; report.plots(study.record()); print('matplotlib.pyplot' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 def test_without_matplotlib_the_table_and_the_page_are_written(tmp_path, monkeypatch):
@@ -237,7 +253,9 @@ def test_the_page_asks_nobody_for_anything():
 def test_the_policy_lets_in_what_is_written_here_only():
     record = hostile()
     text = report.page(record, study.pictures(record))
-    policy = next(meta["content"] for meta in Reader(text).all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"] for meta in Reader(text).all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'" and rules["img-src"] == "data:" and "unsafe" not in policy
     parts = {
@@ -252,7 +270,9 @@ def test_hostile_names_stay_text():
     record = hostile()
     page = Reader(report.page(record, study.pictures(record)))
     assert [attributes.get("type") for attributes in page.all("script")] == ["application/json", None]
-    assert len(page.all("img")) == 4 and all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert len(page.all("img")) == 4 and all(
+        image["src"].startswith("data:image/png;base64,") for image in page.all("img")
+    )
     assert page.data["lines"][0]["name"] == page.data["rows"]["0"]["command"] == HOSTILE
     shown = " ".join(page.text.split())
     assert shown.count('</script><script>alert("1")</script>') > 10 and page.all("tr")[1]["id"] == "row-0"
@@ -298,7 +318,9 @@ def test_pictures_are_of_one_range_and_enlarged_by_a_whole_number():
     record = study.record(seeds=("0-499", "500-999"))
     given = study.pictures(record)
     images = Reader(report.page(record, given)).all("img")
-    assert [int(image["data-row"]) for image in images] == [row["row"] for row in record["rows"] if row["seeds"] == "0-499"]
+    assert [int(image["data-row"]) for image in images] == [
+        row["row"] for row in record["rows"] if row["seeds"] == "0-499"
+    ]
     for image in images:
         assert base64.b64decode(image["src"].partition(",")[2]) == given[int(image["data-row"])]
         assert (image["width"], image["height"], image["class"]) == (str(3 * 8 * 28), str(3 * 28), "small")
@@ -311,7 +333,9 @@ def test_what_is_no_png_is_refused():
 
 def test_equal_records_give_equal_pages():
     record = study.record()
-    assert report.page(record, study.pictures(record)) == report.page(json.loads(json.dumps(record)), study.pictures(record))
+    assert report.page(record, study.pictures(record)) == report.page(
+        json.loads(json.dumps(record)), study.pictures(record)
+    )
 
 
 def filled(folder, record):
@@ -382,9 +406,15 @@ def test_settings_are_words():
 
 BLIND = {
     "none": np.eye(3),
-    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
-    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
 }  # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
 XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 

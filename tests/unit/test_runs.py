@@ -1,4 +1,5 @@
-"""A sampling job on disk: the same bytes in any number of pieces, files that are whole or absent, and a record that repeats it."""
+"""A sampling job on disk: the same bytes in any number of pieces, files that are whole or absent, and a record that
+repeats it."""
 
 import errno
 import hashlib
@@ -31,12 +32,18 @@ UNASKED = Identity("", ())
 
 
 def job(denoiser=None, **changes):
-    return Job(denoiser or Toy(), **{"plan": PLAN, "seeds": (3, 8, 9, 1041, 5), "batch": 2, "identity": UNASKED, **changes})
+    return Job(
+        denoiser or Toy(), **{"plan": PLAN, "seeds": (3, 8, 9, 1041, 5), "batch": 2, "identity": UNASKED, **changes}
+    )
 
 
 def draw(out, denoiser=None, **changes):
     """The job with these changes, run into `out`; keywords that `run` knows go there."""
-    how = {key: changes.pop(key) for key in ("resume", "threads", "subdirs", "version", "command", "shard", "group") if key in changes}
+    how = {
+        key: changes.pop(key)
+        for key in ("resume", "threads", "subdirs", "version", "command", "shard", "group")
+        if key in changes
+    }
     return run(job(denoiser, **changes), out, progress=False, **how)
 
 
@@ -91,7 +98,9 @@ def test_pixels_are_clipped_and_truncated():
 
 def test_the_files_hold_the_samples(tmp_path):
     found = draw(tmp_path, subdirs=True)
-    assert sorted(images(tmp_path)) == sorted([*(f"000000/{seed:06d}.png" for seed in (3, 5, 8, 9)), "001000/001041.png"])
+    assert sorted(images(tmp_path)) == sorted(
+        [*(f"000000/{seed:06d}.png" for seed in (3, 5, 8, 9)), "001000/001041.png"]
+    )
     for part in ([3, 8], [9, 1041], [5]):
         x = seeds.sample(Toy(), Toy.shape, seed=part, plan=PLAN)
         for seed, image in zip(part, x, strict=True):
@@ -108,7 +117,10 @@ def test_the_record_repeats_the_run(tmp_path):
     draw(tmp_path, version="1.2", command="seeds sample")
     found = record(tmp_path)
     assert Plan.from_json(found["plan"]) == PLAN and found["status"] == "done" and found["command"] == "seeds sample"
-    assert found["job"] | {"seeds": "3,8-9,1041,5", "batch": 2, "nfe": 5, "plan_sha256": PLAN.digest, "version": "1.2"} == found["job"]
+    assert (
+        found["job"] | {"seeds": "3,8-9,1041,5", "batch": 2, "nfe": 5, "plan_sha256": PLAN.digest, "version": "1.2"}
+        == found["job"]
+    )
     assert found["environment"]["numpy"] == np.__version__ and found["seconds"] > 0
     lines = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(images(tmp_path).items()))
     assert found["files"] == {"count": 5, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
@@ -164,7 +176,11 @@ def test_a_unit_with_a_missing_file_is_drawn_whole_and_a_finished_run_not_at_all
     assert images(tmp_path) == before and asked == [2] * PLAN.nfe
     model = Toy()
     done = record(tmp_path)
-    assert draw(tmp_path, model, resume=True) == done | {"drawn": 0, "seconds": 0.0} and model.calls == 0 and record(tmp_path) == done
+    assert (
+        draw(tmp_path, model, resume=True) == done | {"drawn": 0, "seconds": 0.0}
+        and model.calls == 0
+        and record(tmp_path) == done
+    )
 
 
 def test_a_finished_run_with_an_image_of_another_is_not_called_complete(tmp_path):
@@ -178,7 +194,8 @@ def test_a_finished_run_with_an_image_of_another_is_not_called_complete(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(1, "000003.png (1 of 8)"), (7, "000000.png, 000001.png, 000002.png, 000003.png, 000004.png, ... (7 of 8)")]
+    ("count", "words"),
+    [(1, "000003.png (1 of 8)"), (7, "000000.png, 000001.png, 000002.png, 000003.png, 000004.png, ... (7 of 8)")],
 )
 def test_the_images_that_somebody_changed_are_named(tmp_path, count, words):
     draw(tmp_path, seeds=range(8))
@@ -186,11 +203,14 @@ def test_the_images_that_somebody_changed_are_named(tmp_path, count, words):
     for seed in [3, 0, 1, 2, 4, 5, 6][:count]:
         (tmp_path / f"{seed:06d}.png").write_bytes(other[f"{seed:06d}.png"])
     with pytest.raises(
-        ValueError, match=rf"holds other images than its record says, so somebody has changed them: {re.escape(words)}\. Take away"
+        ValueError,
+        match=rf"holds other images than its record says, so somebody has changed them: {re.escape(words)}\. Take away",
     ):
         draw(tmp_path, seeds=range(8), resume=True)
     (tmp_path / "SHA256SUMS").write_text("forged")
-    with pytest.raises(ValueError, match=r"changed them \(SHA256SUMS, which would tell which, is not that of the record\)\. Take away"):
+    with pytest.raises(
+        ValueError, match=r"changed them \(SHA256SUMS, which would tell which, is not that of the record\)\. Take away"
+    ):
         draw(tmp_path, seeds=range(8), resume=True)
 
 
@@ -200,7 +220,9 @@ def test_the_sums_are_what_sha256sum_reads(tmp_path):
     assert hashlib.sha256((tmp_path / "SHA256SUMS").read_bytes()).hexdigest() == record(tmp_path)["files"]["sha256"]
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-20]), lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-20]), lambda path: path.write_bytes(b"")]
+)
 def test_a_done_run_makes_its_lost_or_broken_grid_again(tmp_path, harm):
     draw(tmp_path)
     grid, sums = tmp_path / "grid.png", tmp_path / "SHA256SUMS"
@@ -214,7 +236,9 @@ def test_a_done_run_makes_its_lost_or_broken_grid_again(tmp_path, harm):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(ValueError, match=r"`out` = .*file is a file\. Give a folder, or a name that ends in \.zip or \.npz"):
+    with pytest.raises(
+        ValueError, match=r"`out` = .*file is a file\. Give a folder, or a name that ends in \.zip or \.npz"
+    ):
         draw(tmp_path / "file")
 
 
@@ -242,7 +266,9 @@ def test_another_run_is_not_resumed(tmp_path, changes, words):
         draw(tmp_path, resume=True, **changes)
 
 
-@pytest.mark.parametrize(("out", "name"), [("", "001041.png"), ("", "grid.png"), ("", "cat.png"), ("a.zip", "a.zip.parts/notes.txt")])
+@pytest.mark.parametrize(
+    ("out", "name"), [("", "001041.png"), ("", "grid.png"), ("", "cat.png"), ("a.zip", "a.zip.parts/notes.txt")]
+)
 def test_files_of_no_run_are_not_overwritten(tmp_path, out, name):
     foreign = tmp_path / name
     foreign.parent.mkdir(exist_ok=True)
@@ -264,7 +290,9 @@ def test_files_that_are_gone_at_the_end_are_missed(tmp_path):
             (tmp_path / "000003.png").unlink()
         return x
 
-    with pytest.raises(OSError, match="misses 2 of 5 images at the end of the run: the processes do not see one folder"):
+    with pytest.raises(
+        OSError, match="misses 2 of 5 images at the end of the run: the processes do not see one folder"
+    ):
         draw(tmp_path, Toy(take))
     assert draw(tmp_path, resume=True)["drawn"] == 2 and record(tmp_path)["status"] == "done"
 
@@ -282,7 +310,8 @@ def test_files_that_other_machines_wrote_are_waited_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Folder, "missing", late)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    assert draw(tmp_path / "out", group=Group(0, 2))["status"] == "done" and len(looked) == 4  # the third look, and what it sets off
+    # the third look, and what it sets off
+    assert draw(tmp_path / "out", group=Group(0, 2))["status"] == "done" and len(looked) == 4
     assert images(tmp_path / "out") == images(tmp_path / "whole")
 
 
@@ -294,7 +323,9 @@ def flipped(data, at):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-@pytest.mark.parametrize("damage", [(cut, 0), (cut, 40), (cut, -12), (cut, -1), (flipped, 20), (flipped, 45), (flipped, -14)])
+@pytest.mark.parametrize(
+    "damage", [(cut, 0), (cut, 40), (cut, -12), (cut, -1), (flipped, 20), (flipped, 45), (flipped, -14)]
+)
 @pytest.mark.parametrize("status", ["running", "done"])
 def test_damaged_files_are_drawn_again(tmp_path, damage, status):
     draw(tmp_path)
@@ -344,7 +375,9 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write_some)
-        with pytest.raises(OSError, match=r"001041.png cannot be written: No space left on device. .* with --resume makes the rest"):
+        with pytest.raises(
+            OSError, match=r"001041.png cannot be written: No space left on device. .* with --resume makes the rest"
+        ):
             draw(out)
     assert sorted(path.name for path in out.iterdir()) == ["000003.png", "000008.png", "000009.png", "run.json"]
     draw(out, resume=True)
@@ -469,7 +502,9 @@ def test_a_finished_archive_s_run_takes_away_its_own_files_only(tmp_path, monkey
     assert draw(tmp_path / "a.zip", resume=True)["status"] == "done" and not parts.exists()
     parts.mkdir()
     (parts / "000003.png").write_text("precious")
-    assert draw(tmp_path / "a.zip", resume=True)["status"] == "done" and (parts / "000003.png").read_text() == "precious"
+    assert (
+        draw(tmp_path / "a.zip", resume=True)["status"] == "done" and (parts / "000003.png").read_text() == "precious"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.npz"])
@@ -525,7 +560,8 @@ def test_a_stopped_archive_is_completed_and_a_finished_one_left_alone(tmp_path, 
     assert not out.exists() and len(images(tmp_path / f"{name}.parts")) == 2
     draw(out, resume=True)
     pixels = [
-        {key: value for key, value in contents(path).items() if not key.startswith("run.json")} for path in (out, tmp_path / "whole" / name)
+        {key: value for key, value in contents(path).items() if not key.startswith("run.json")}
+        for path in (out, tmp_path / "whole" / name)
     ]
     assert pixels[0] == pixels[1] and [path.name for path in tmp_path.iterdir() if path.name != "whole"] == [name]
     before, model = out.read_bytes(), Toy()

@@ -1,4 +1,5 @@
-"""What policy gradients, video with sound, and walks between seeds ask of a run: the law of each step, noise by its fraction, states of several tensors."""
+"""What policy gradients, video with sound, and walks between seeds ask of a run: the law of each step, noise by its
+fraction, states of several tensors."""
 
 import itertools
 import math
@@ -27,7 +28,8 @@ def trajectory(plan, count=3):
 
 @pytest.mark.parametrize("solver", ["seeds-1", "seeds-2", "seeds-3", "seeds-4", "euler-maruyama"])
 def test_densities_of_the_steps_add_up_to_that_of_the_whole_run(solver):
-    """The states are Gaussian, given the answers: the sum is the density of all rows' noise under its covariance, stages and shared draws included."""
+    """The states are Gaussian, given the answers: the sum is the density of all rows' noise under its covariance,
+    stages and shared draws included."""
     plan = seeds.plan(solver, **GRID, final="none")
     states, answers = trajectory(plan)
     laws = [step_logprob(plan, i, states, answers) for i in range(plan.nfe)]
@@ -105,7 +107,9 @@ def test_states_of_several_tensors_share_one_level(shapes):
     one = seeds.sample(both, both.shape, seed=[3], schedule=EDM, solver="seeds-3", steps=4)
     torch.testing.assert_close(one[0], drawn[3], rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="The parts of a state"):
-        both.row({"video": torch.zeros(1, 2, 3)} if isinstance(shapes, dict) else (torch.zeros(1, 2, 3), torch.zeros(1, 5)))
+        both.row(
+            {"video": torch.zeros(1, 2, 3)} if isinstance(shapes, dict) else (torch.zeros(1, 2, 3), torch.zeros(1, 5))
+        )
 
 
 def test_noise_between_seeds_has_unit_variance_and_ends_at_each():
@@ -114,7 +118,9 @@ def test_noise_between_seeds_has_unit_variance_and_ends_at_each():
         z = noise.between(a, b, share)(2, 0.0, 1.0, (2000, 4))
         assert z.std().item() == pytest.approx(1.0, abs=0.02)
     run = {"schedule": EDM, "steps": 4, "solver": "seeds-2"}
-    ends = [seeds.sample(MODEL, (2,), seed=[0, 1], noise=noise.between([4, 5], [8, 9], share), **run) for share in (0, 1)]
+    ends = [
+        seeds.sample(MODEL, (2,), seed=[0, 1], noise=noise.between([4, 5], [8, 9], share), **run) for share in (0, 1)
+    ]
     same = [seeds.sample(MODEL, (2,), seed=seed, **run) for seed in ([4, 5], [8, 9])]
     for end, one in zip(ends, same, strict=True):
         torch.testing.assert_close(end, one, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,5 @@
-"""The front door: seeds and batches, starts and stops, image-to-image, inpainting, labels, callbacks, and errors that say the way out."""
+"""The front door: seeds and batches, starts and stops, image-to-image, inpainting, labels, callbacks, and errors that
+say the way out."""
 
 import math
 import random
@@ -94,7 +95,8 @@ def test_run_a_b_a_gives_a_again_and_threads_do_not_meet():
 
 
 def test_exact_statistics_of_a_gaussian():
-    """2,000 samples of 16 numbers: mean 0.2 and variance 0.09 within four standard errors (steps enough for the solver's error to be below them)."""
+    """2,000 samples of 16 numbers: mean 0.2 and variance 0.09 within four standard errors (steps enough for the
+    solver's error to be below them)."""
     found = draw(range(2000), steps=100, variant="2b", grid="uniform_lam")
     n = found.numel()
     assert abs(found.mean().item() - 0.2) < 4 * 0.3 / math.sqrt(n)
@@ -140,7 +142,8 @@ def test_two_parts_of_a_run_are_the_run_to_the_bit(solver):
     def project(x, point, draw):
         return x + 0.01 * point.sigma * draw
 
-    for extra in ({},) if options.get("S_churn") else ({}, {"project": project}):  # a projection sees the lifted state where there is churn
+    # a projection sees the lifted state where there is churn
+    for extra in ({},) if options.get("S_churn") else ({}, {"project": project}):
         whole = seeds.sample(model, SHAPE, seed=[3, 4], **options, **extra)
         for k in range(1, 5):
             half = seeds.sample(model, SHAPE, seed=[3, 4], stop=k, **options, **extra)
@@ -236,7 +239,9 @@ def test_iterate_leaves_the_callers_gradients_alone():
     one.close(), other.close()
     assert torch.is_grad_enabled(), "whatever the order in which they end"
     weight = torch.ones(1, requires_grad=True)
-    assert not next(seeds.iterate(lambda x, at: x * weight, SHAPE, seed=1, solver="seeds-3", steps=3, schedule="vp")).denoised.requires_grad
+    assert not next(
+        seeds.iterate(lambda x, at: x * weight, SHAPE, seed=1, solver="seeds-3", steps=3, schedule="vp")
+    ).denoised.requires_grad
 
 
 def test_a_callers_noise_is_asked_with_its_stretch_of_path_and_replays():
@@ -287,9 +292,13 @@ def test_stages_that_cannot_move_stay_between_the_levels_that_a_network_knows(so
     assert np.abs(np.log([[at.nsr] for at in ends] / known.u[:-1].double().numpy())).min(1).max() < 1e-12
     for first, last, step in zip(ends[:-1], ends[1:], range(7), strict=True):
         inside = [row.at.lam for row in plan.rows[5 * step + 1 : 5 * step + 5]]
-        assert inside == pytest.approx([first.lam + c * (last.lam - first.lam) for c in (0.5, 0.5, 1.0, 0.5)], rel=1e-12)
+        assert inside == pytest.approx(
+            [first.lam + c * (last.lam - first.lam) for c in (0.5, 0.5, 1.0, 0.5)], rel=1e-12
+        )
     nearest = known.round_nsr(np.array([row.at.nsr for row in plan.rows]))
-    assert any(abs(row.at.nsr / nsr - 1) > 1e-4 for row, nsr in zip(plan.rows, nearest, strict=True)), "some stages lie between levels"
+    assert any(abs(row.at.nsr / nsr - 1) > 1e-4 for row, nsr in zip(plan.rows, nearest, strict=True)), (
+        "some stages lie between levels"
+    )
 
 
 @pytest.mark.parametrize("solver", ["seeds-4", "erk-4"])
@@ -303,16 +312,25 @@ def test_fixed_stages_ask_a_table_network_at_whole_steps(solver):
 
     wrapped = seeds.wrap(network, "noise", schedule=table)
     calls = list(seeds.iterate(wrapped, SHAPE, seed=1, steps=4, solver=solver))
-    assert len(told) == 21 and all(t == int(t) for t in told) and any(call.point.t != int(call.point.t) for call in calls)
-    assert [call.point.t == t for call, t in zip(calls, told, strict=True)][::5] == [True] * 5, "steps end at known levels"
+    assert (
+        len(told) == 21 and all(t == int(t) for t in told) and any(call.point.t != int(call.point.t) for call in calls)
+    )
+    assert [call.point.t == t for call, t in zip(calls, told, strict=True)][::5] == [True] * 5, (
+        "steps end at known levels"
+    )
     assert torch.isfinite(calls[-1].denoised).all()
 
 
-@pytest.mark.parametrize("grid", ["karras", "uniform_lam", np.array([1.0, 0.5, 0.1])], ids=["karras", "uniform_lam", "times"])
+@pytest.mark.parametrize(
+    "grid", ["karras", "uniform_lam", np.array([1.0, 0.5, 0.1])], ids=["karras", "uniform_lam", "times"]
+)
 def test_a_start_at_snr_0_that_a_table_does_not_reach_is_refused_before_any_call(grid):
     table, steps = seeds.Discrete.linear(), None if isinstance(grid, np.ndarray) else 4
     wrapped = seeds.wrap(lambda x, t: pytest.fail("the network was called"), "data", schedule=table)
-    words = r"begins at SNR 0 \(nsr = inf\), but the network knows levels up to nsr = 157\.407 only.*start=\('nsr', 157\.407\)"
+    words = (
+        r"begins at SNR 0 \(nsr = inf\), but the network knows levels up to nsr = 157\.407 only.*start=\('nsr', "
+        r"157\.407\)"
+    )
     with pytest.raises(ValueError, match=words):
         seeds.plan("seeds-2", steps=steps, schedule="flow", grid=grid, round_nsr=table.round_nsr)
     with pytest.raises(ValueError, match=words):
@@ -333,7 +351,9 @@ def test_a_start_on_levels_that_a_network_rounds_is_counted_among_the_rounded_on
     options = {"schedule": "edm", "sigmas": [80.5, 80.2, 40, 10, 1], "round_nsr": np.floor}
     whole, plan = seeds.plan("seeds-1", **options), seeds.plan("seeds-1", start=start, **options)
     assert (plan.before.calls, plan.nfe) == (before, whole.nfe - before) and plan.rows[0].at == whole.rows[before].at
-    seeds.sample(lambda x, at: 0.5 * x, SHAPE, seed=1, solver="seeds-1", data=torch.zeros(SHAPE), start=start, **options)
+    seeds.sample(
+        lambda x, at: 0.5 * x, SHAPE, seed=1, solver="seeds-1", data=torch.zeros(SHAPE), start=start, **options
+    )
 
 
 def test_a_grids_own_options_decide_whether_it_leaves_the_networks_range():
@@ -352,7 +372,9 @@ def test_a_table_that_reaches_snr_0_starts_there():
 
 def test_a_network_that_rounds_to_zero_has_its_clean_end_there():
     """EDM's iDDPM table rounds 0.002 to 0: that level is the clean end, reached by the final denoise."""
-    plan = seeds.plan("seeds-1", sigmas=[1.0, 0.5, 0.002], schedule="edm", round_nsr=lambda nsr: np.where(nsr < 0.01, 0.0, nsr))
+    plan = seeds.plan(
+        "seeds-1", sigmas=[1.0, 0.5, 0.002], schedule="edm", round_nsr=lambda nsr: np.where(nsr < 0.01, 0.0, nsr)
+    )
     assert [row.at.nsr for row in plan.rows] == [1.0, 0.5]
 
 
@@ -381,7 +403,9 @@ def test_no_named_grid_leaves_the_range_of_the_network(grid):
     wrapped = seeds.wrap(lambda x, t: x * 0, "data", schedule="edm", nsr_range=(0.05, 40.0))
     asked = [call.point.nsr for call in seeds.iterate(wrapped, SHAPE, seed=1, solver="seeds-3", steps=4, grid=grid)]
     assert 40.0 * (1 + 1e-9) >= asked[0] and 0.05 * (1 - 1e-9) <= min(asked)
-    assert (asked[0] > 30 or grid == "ays") and (min(asked) < 0.07 or grid in ("ays", "sgm_uniform")), "but reaches its ends"
+    assert (asked[0] > 30 or grid == "ays") and (min(asked) < 0.07 or grid in ("ays", "sgm_uniform")), (
+        "but reaches its ends"
+    )
 
 
 def test_a_function_eta_that_overflows_is_named():
@@ -431,7 +455,8 @@ WRONG = [
     ({"schedule": None}, "`schedule` is missing, and the denoiser has none"),
     ({"prediction": "velocity"}, "There is no prediction 'velocity'"),
     ({"final": "stop"}, "`final` must be 'denoise' or 'none'"),
-    ({"grid": np.array([0.1, 0.5]), "steps": None}, r"`grid` must fall.*grid\[0\] = 0.1 is followed by grid\[1\] = 0.5.*pass grid\[::-1\]"),
+    ({"grid": np.array([0.1, 0.5]), "steps": None},
+        r"`grid` must fall.*grid\[0\] = 0.1 is followed by grid\[1\] = 0.5.*pass grid\[::-1\]"),
     ({"sigmas": [1.0, 2.0], "steps": None}, r"sigmas\[0\] = 1 is followed by sigmas\[1\] = 2"),
     ({"sigmas": [2.0, 1.0], "steps": 7}, "`steps` = 7, but the grid given has 2 levels"),
     ({"sigmas": [2.0, 0.0], "steps": None, "final": "none"}, "clean level, which only final=\"denoise\" reaches"),
@@ -450,7 +475,8 @@ WRONG = [
     ({"seed": []}, "`seed` is empty"),
     ({"batch": 0}, "`batch` must be a whole number, at least 1, but is 0"),
     ({"batch": 2.0}, "`batch` must be a whole number, at least 1, but is 2.0"),
-    ({"eta": [1.0, 0.0]}, r"`eta` must be a number, a table \[\(lam_from, eta\), ...\] or a callable of lam, but is \[1.0, 0.0\]"),
+    ({"eta": [1.0, 0.0]}, r"`eta` must be a number, a table \[\(lam_from, eta\), ...\] or a callable of lam, but is "
+                          r"\[1.0, 0.0\]"),
     ({"start": 1.5}, r"`start` is a grid index, or a level \('nsr', value\) or \('lam', value\), but is 1.5"),
     ({"stop": ("nsr", "low")}, "`stop` = .* is not a noise level: its value must be a number"),
     ({"solver": "seeds-3", "r": 0.5}, r"`r` of a three-stage method must be \(r1, r2\) each in \(0, 1\], but is 0.5"),
@@ -461,23 +487,31 @@ WRONG = [
     ({"grid": ["a"], "steps": None}, "`grid` must be a row of at least 2 numbers"),
     ({"round_nsr": lambda nsr: None}, "`round_nsr` made .* each a number that is at least 0"),
     ({"round_nsr": lambda nsr: 1 / nsr}, "`round_nsr` made .* must not change their order"),
-    ({"solver": "rk-2", "variable": "t", "schedule": seeds.Discrete.linear()}, "`variable` = 't' follows the slope of the schedule, but a table has none"),
-    ({"solver": "rk-2", "S_churn": 40, "schedule": seeds.Discrete.linear()}, r"and churn off above it \(S_max\), or pass round_nsr"),
+    ({"solver": "rk-2", "variable": "t", "schedule": seeds.Discrete.linear()},
+        "`variable` = 't' follows the slope of the schedule, but a table has none"),
+    ({"solver": "rk-2", "S_churn": 40, "schedule": seeds.Discrete.linear()},
+        r"and churn off above it \(S_max\), or pass round_nsr"),
     ({"dtype": torch.int64}, "`dtype` = torch.int64 must be a floating point dtype"),
     ({"plan": "seeds-3", "steps": None, "schedule": None}, "`plan` must be a Plan, .* but is a str"),
-    ({"data": torch.zeros(SHAPE, dtype=torch.uint8)}, r"`data` is torch.uint8: give floating point numbers in the scale of the model's data"),
-    ({"noise": lambda j, lam0, lam1, shape: torch.zeros(3)}, r"`noise` returned shape \(3,\) for draw -1, but must .* \(1, 1, 4, 4\)"),
+    ({"data": torch.zeros(SHAPE, dtype=torch.uint8)},
+        r"`data` is torch.uint8: give floating point numbers in the scale of the model's data"),
+    ({"noise": lambda j, lam0, lam1, shape: torch.zeros(3)},
+        r"`noise` returned shape \(3,\) for draw -1, but must .* \(1, 1, 4, 4\)"),
     ({"noise": lambda j, lam0, lam1, shape: None}, "`noise` returned type NoneType for draw -1"),
-    ({"project": lambda x, point, draw: None}, "replacement of the state is a NoneType, not a tensor. A projection returns"),
-    ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, 4\)"),
+    ({"project": lambda x, point, draw: None},
+        "replacement of the state is a NoneType, not a tensor. A projection returns"),
+    ({"x": torch.zeros(3, 1, 4, 4)}, r"`x` has shape \(3, 1, 4, 4\), but 1 seeds of shape \(1, 4, 4\) need \(1, 1, 4, "
+                                     r"4\)"),
     ({"x": torch.zeros(1, 1, 4, 4), "data": torch.zeros(SHAPE)}, "exclude each other"),
     ({"labels": [1, 2]}, "`labels` has 2 entries for 1 seeds"),
     ({"sd": 0.7}, "`sd` = 0.7 is of prediction='edm_raw', but `prediction` is 'data'"),
-    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")}, "`plan` already fixes the run, but `solver` is given too"),
+    ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp")},
+        "`plan` already fixes the run, but `solver` is given too"),
     ({"plan": seeds.plan("seeds-1", steps=2, schedule="vp"), "solver": None}, "but `steps` is given too"),
     ({"mask": torch.ones(4, 4)}, "`mask` is no argument here. Inpainting is `project=`"),
     ({"generator": torch.Generator()}, "`generator` is no argument here. Noise comes from `seed=` alone"),
-    ({"guidance": 3.0}, r"`guidance` is no argument here. Guide the denoiser: seeds.sample\(seeds.guide\(denoiser, 3.0\)"),
+    ({"guidance": 3.0}, r"`guidance` is no argument here. Guide the denoiser: seeds.sample\(seeds.guide\(denoiser, "
+                        r"3.0\)"),
     ({"sigma_max": 10.0}, "`sigma_max` is no argument here. Say nsr_max="),
     ({"latents": torch.zeros(4, 2)}, "`latents` is no argument here. A state is x=, with start="),
     ({"negative_prompt": "x"}, r"`negative_prompt` is no argument here. .*seeds.guide\(denoiser, 3.0, null="),
@@ -492,10 +526,13 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("schedule", [np.linspace(0.9, 0.1, 5), torch.linspace(0.9, 0.1, 5), [0.9, 0.5, 0.1], (0.9, 0.5)])
+@pytest.mark.parametrize(
+    "schedule", [np.linspace(0.9, 0.1, 5), torch.linspace(0.9, 0.1, 5), [0.9, 0.5, 0.1], (0.9, 0.5)]
+)
 def test_a_table_given_as_a_schedule_is_told_where_it_goes(schedule):
     with pytest.raises(
-        TypeError, match=rf"`schedule` is a row of {len(schedule)} numbers: a table goes in as seeds.Discrete\(alphas_cumprod\)"
+        TypeError,
+        match=rf"`schedule` is a row of {len(schedule)} numbers: a table goes in as seeds.Discrete\(alphas_cumprod\)",
     ):
         seeds.sample(model, SHAPE, seed=1, solver="seeds-3", steps=2, schedule=schedule)
 
@@ -509,8 +546,10 @@ TEXT = torch.arange(12.0).view(3, 4)
 
 
 @pytest.mark.parametrize("labels", [
-    {"text": TEXT, "pooled": TEXT[:, 0]}, (TEXT, TEXT[:, 0]), Prompt(TEXT, TEXT[:, 0]), OrderedDict(text=TEXT, pooled=TEXT[:, 0]),
-    {"inner": (TEXT, {"mask": TEXT > 3}), "time": [1, 2, 3], "array": np.ones((3, 2)), "scale": torch.tensor(7.0), "word": "day", "none": None},
+    {"text": TEXT, "pooled": TEXT[:, 0]}, (TEXT, TEXT[:, 0]), Prompt(TEXT, TEXT[:, 0]),
+    OrderedDict(text=TEXT, pooled=TEXT[:, 0]),
+    {"inner": (TEXT, {"mask": TEXT > 3}), "time": [1, 2, 3], "array": np.ones((3, 2)), "scale": torch.tensor(7.0),
+        "word": "day", "none": None},
 ])  # fmt: skip
 def test_several_conditions_keep_their_kind_and_are_cut_with_the_batch(labels):
     seen = []
@@ -519,15 +558,37 @@ def test_several_conditions_keep_their_kind_and_are_cut_with_the_batch(labels):
         seen.append(labels)
         return 0.001 * x
 
-    seeds.sample(conditional, SHAPE, seed=[1, 2, 3], solver="seeds-1", steps=1, schedule="vp", labels=labels, batch=2, device="cpu")
+    seeds.sample(
+        conditional,
+        SHAPE,
+        seed=[1, 2, 3],
+        solver="seeds-1",
+        steps=1,
+        schedule="vp",
+        labels=labels,
+        batch=2,
+        device="cpu",
+    )
     first, last = seen[0], seen[-1]
     assert type(first) is type(labels) and len(seen) == 4
     if not isinstance(labels, tuple) and "inner" in labels:
-        assert torch.equal(last["inner"][0], TEXT[2:]) and last["inner"][1]["mask"].dtype == torch.bool and first["time"].tolist() == [1, 2]
-        assert first["array"].dtype == torch.float32 and last["scale"] == 7 and (last["word"], last["none"]) == ("day", None)
+        assert (
+            torch.equal(last["inner"][0], TEXT[2:])
+            and last["inner"][1]["mask"].dtype == torch.bool
+            and first["time"].tolist() == [1, 2]
+        )
+        assert (
+            first["array"].dtype == torch.float32
+            and last["scale"] == 7
+            and (last["word"], last["none"]) == ("day", None)
+        )
     else:
         text, pooled = labels.keys() if not isinstance(labels, tuple) else (0, 1)
-        assert torch.equal(first[text], TEXT[:2]) and torch.equal(last[text], TEXT[2:]) and torch.equal(last[pooled], TEXT[2:, 0])
+        assert (
+            torch.equal(first[text], TEXT[:2])
+            and torch.equal(last[text], TEXT[2:])
+            and torch.equal(last[pooled], TEXT[2:, 0])
+        )
 
 
 @pytest.mark.parametrize("shape", [4, (2.5,), (-1, 2), "ab"])
@@ -546,12 +607,19 @@ def test_a_callback_sees_each_batch_and_may_keep_what_it_sees():
 
 def test_numbers_may_come_from_numpy_and_torch():
     assert (
-        torch.equal(draw(np.int64(3)), draw(3)) and torch.equal(draw(torch.tensor(3)), draw(3)) and torch.equal(draw(np.array(3)), draw(3))
+        torch.equal(draw(np.int64(3)), draw(3))
+        and torch.equal(draw(torch.tensor(3)), draw(3))
+        and torch.equal(draw(np.array(3)), draw(3))
     )
     assert torch.equal(draw(np.arange(2)), draw([0, 1])) and torch.equal(draw(torch.arange(2)), draw(range(2)))
     assert torch.equal(draw([1, 2], labels=np.array([0, 1], np.int32)), draw([1, 2], labels=[0, 1]))
     plan = seeds.plan("seeds-2", sigmas=[3.0, 1.0, 0.0], schedule="edm", eta=0.5)
-    assert seeds.plan("seeds-2", sigmas=torch.tensor([3.0, 1.0, 0.0]), schedule="edm", eta=np.float32(0.5), start=np.int64(0)) == plan
+    assert (
+        seeds.plan(
+            "seeds-2", sigmas=torch.tensor([3.0, 1.0, 0.0]), schedule="edm", eta=np.float32(0.5), start=np.int64(0)
+        )
+        == plan
+    )
     assert seeds.plan("seeds-2", grid=torch.tensor([3.0, 1.0, 0.0]), schedule="edm", eta=torch.tensor(0.5)) == plan
     clean = np.full(SHAPE, 0.5, np.float32)
     assert torch.equal(draw([1, 2], data=clean, start=2), draw([1, 2], data=torch.from_numpy(clean), start=2))
@@ -566,7 +634,11 @@ def test_labels_are_handed_on_as_the_denoiser_is_promised_them():
 
     for labels in (np.array([1, 2], np.int32), 1, np.eye(2)):
         seeds.sample(labelled, SHAPE, seed=[1, 2], solver="seeds-1", steps=1, schedule="vp", labels=labels)
-    assert [(it.dtype, tuple(it.shape)) for it in seen[::2]] == [(torch.int64, (2,)), (torch.int64, (2,)), (torch.float32, (2, 2))]
+    assert [(it.dtype, tuple(it.shape)) for it in seen[::2]] == [
+        (torch.int64, (2,)),
+        (torch.int64, (2,)),
+        (torch.float32, (2, 2)),
+    ]
 
 
 def test_a_projections_own_noise_is_gaussian_whatever_the_solvers_is():
@@ -575,7 +647,9 @@ def test_a_projections_own_noise_is_gaussian_whatever_the_solvers_is():
     assert len(seen) == 5 and all(len(own.unique()) > 2 for own in seen)
 
 
-@pytest.mark.parametrize(("options", "words"), WRONG, ids=[str(list(options)) + str(k) for k, (options, _) in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    ("options", "words"), WRONG, ids=[str(list(options)) + str(k) for k, (options, _) in enumerate(WRONG)]
+)
 def test_bad_input_gets_one_clear_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         draw(**{"seed": 1, **options})

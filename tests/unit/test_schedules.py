@@ -27,7 +27,10 @@ def times(s, count=401):
         return np.linspace(0.0, s.t_max, count)
     low = np.geomspace(1e-12, s.t_max / 2, count)
     return np.r_[
-        low, 1 - np.geomspace(1e-12, 0.49, count)[::-1] if isinstance(s, (Cosine, Flow)) else np.linspace(0.51, 1, count) * s.t_max
+        low,
+        1 - np.geomspace(1e-12, 0.49, count)[::-1]
+        if isinstance(s, (Cosine, Flow))
+        else np.linspace(0.51, 1, count) * s.t_max,
     ]
 
 
@@ -127,7 +130,9 @@ def test_a_table_is_bit_exact_at_whole_steps(s):
 def test_tables_of_ddpm():
     assert Discrete.linear().alphas_cumprod[-1] == pytest.approx(4.0358e-05, rel=1e-4)
     cosine = Discrete.cosine().alphas_cumprod
-    assert cosine[499] == pytest.approx(np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2, rel=1e-12)
+    assert cosine[499] == pytest.approx(
+        np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2, rel=1e-12
+    )
     assert cosine[-1] / cosine[-2] == pytest.approx(1e-3, rel=1e-9)  # the clipped beta, 0.999
     assert Discrete.cosine() == Discrete.cosine() and len({Discrete.linear(), Discrete.linear()}) == 1
 
@@ -252,7 +257,9 @@ def test_a_schedule_of_ones_own_makes_the_same_plan(solver):
         ours, own = (seeds.plan(solver, steps=4, schedule=path) for path in (s, of_two(s)))
         for a, b in zip(ours.rows, own.rows, strict=True):
             np.testing.assert_allclose(
-                [w for part in "xdz" for _, w in getattr(a, part)], [w for part in "xdz" for _, w in getattr(b, part)], rtol=1e-9
+                [w for part in "xdz" for _, w in getattr(a, part)],
+                [w for part in "xdz" for _, w in getattr(b, part)],
+                rtol=1e-9,
             )
 
 
@@ -275,15 +282,21 @@ def test_snr_0_of_ones_own_is_where_alpha_is_0_exactly():
     plan = seeds.plan("seeds-2", steps=3, schedule=own)
     assert plan.start.alpha == 0 and plan.about["schedule"] == {"name": "OfTwo"}
     x = seeds.sample(lambda x, at: 0.5 * x, (2,), seed=1, plan=plan)
-    np.testing.assert_allclose(x, seeds.sample(lambda x, at: 0.5 * x, (2,), seed=1, solver="seeds-2", steps=3, schedule="flow"), rtol=1e-5)
+    np.testing.assert_allclose(
+        x, seeds.sample(lambda x, at: 0.5 * x, (2,), seed=1, solver="seeds-2", steps=3, schedule="flow"), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: OfTwo(lambda t: 1 - t, lambda t: t, t_max=0.0), "`t_max` = 0.0, but 0 <= t_min < t_max"),
-    (lambda: OfTwo(math.cos, math.sin), r"alpha\(t\) and sigma\(t\) are asked with a row of times, .* functions of numpy, as np.cos, and not of math"),
-    (lambda: OfTwo(lambda t: t, lambda t: 1 - t, t_max=0.9), "must rise: noise grows with t here. If your time runs from noise to data, take 1 - t"),
-    (lambda: OfTwo(lambda t: np.cos(np.pi / 2 * t), lambda t: np.sin(np.pi / 2 * t)), r"alpha at t_max = 1 is 6e-17, which is 0 but for rounding"),
-    (lambda: OfTwo(lambda t: 1 - t, lambda t: t - 0.5), "both must be finite, sigma above 0, and alpha too, but at t_max"),
+    (lambda: OfTwo(math.cos, math.sin), r"alpha\(t\) and sigma\(t\) are asked with a row of times, .* functions of "
+                                        r"numpy, as np.cos, and not of math"),
+    (lambda: OfTwo(lambda t: t, lambda t: 1 - t, t_max=0.9),
+        "must rise: noise grows with t here. If your time runs from noise to data, take 1 - t"),
+    (lambda: OfTwo(lambda t: np.cos(np.pi / 2 * t), lambda t: np.sin(np.pi / 2 * t)),
+        r"alpha at t_max = 1 is 6e-17, which is 0 but for rounding"),
+    (lambda: OfTwo(lambda t: 1 - t, lambda t: t - 0.5),
+        "both must be finite, sigma above 0, and alpha too, but at t_max"),
 ])  # fmt: skip
 def test_a_wrong_schedule_of_ones_own_is_told_why(make, words):
     with pytest.raises(ValueError, match=words):
@@ -296,7 +309,9 @@ def test_a_wrong_schedule_of_ones_own_is_told_why(make, words):
     (OfTwo(lambda t: np.ones_like(t), lambda t: np.minimum(t, 5.0)), -2.0),
 ])  # fmt: skip
 def test_a_level_that_is_not_there_is_named(own, lam):
-    with pytest.raises(ValueError, match=rf"OfTwo does not reach lam = {lam:g} \(nsr = .*\): its lam is .* at t_max = 1 and"):
+    with pytest.raises(
+        ValueError, match=rf"OfTwo does not reach lam = {lam:g} \(nsr = .*\): its lam is .* at t_max = 1 and"
+    ):
         own.t_of_lam(lam)
 
 
@@ -305,5 +320,7 @@ def test_what_has_alpha_alone_is_told_to_inherit():
         def alpha(self, t):
             return 1 - t
 
-    with pytest.raises(TypeError, match=r"has no sigma, lam, nsr, .* Let it inherit from seeds.Schedule, which makes the rest"):
+    with pytest.raises(
+        TypeError, match=r"has no sigma, lam, nsr, .* Let it inherit from seeds.Schedule, which makes the rest"
+    ):
         schedule(Bare())

@@ -1,4 +1,5 @@
-"""The start at the mean: equal to the plan without it, run from x_0 + alpha_0 D_0 with D_0 held; and only where a run begins with noise alone."""
+"""The start at the mean: equal to the plan without it, run from x_0 + alpha_0 D_0 with D_0 held; and only where a run
+begins with noise alone."""
 
 import numpy as np
 import pytest
@@ -44,10 +45,14 @@ def test_is_the_plan_run_from_there_with_the_first_answer_held(solver, predictio
 
 
 def test_the_bias_of_the_start_is_gone_to_first_order():
-    """On data N(m, s^2) an ODE keeps k m of the mean's error, k = s^2 / (s^2 + nsr0^2), where it kept m nsr1 / nsr0 of the way."""
+    """On data N(m, s^2) an ODE keeps k m of the mean's error, k = s^2 / (s^2 + nsr0^2), where it kept m nsr1 / nsr0 of
+    the way."""
     data = Gaussian(10.0, 1.0, shape=(1,), schedule=seeds.EDM())
     how = {"solver": "erk-3", "steps": 60, "schedule": "edm", "grid": "uniform_lam"}
-    drawn = {name: seeds.sample(data, (1,), seed=range(20000), start_at=name, **how).mean().item() for name in ("zero", "mean")}
+    drawn = {
+        name: seeds.sample(data, (1,), seed=range(20000), start_at=name, **how).mean().item()
+        for name in ("zero", "mean")
+    }
     assert drawn["zero"] == pytest.approx(10 - 10 * 1 / 80, abs=0.03) and drawn["mean"] == pytest.approx(10, abs=0.03)
 
 
@@ -58,7 +63,10 @@ def test_only_where_the_first_state_is_noise_alone():
     assert seeds.plan(start_at="mean", **begun) == seeds.plan(**begun)
     data = torch.zeros(3, 2)
     for given in ({"data": data}, {"x": data}):
-        with pytest.raises(ValueError, match=r"`plan` starts at the mean, for runs that begin with noise alone, but `(x|data)` is given"):
+        with pytest.raises(
+            ValueError,
+            match=r"`plan` starts at the mean, for runs that begin with noise alone, but `(x|data)` is given",
+        ):
             seeds.sample(MIXTURE, (2,), seed=range(3), plan=plan, **given)
     same = [seeds.sample(MIXTURE, (2,), seed=range(3), data=data, start_at=name, **begun) for name in ("zero", "mean")]
     assert torch.equal(*same)
@@ -77,10 +85,15 @@ def test_at_snr_0_there_is_nothing_to_mend():
 
 def test_it_is_part_of_the_document_and_moves_with_the_plan():
     plan = seeds.plan("seeds-2", steps=4, schedule="edm", start_at="mean")
-    assert seeds.Plan.from_json(plan.to_json()) == plan and plan.digest != seeds.plan("seeds-2", steps=4, schedule="edm").digest
+    assert (
+        seeds.Plan.from_json(plan.to_json()) == plan
+        and plan.digest != seeds.plan("seeds-2", steps=4, schedule="edm").digest
+    )
     assert plan.about["start_at"] == "mean" and '"format": 2' in plan.to_json()
     moved = plan.on(seeds.VP())
     assert moved.start_at == "mean" and len(moved.rows) == len(plan.rows)
-    np.testing.assert_allclose([w for _, w in moved.rows[0].d], [w * moved.rows[1].at.alpha for _, w in plan.rows[0].d], rtol=1e-9)
+    np.testing.assert_allclose(
+        [w for _, w in moved.rows[0].d], [w * moved.rows[1].at.alpha for _, w in plan.rows[0].d], rtol=1e-9
+    )
     with pytest.raises(ValueError, match="`start_at` = 'median' should be"):
         seeds.Plan.from_json(plan.to_json().replace('"start_at": "mean"}', '"start_at": "median"}'))

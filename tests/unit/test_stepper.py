@@ -52,8 +52,9 @@ def test_a_run_in_two_parts_equals_one_run_to_the_bit(solver, prediction, tmp_pa
 
 
 @pytest.mark.parametrize("damage", [
-    lambda raw: raw[:-5], lambda raw: raw[:40], lambda raw: b"", lambda raw: b"x" * 100, lambda raw: raw.replace(b'"i":"2"', b'"i":"7"'),
-    lambda raw: raw.replace(b'"i":"2"', b'"i":"x"'), lambda raw: raw.replace(b'"x.2"', b'"x.1"'), lambda raw: raw.replace(b'"d.', b'"e.'),
+    lambda raw: raw[:-5], lambda raw: raw[:40], lambda raw: b"", lambda raw: b"x" * 100,
+    lambda raw: raw.replace(b'"i":"2"', b'"i":"7"'), lambda raw: raw.replace(b'"i":"2"', b'"i":"x"'),
+    lambda raw: raw.replace(b'"x.2"', b'"x.1"'), lambda raw: raw.replace(b'"d.', b'"e.'),
     lambda raw: raw.replace(b'"d.0"', b'"d.x"'),
 ])  # fmt: skip
 def test_a_damaged_file_is_refused_in_one_sentence(damage, tmp_path):
@@ -132,13 +133,15 @@ def test_eight_threads_share_a_plan():
     assert all(torch.equal(one, alone) for one in found)
 
 
-MEMORY = {"seeds-1": 4, "seeds-2": 6, "seeds-3": 8, "seeds-4": 10, "erk-1": 4, "erk-2": 6, "erk-3": 8, "erk-4": 10, "rk-1": 4, "rk-2": 6,
+MEMORY = {"seeds-1": 4, "seeds-2": 6, "seeds-3": 8, "seeds-4": 10, "erk-1": 4, "erk-2": 6, "erk-3": 8, "erk-4": 10,
+          "rk-1": 4, "rk-2": 6,
           "euler-maruyama": 4, "adams": 5}  # fmt: skip
 
 
 @pytest.mark.parametrize("solver", MEMORY)
 def test_memory_is_the_liveness_of_the_plan(solver):
-    """State-sized tensors at the peak: the newest state, its answer, the state being made, and what later rows read; reused buffers add one."""
+    """State-sized tensors at the peak: the newest state, its answer, the state being made, and what later rows read;
+    reused buffers add one."""
     plan, most = plan_of(solver, steps=6), 0
     stepper = Stepper(plan, noise(-1), noise)
     while not stepper.done:
@@ -151,23 +154,30 @@ def test_large_states_are_made_in_tiles_to_the_same_bits():
     generator = torch.Generator().manual_seed(0)
     tensors = [torch.randn(3, 300_001, generator=generator) for _ in range(4)]
     weights = [0.3, -1.7, 0.01, 2.0]
-    assert torch.equal(combine_in_tiles(torch.empty(3, 300_001), tensors, weights), combine(torch.empty(3, 300_001), tensors, weights))
+    assert torch.equal(
+        combine_in_tiles(torch.empty(3, 300_001), tensors, weights), combine(torch.empty(3, 300_001), tensors, weights)
+    )
     strided = [tensor.T for tensor in tensors]
-    assert torch.equal(combine_in_tiles(torch.empty(300_001, 3), strided, weights), combine(torch.empty(300_001, 3), strided, weights))
+    assert torch.equal(
+        combine_in_tiles(torch.empty(300_001, 3), strided, weights), combine(torch.empty(300_001, 3), strided, weights)
+    )
 
 
 def test_a_model_that_returns_its_input_is_safe():
     """In 3b an answer is read after the state it answers about is dropped, and that state's memory is used again."""
     plan, start = plan_of("seeds-3", steps=4, variant="3b"), noise(-1)
     assert torch.equal(run(plan, lambda x, at: x, start, noise), run(plan, lambda x, at: x.clone(), start, noise))
-    assert torch.equal(run(plan, lambda x, at: x.view(-1).view(SHAPE), start, noise), run(plan, lambda x, at: x.clone(), start, noise))
+    assert torch.equal(
+        run(plan, lambda x, at: x.view(-1).view(SHAPE), start, noise), run(plan, lambda x, at: x.clone(), start, noise)
+    )
 
 
 def test_a_model_that_writes_over_its_answers_is_caught():
     buffer = torch.empty(SHAPE)
     with pytest.raises(ValueError, match=r"same memory at calls 0 and 1.*denoised\.clone\(\)"):
         run(plan_of("seeds-3"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)
-    run(plan_of("seeds-1"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)  # no earlier answer is needed: fine
+    # no earlier answer is needed: fine
+    run(plan_of("seeds-1"), lambda x, at: torch.mul(x, 0.5, out=buffer), noise(-1), noise)
 
 
 def test_a_model_that_writes_into_its_input_is_caught():
@@ -222,7 +232,9 @@ def test_a_call_of_the_stepper_compiles_as_one_graph(solver):
             stepper.advance(model(stepper.x, stepper.at))
         return stepper.x
 
-    torch.testing.assert_close(torch.compile(calls, fullgraph=True, backend="eager")(noise(-1)), calls(noise(-1)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.compile(calls, fullgraph=True, backend="eager")(noise(-1)), calls(noise(-1)), rtol=1e-5, atol=1e-6
+    )
     stepper, own = (Stepper(plan, noise(-1), lambda j: draws[j]) for _ in range(2))
     torch.compile(stepper.advance, fullgraph=True, backend="eager")(model(own.x, own.at))
     own.advance(model(own.x, own.at))

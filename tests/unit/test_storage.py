@@ -82,25 +82,32 @@ def packed(*given, **options):
 
 
 MIXED = {
-    "b": torch.arange(3.0), "a": torch.zeros(2, dtype=torch.float16), "c": torch.arange(4).view(2, 2), "d": torch.ones(2, 3, dtype=torch.float64).T,
-    "\N{LATIN SMALL LETTER E WITH ACUTE}": torch.tensor(True),
+    "b": torch.arange(3.0), "a": torch.zeros(2, dtype=torch.float16), "c": torch.arange(4).view(2, 2),
+    "d": torch.ones(2, 3, dtype=torch.float64).T, "\N{LATIN SMALL LETTER E WITH ACUTE}": torch.tensor(True),
 }  # fmt: skip
 FACTS = {"kind": "x", "about": '{"a": "\N{LATIN SMALL LETTER E WITH ACUTE}"}'}
 
 
 def test_packed_tensors_are_the_same_bytes_whenever_and_whichever_way_round():
-    files = {packed(dict(sorted(MIXED.items(), reverse=turn)), dict(sorted(FACTS.items(), reverse=turn))) for turn in (False, True)}
+    files = {
+        packed(dict(sorted(MIXED.items(), reverse=turn)), dict(sorted(FACTS.items(), reverse=turn)))
+        for turn in (False, True)
+    }
     assert len(files) == 1
     found = load(files.pop())
     assert found.keys() == MIXED.keys() and all(torch.equal(found[name], MIXED[name]) for name in MIXED)
 
 
 def test_packed_bytes_are_those_of_files_written_before():
-    """Golden hashes, so that weights made again are the published file; the data lie in the order of the library's own writer."""
+    """Golden hashes, so that weights made again are the published file; the data lie in the order of the library's own
+    writer."""
     spaced = packed(MIXED, FACTS, separators=(", ", ": "))
     assert hashlib.sha256(spaced).hexdigest() == "3554d554132dba5809e2a294729af853f8fea709739f9885bd611fcc0d65584c"
     network = {"b": torch.arange(3.0), "a": torch.ones(2, 3, dtype=torch.float16).T, "w": torch.tensor(2.0)}
-    assert hashlib.sha256(packed(network, FACTS)).hexdigest() == "4e51dced1b360011e27dcb26c68c4c965027446949f69b2de4b4560f813c0c0e"
+    assert (
+        hashlib.sha256(packed(network, FACTS)).hexdigest()
+        == "4e51dced1b360011e27dcb26c68c4c965027446949f69b2de4b4560f813c0c0e"
+    )
     kinds = (
         torch.bool,
         torch.uint8,

@@ -30,12 +30,16 @@ def test_a_row_makes_what_the_step_says(prediction):
     for i, row in enumerate(write.rows):
         y = x[i] / points[i].alpha
         f.append((answers[i] - float(form.p(points[i].nsr)) * y) / float(form.q(points[i].nsr)))
-        x.append(sum(w * x[j] for j, w in row.x) + sum(w * answers[j] for j, w in row.d) + sum(2.0 * w for _, w in row.z))
+        x.append(
+            sum(w * x[j] for j, w in row.x) + sum(w * answers[j] for j, w in row.d) + sum(2.0 * w for _, w in row.z)
+        )
     y1 = 0.8 * x[0] / p0.alpha + 0.3 * f[0]
     y2 = 0.7 * x[1] / p1.alpha - 0.4 * f[1] + 0.25 * f[0]
     y3 = 0.6 * x[1] / p1.alpha + 0.1 * f[0] + 0.2 * f[1] + 0.5 * f[2] + 0.05 * 2.0
     assert [x[1] / p1.alpha, x[2] / p2.alpha, x[3] / p3.alpha] == pytest.approx([y1, y2, y3], rel=1e-12)
-    assert write.draws == [(pytest.approx(p1.lam), pytest.approx(p3.lam), "path")], "one draw, for the stretch from the start of the step"
+    assert write.draws == [(pytest.approx(p1.lam), pytest.approx(p3.lam), "path")], (
+        "one draw, for the stretch from the start of the step"
+    )
 
 
 def test_noise_as_a_number_none_or_draws_with_their_factors():

@@ -7,7 +7,8 @@ import torch
 
 
 class Toy:
-    """The exact denoiser of data N(mean, 0.5^2), the mean moving with the class; `at_call` is done before each answer."""
+    """The exact denoiser of data N(mean, 0.5^2), the mean moving with the class; `at_call` is done before each
+    answer."""
 
     shape, schedule, classes = (1, 6, 5), "edm", 0
 

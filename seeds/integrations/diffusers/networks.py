@@ -54,14 +54,16 @@ def denoiser(
     """The network of a pipeline as a denoiser, for `seeds.sample`, `seeds curves` and `seeds fid`.
 
         known = denoiser(pipe, null=negative_prompt_embeds)
-        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1, 1), nfe=20)
-        images = known.decode(latents)
+        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1,
+        1), nfe=20) images = known.decode(latents)
 
     Args:
-        model: a pipeline, of which the unet or the transformer is taken, with its scheduler's configuration and its VAE; or a network.
+        model: a pipeline, of which the unet or the transformer is taken, with its scheduler's configuration and its
+            VAE; or a network.
         scheduler: a scheduler, or its configuration, of what the network was trained on. None: the pipeline's.
-        call: (module, x, time, labels) -> output, for a network that is called otherwise than module(x, time, ...), as Flux' with packed latents. None:
-            labels are class_labels if they are whole numbers, encoder_hidden_states if not, and a dict of them goes by its own names.
+        call: (module, x, time, labels) -> output, for a network that is called otherwise than module(x, time, ...), as
+            Flux' with packed latents. None: labels are class_labels if they are whole numbers, encoder_hidden_states if
+            not, and a dict of them goes by its own names.
         dtype: what the network computes in; None: its own.
         shape: of one state; None: channels and size of the network's configuration.
         null: what means no prompt, for `seeds.guide`: the embeddings of the negative one.
@@ -70,20 +72,30 @@ def denoiser(
     Raises: ValueError if there is no network or no scheduler to be found.
     """
     module = next(
-        (part for part in (getattr(model, "unet", None), getattr(model, "transformer", None), model) if isinstance(part, torch.nn.Module)),
+        (
+            part
+            for part in (getattr(model, "unet", None), getattr(model, "transformer", None), model)
+            if isinstance(part, torch.nn.Module)
+        ),
         None,
     )
     scheduler = getattr(model, "scheduler", None) if scheduler is None else scheduler
     if module is None or scheduler is None:
         missing = (
-            "network: pass a pipeline with a unet or a transformer, or a module" if module is None else "scheduler: pass one as `scheduler`"
+            "network: pass a pipeline with a unet or a transformer, or a module"
+            if module is None
+            else "scheduler: pass one as `scheduler`"
         )
         raise InputError(f"`model` is a {type(model).__name__} that has no {missing}.")
     host = SEEDSScheduler.from_config(getattr(scheduler, "config", scheduler)).host
     config, vae = getattr(module, "config", {}), getattr(model, "vae", None)
     if shape is None and isinstance(config.get("sample_size"), int):
         shape = (config["in_channels"], config["sample_size"], config["sample_size"])
-    known = {"decode": functools.partial(_decoded, vae), "encode": functools.partial(_encoded, vae)} if vae is not None else {}
+    known = (
+        {"decode": functools.partial(_decoded, vae), "encode": functools.partial(_encoded, vae)}
+        if vae is not None
+        else {}
+    )
     return wrap(
         Network(module, -1.0 if host.output.startswith("-") else 1.0, call),
         host.output.lstrip("-"),

@@ -1,6 +1,7 @@
 """Every solver as a scheduler of diffusers.
 
-The pipeline owns the loop and the network; the scheduler says at which times to ask, and makes the next state of each answer.
+The pipeline owns the loop and the network; the scheduler says at which times to ask, and makes the next state of each
+answer.
 """
 
 import copy
@@ -44,33 +45,45 @@ class SEEDSSchedulerOutput(SchedulerOutput):
 class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     r"""Any solver of `seeds.SOLVERS` as a scheduler of diffusers.
 
-    The state is x = alpha data + sigma eps of the schedule that the network was trained on (also where SNR is 0 at the start), kept in float32
-    whatever the network computes in. One `step` is one model call; timesteps and sigmas have one entry for each, and `num_inference_steps` is their
+    The state is x = alpha data + sigma eps of the schedule that the network was trained on (also where SNR is 0 at the
+    start), kept in float32 whatever the network computes in. One `step` is one model call; timesteps and sigmas have
+    one entry for each, and `num_inference_steps` is their
     number: a solver of s calls a step takes s of them a step, and what is left over is a step with fewer stages.
 
     Args:
-        solver, solver_options: "auto", the rule that chooses by the number of model calls, or a name of `seeds.SOLVERS`, and its options.
+        solver, solver_options: "auto", the rule that chooses by the number of model calls, or a name of
+            `seeds.SOLVERS`, and its options.
         aim: of auto: "law" (None) or "accuracy", as for `seeds.plan`.
         eta: stochasticity: 0 the ODE, 1 the paper's SDE; None is the rule's, or the solver's own.
         fraction: instead of eta: the part of each step's noise that is fresh, as for `seeds.plan`.
         interpolation: what the solver interpolates, a name of `seeds.PREDICTIONS`; None is its own.
         s_noise: a factor on the noise; 1 is exact.
-        start_at: "mean": a run begins at the mean of the data, which the first answer tells, where its first state is noise alone: at the first timestep,
-            and not where `add_noise` has been called for it; as for `seeds.plan`. "zero": as methods are published. None: of auto "mean", else "zero".
-        kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`, by the class of the other.
+        start_at: "mean": a run begins at the mean of the data, which the first answer tells, where its first state is
+            noise alone: at the first timestep, and not where `add_noise` has been called for it; as for `seeds.plan`.
+            "zero": as methods are published. None: of auto "mean", else "zero".
+        kind: what the state is: "discrete", "flow" or "edm"; None: told by the other arguments and, in `from_config`,
+            by the class of the other.
         prediction_type: what the network was trained to output: epsilon, v_prediction, sample, flow_prediction.
-        num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a discrete schedule.
-        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the rule's or the solver's own.
+        num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a
+            discrete schedule.
+        timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the
+            rule's or the solver's own.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas: the same in other words.
-        use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a flow schedule.
+        use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a
+            flow schedule.
         sigmas_are_final: sigmas passed to `set_timesteps` are used as they are, not shifted.
-        sigma_min, sigma_max, sigma_data, sigma_schedule, rho: of an EDM network; the first two also cut the spacings by noise level of a table.
+        sigma_min, sigma_max, sigma_data, sigma_schedule, rho: of an EDM network; the first two also cut the spacings by
+            noise level of a table.
         final_sigmas_type: "zero" returns the last answer, "sigma_min" the state at the cleanest level there is.
-        clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: bounds on the denoised value.
-        variance_type: "learned" or "learned_range": the second half of the network's channels is a variance, and is not read.
-        calls_per_step: 1, or "stages" for the hosts' layout of multi-stage schedulers (`order` calls a step, order * N - (order - 1) in all).
+        clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: bounds on the
+            denoised value.
+        variance_type: "learned" or "learned_range": the second half of the network's channels is a variance, and is not
+            read.
+        calls_per_step: 1, or "stages" for the hosts' layout of multi-stage schedulers (`order` calls a step, order * N
+            - (order - 1) in all).
 
-    A generator, or a list of one for each image, that is passed to `step` fixes the noise. Without, it is a function of `set_seeds([...])`, one
+    A generator, or a list of one for each image, that is passed to `step` fixes the noise. Without, it is a function of
+    `set_seeds([...])`, one
     seed for each image, or of each image's first state: the same alone and in any batch, on any machine.
     """
 
@@ -140,7 +153,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.betas = torch.from_numpy(betas(config)).float()
             self.alphas = 1 - self.betas
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
-        said = {"eta": config.eta, "fraction": config.fraction, "s_noise": config.s_noise, "prediction": config.interpolation}
+        said = {
+            "eta": config.eta,
+            "fraction": config.fraction,
+            "s_noise": config.s_noise,
+            "prediction": config.interpolation,
+        }
         options = {**said, **(config.solver_options or {})}
         aim = (config.aim or AIMS[0]) if is_auto(config.solver) else None
         self._layout = Layout(self.host, config, self.solver, options, aim=aim)
@@ -157,15 +175,17 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     def _check(self, config: Any) -> None:
         if churned := [name for name in config.solver_options or {} if name in options_of(Churn)]:
             raise InputError(
-                f"`solver_options` has `{churned[0]}`: churn lifts a state before the network is asked about it, which a pipeline has done by then. "
-                "Ask for noise with `eta`, or run the pipeline's network with seeds.sample (see `denoiser`)."
+                f"`solver_options` has `{churned[0]}`: churn lifts a state before the network is asked about it, which "
+                "a pipeline has done by then. Ask for noise with `eta`, or run the pipeline's network with "
+                "seeds.sample (see `denoiser`)."
             )
         self.solver.check_options(config.solver_options or {})
         if config.calls_per_step not in (STEPS, STAGES):
             raise InputError(f"`calls_per_step` must be 1 or 'stages', but is {config.calls_per_step!r}.")
         if config.aim is not None and not is_auto(config.solver):
             raise InputError(
-                f"`aim` = {config.aim!r} is of the default, solver='auto', but `solver` is {config.solver!r}. Leave one of them out."
+                f"`aim` = {config.aim!r} is of the default, solver='auto', but `solver` is {config.solver!r}. Leave "
+                "one of them out."
             )
         if config.start_at not in (None, "zero", "mean"):
             raise InputError(f"`start_at` must be 'zero' or 'mean', but is {config.start_at!r}.")
@@ -179,7 +199,10 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         if given.get("_class_name") != cls.__name__ and not given.get("kind"):
             kwargs["kind"] = kind_of(given)
         if given.get("invert_sigmas"):
-            raise InputError("`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs FlowMatchEuler.")
+            raise InputError(
+                "`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs "
+                "FlowMatchEuler."
+            )
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     # What a pipeline reads before its loop.
@@ -212,7 +235,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._begin = int(begin_index)
 
     def set_seeds(self, seeds: int | Sequence[int] | None) -> None:
-        """One seed for each image, of which its noise is then a function, as in `seeds.sample(x=..., seed=...)`. None: of its first state alone."""
+        """One seed for each image, of which its noise is then a function, as in `seeds.sample(x=..., seed=...)`. None:
+        of its first state alone."""
         self._seeds = None if seeds is None else noises.seed_list(seeds)
 
     def set_timesteps(
@@ -223,24 +247,29 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
     ) -> None:
-        """Lays out a run of `num_inference_steps` model calls, or one whose calls are at the `timesteps`, or at the `sigmas`, that are given.
+        """Lays out a run of `num_inference_steps` model calls, or one whose calls are at the `timesteps`, or at the
+        `sigmas`, that are given.
 
-        With calls_per_step="stages" all three mean the starts of steps. Solvers with stages of their own (seeds-4, erk-4, rk-2) keep of given times those
-        that start a step, and put the others where they have them.
+        With calls_per_step="stages" all three mean the starts of steps. Solvers with stages of their own (seeds-4,
+        erk-4, rk-2) keep of given times those that start a step, and put the others where they have them.
 
         Args:
-            sigmas: what the configuration's own scheduler means by them: sigma / alpha for discrete and EDM, t before the shift for flow. A last 0 may
-                follow.
+            sigmas: what the configuration's own scheduler means by them: sigma / alpha for discrete and EDM, t before
+                the shift for flow. A last 0 may follow.
             mu: the dynamic shift of a flow schedule; read where the configuration has use_dynamic_shifting.
         Raises: ValueError if none or two of the three are given, or the times do not fall.
         """
         given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
         if len(given) == 2 or (not given and num_inference_steps is None):
-            raise InputError(f"Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: {' and '.join(given) or 'nothing'}.")
+            raise InputError(
+                "Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: "
+                f"{' and '.join(given) or 'nothing'}."
+            )
         t = self._layout.times_of(_row("timesteps", timesteps), _row("sigmas", sigmas), mu)
         if t is not None and num_inference_steps not in (None, len(t)):
             raise InputError(
-                f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of them out."
+                f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of "
+                "them out."
             )
         count = _positive(num_inference_steps) if t is None else len(t)
         self._lay(self._layout.run(count, t, mu), device)
@@ -250,7 +279,11 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
     def _lay(self, calls: HostRun, device: str | torch.device | None) -> None:
         """Takes the model calls; nothing of an earlier run is left."""
         self._calls, told = calls, self.host.told(calls.t)
-        self.timesteps = torch.from_numpy(np.ascontiguousarray(told)).to(torch.int64 if self.host.whole else torch.float32).to(device)
+        self.timesteps = (
+            torch.from_numpy(np.ascontiguousarray(told))
+            .to(torch.int64 if self.host.whole else torch.float32)
+            .to(device)
+        )
         self.sigmas = torch.from_numpy(np.append(self.host.sigma_of_t(calls.t), 0.0)).to(torch.float32)
         self._begin, self._holds_data = None, False
         self._end_run()
@@ -268,22 +301,29 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             plan = self._calls.plan(begin)
             plan = replace(plan, solver=AUTO) if is_auto(self.config.solver) else plan
             alone = begin == 0 and not self._holds_data
-            self._plans[begin] = plan.at_mean() if alone and self._layout.at_mean(self._calls.t[0], self.config.start_at) else plan
+            self._plans[begin] = (
+                plan.at_mean() if alone and self._layout.at_mean(self._calls.t[0], self.config.start_at) else plan
+            )
         return self._plans[begin]
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Tensor | None = None) -> int:
-        """The place of a timestep; of several the second, as diffusers has it, so that a run that begins in the middle skips none."""
+        """The place of a timestep; of several the second, as diffusers has it, so that a run that begins in the middle
+        skips none."""
         places = (self.timesteps if schedule_timesteps is None else schedule_timesteps) == timestep
         found = places.nonzero().flatten().tolist()
         if not found:
-            raise InputError(f"`timestep` = {timestep} is none of this run's timesteps. Pass an entry of `scheduler.timesteps`.")
+            raise InputError(
+                f"`timestep` = {timestep} is none of this run's timesteps. Pass an entry of `scheduler.timesteps`."
+            )
         return found[min(1, len(found) - 1)]
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """What the network is given: the state itself, or c_in times it for an EDM network."""
         if self.host.kind != "edm":
             return sample
-        return hosts.scaled_input(sample, torch.as_tensor(timestep, device=sample.device, dtype=torch.float32), self.host.sd)
+        return hosts.scaled_input(
+            sample, torch.as_tensor(timestep, device=sample.device, dtype=torch.float32), self.host.sd
+        )
 
     # The loop.
 
@@ -300,7 +340,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         Args:
             model_output: in the terms of `prediction_type`, about `sample`.
             timestep: looked up at the first call of a run only, where the pipeline has not set a begin index.
-            sample: the state; one that is not what the last step returned (inpainting puts pixels back) takes the place of it.
+            sample: the state; one that is not what the last step returned (inpainting puts pixels back) takes the place
+                of it.
             generator: fixes the noise of this step wholly.
         Returns: SEEDSSchedulerOutput, or (prev_sample, pred_original_sample).
         Raises: ValueError before `set_timesteps`.
@@ -311,7 +352,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         elif not self._given.same(sample):
             self._stepper.replace(hosts.state_of(sample))
         stepper: Stepper = self._stepper  # type: ignore[assignment]
-        denoised = self._bounded(hosts.denoised(self.host.output, self._output(model_output, sample), stepper.x, stepper.at, self.host.sd))
+        denoised = self._bounded(
+            hosts.denoised(self.host.output, self._output(model_output, sample), stepper.x, stepper.at, self.host.sd)
+        )
         stepper.advance(denoised)
         self._index = (self._index or 0) + 1
         self._given = hosts.Given(stepper.x.to(sample.dtype))
@@ -326,7 +369,11 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         keyed = self._keyed(plan, state) if self._generator is None and plan.draws else None
 
         def scaled(j: int, s: float) -> Tensor:
-            return hosts.drawn(state, self._generator, s) if self._generator is not None or keyed is None else keyed(j).mul_(s)
+            return (
+                hosts.drawn(state, self._generator, s)
+                if self._generator is not None or keyed is None
+                else keyed(j).mul_(s)
+            )
 
         self._stepper = Stepper(plan, state, lambda j: scaled(j, 1.0), reuse=False, scaled=scaled)
 
@@ -335,11 +382,16 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         if self._seeds is None:
             return hosts.keyed(plan, noises.seed_of(state), state, self._copy)
         if len(self._seeds) != len(state):
-            raise InputError(f"set_seeds was given {len(self._seeds)} seeds, but the state holds {len(state)} images: give one for each.")
+            raise InputError(
+                f"set_seeds was given {len(self._seeds)} seeds, but the state holds {len(state)} images: give one for "
+                "each."
+            )
         return hosts.keyed(plan, self._seeds, state, [part ^ self._copy for part in noises.part_of(state)])
 
     def _output(self, model_output: Tensor, sample: Tensor) -> Tensor:
-        learned = self.config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]
+        learned = (
+            self.config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]
+        )
         return model_output[:, : sample.shape[1]] if learned else model_output
 
     def _bounded(self, denoised: Tensor) -> Tensor:
@@ -366,7 +418,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._copies_made += 1
         other = memo[id(self)] = copy.copy(self)
         shared = ("solver", "host", "_calls", "_plans", "_stepper", "_given", "_generator")
-        other.__dict__ = {name: value if name in shared else copy.deepcopy(value, memo) for name, value in self.__dict__.items()}
+        other.__dict__ = {
+            name: value if name in shared else copy.deepcopy(value, memo) for name, value in self.__dict__.items()
+        }
         other._copy, other._copies_made = zlib.crc32(f"{self._copy} {self._copies_made}".encode()), 0
         other._end_run()
         return other
@@ -377,7 +431,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
 def _positive(count: Any) -> int:
     if isinstance(count, bool) or int(count) != count or count < 1:
-        raise InputError(f"`num_inference_steps` must be a whole number, at least 1, but is {count!r}: it counts model calls.")
+        raise InputError(
+            f"`num_inference_steps` must be a whole number, at least 1, but is {count!r}: it counts model calls."
+        )
     return int(count)
 
 

@@ -1,4 +1,5 @@
-"""The rivals: published methods under the names that people type, each a few numbers for a builder, with its source and what differs (docs/rivals.md)."""
+"""The rivals: published methods under the names that people type, each a few numbers for a builder, with its source and
+what differs (docs/rivals.md)."""
 
 from seeds.solvers.rivals import deis as deis
 from seeds.solvers.rivals import dpm as dpm

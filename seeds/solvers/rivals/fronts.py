@@ -7,9 +7,9 @@ from seeds.names import resolve
 from seeds.solvers.registry import SOLVERS
 
 SCHEDULES = {
-    "karras": "karras", "exponential": "uniform_lam", "polyexponential": "uniform_lam", "ddim uniform": "linear_t", "sgm uniform": "sgm_uniform",
-    "uniform": "linear_t", "normal": "linear_t", "simple": "sgm_uniform", "beta": "beta", "kl optimal": "kl_optimal", "align your steps": "ays",
-    "ays": "ays",
+    "karras": "karras", "exponential": "uniform_lam", "polyexponential": "uniform_lam", "ddim uniform": "linear_t",
+    "sgm uniform": "sgm_uniform", "uniform": "linear_t", "normal": "linear_t", "simple": "sgm_uniform", "beta": "beta",
+    "kl optimal": "kl_optimal", "align your steps": "ays", "ays": "ays",
 }  # fmt: skip
 """The word at the end of a name, and our grid."""
 SAMPLERS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,8 @@ def from_name(name: str) -> dict[str, Any]:
         seeds.sample(model, model.shape, seed=1, steps=20, **seeds.from_name("UniPC"))
 
     Args:
-        name: a sampler, and a grid behind it or none, which leaves that to the solver. Case, hyphens and underscores do not matter.
+        name: a sampler, and a grid behind it or none, which leaves that to the solver. Case, hyphens and underscores do
+            not matter.
     Returns: solver, options of the solver, and the grid if there is one.
     Raises: ValueError if there is no such sampler, or no such grid.
     """

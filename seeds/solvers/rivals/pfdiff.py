@@ -11,11 +11,14 @@ from seeds.tableaus import Orders
 
 
 def middles(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> None:
-    r"""One call a step. With m_i in the middle of step i in lam, K the weight of a constant F, and P the state that is asked about:
+    r"""One call a step. With m_i in the middle of step i in lam, K the weight of a constant F, and P the state that is
+    asked about:
 
-        P_i = Phi(m_i, lam_i) y_i + K(lam_i -> m_i) F_{i-1},        y_{i+1} = Phi y_i + K(lam_i -> lam_{i+1}) F_i,        F_i at P_i
+        P_i = Phi(m_i, lam_i) y_i + K(lam_i -> m_i) F_{i-1},        y_{i+1} = Phi y_i + K(lam_i -> lam_{i+1}) F_i,
+                                                                    F_i at P_i
 
-    y_i itself is never asked about: it is (P_i - K F_{i-1}) / Phi(m_i, lam_i), so each row goes from middle to middle. The first step is Euler's.
+    y_i itself is never asked about: it is (P_i - K F_{i-1}) / Phi(m_i, lam_i), so each row goes from middle to middle.
+    The first step is Euler's.
     """
     points = levels.points
     if len(points) < 2:
@@ -34,6 +37,8 @@ def middles(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> 
         write.advance(asked[i + 1] if i + 1 < len(asked) else points[-1], float(kept), weights)
 
 
-add(Solver("pfdiff", middles, Orders(2, None), memory=True, forms=("noise",), prediction="noise", note="the middle reached with the value before",
+add(Solver("pfdiff", middles, Orders(2, None), memory=True, forms=("noise",), prediction="noise",
+           note="the middle reached with the value before",
            source="Wang et al. 2024, PFDiff (arXiv:2408.08822)",
-           differs="published on every second level of a grid of times; here the middle of a step is its middle in lam"))  # fmt: skip
+           differs="published on every second level of a grid of times; here the middle of a step is its middle in "
+                   "lam"))  # fmt: skip

@@ -40,7 +40,11 @@ def point(
         adams(write, levels, prediction, eta, **arguments(own))
 
     signature = inspect.signature(adams)
-    kept = [it.replace(default=given.get(key, it.default)) for key, it in signature.parameters.items() if key in HANDED or key in options]
+    kept = [
+        it.replace(default=given.get(key, it.default))
+        for key, it in signature.parameters.items()
+        if key in HANDED or key in options
+    ]
     build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     build.__annotations__ = adams.__annotations__
     settings: dict[str, Any] = {"memory": given.get("k") != 1, "noise": "eta", "forms": (prediction,)} | more

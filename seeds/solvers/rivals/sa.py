@@ -5,7 +5,8 @@ import math
 from seeds.solvers.rivals.points import point
 
 TAU = ((-math.inf, 0.0), (0.0, 1.0), (-math.log(0.05), 0.0))
-"""tau^2 = 1 from nsr = 1 to 0.05, 0 elsewhere: the published choice for EDM's models. Our eta is the square of its tau."""
+"""tau^2 = 1 from nsr = 1 to 0.05, 0 elsewhere: the published choice for EDM's models. Our eta is the square of its
+tau."""
 
 point(
     "sa-solver",
@@ -15,5 +16,6 @@ point(
     eta=TAU,
     note="predictor of k values, corrector of so many with the new one; eta is tau squared, a table",
     source="Xue et al. 2023, SA-Solver (arXiv:2309.05019)",
-    differs="the published code has (1 + tau^2) h / 2 in the place of its integrals where two values are read: measure='bh1'",
+    differs="the published code has (1 + tau^2) h / 2 in the place of its integrals where two values are read: "
+    "measure='bh1'",
 )
