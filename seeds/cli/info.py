@@ -35,7 +35,7 @@ def installation() -> dict[str, Any]:
         "python": platform.python_version(),
         **packages,
         "models": models,
-        "solvers": ", ".join(SOLVERS),
+        "solvers": ", ".join(("auto", *SOLVERS)),
     }
 
 

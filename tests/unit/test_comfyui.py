@@ -260,4 +260,4 @@ def test_the_example_workflow_names_nodes_and_inputs_that_are_there(nodes):
 def test_the_folder_can_be_published():
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())
     assert "ComfyUI" not in project["project"]["name"] and len(project["project"]["name"]) < 100
-    assert project["tool"]["comfy"]["DisplayName"] and "seeds-sampler" in project["project"]["dependencies"]
+    assert project["tool"]["comfy"]["DisplayName"] and "seeds-sampler" in project["project"]["dependencies"][0]

@@ -19,8 +19,8 @@ from detector import save
 from PIL import Image
 
 import seeds
-from seeds.cli import commands, main
-from seeds.cli.curves import line_options, steps_for
+from seeds.cli import commands, jobs, main
+from seeds.cli.curves import length_of, line_options, steps_for
 from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
@@ -558,10 +558,17 @@ def test_steps_use_the_calls_that_are_allowed(line, calls):
     found = load_model("toy:plain")
     options = line_options(line)
     ((asked, steps),) = steps_for(found, options, [calls], line).items()
-    from seeds.cli import jobs
-
     now, more = (jobs.job(found, [0], 1, **options | {"steps": count}).plan.nfe for count in (steps, steps + 1))
     assert asked == calls and now <= calls < more
+
+
+@pytest.mark.parametrize("line", ["auto", "auto aim=accuracy", "auto eta=1 final=none"])
+def test_the_default_makes_as_many_calls_as_are_asked_for(line):
+    found, options = load_model("toy:plain"), line_options(line)
+    for calls, steps in steps_for(found, options, [5, 8], line).items():
+        plan = jobs.job(found, [0], 1, **options | length_of(options, calls, steps)).plan
+        assert (plan.solver, plan.nfe, plan.about["aim"]) == ("auto", calls, options.get("aim", "law"))
+        assert plan.steps - (plan.end.sigma == 0) == steps
 
 
 def test_a_line_takes_the_options_of_the_solver():

@@ -17,7 +17,7 @@ from seeds import noise
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-SOLVERS = ["seeds-1", "seeds-2", "adams", "seeds-3"]
+SOLVERS = ["seeds-1", "seeds-2", "auto", "seeds-3"]
 QUIET = {"output_type": "pt"}
 
 
