@@ -190,6 +190,12 @@ class Plan:
         return starts
 
     @property
+    def denoises(self) -> bool:
+        """The last answer is the result: a final denoise."""
+        last = self.rows[-1]
+        return not last.x and not last.z and tuple(last.d) == ((len(self.rows) - 1, 1.0),)
+
+    @property
     def remembers(self) -> bool:
         """Some step reads a state or an answer of an earlier one: cut in two, such a run is not the same run."""
         return any(

@@ -26,12 +26,12 @@ CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
     ),
     "no-final-denoise": (
         "without the final denoise, as papers count that end at the lowest level (DPM-Solver, DEIS, SEEDS)",
-        lambda row, guidance: row["nfe"] - _denoises(row),
+        lambda row, guidance: row["nfe"] - row.get("denoises", _ends(row)),
     ),
     "steps": (
         "steps of any number of calls, the last one to level 0 included: num_inference_steps of diffusers, steps of "
         "front ends",
-        lambda row, guidance: row["steps"] + _denoises(row),
+        lambda row, guidance: row["steps"] + _ends(row),
     ),
     "network": (
         "evaluations of the network: a guided call counts twice, with its label and without",
@@ -198,7 +198,8 @@ def known(name: str, asked: str | None, there: Sequence[str], usual: str | None 
     return usual if asked is None else asked
 
 
-def _denoises(row: Row) -> int:
+def _ends(row: Row) -> int:
+    """Whether a call at the lowest level leads to level 0, by whatever step."""
     return 0 if row.get("options", {}).get("final") == "none" else 1
 
 

@@ -174,6 +174,7 @@ def _measure_rows(
             bar.say(f"row {done}/{len(todo)}: {row.line}, {row.job.plan.nfe} NFE", row.job.plan.nfe)
             numbers = measure(study, row, group, bar.asked, files, tallies[row.job.model])
             record["rows"][k] |= {"status": DONE, **numbers, "picture": files.picture.relative_to(out).as_posix()}
+            record["rows"][k]["denoises"] = row.job.plan.denoises
             record["rows"][k]["command"] = shlex.join(["seeds", "curves", "--out", str(out), "--row", str(k)])
             group.once(write)
             files.clear()

@@ -124,6 +124,11 @@ class Sampler:
         held = json.loads(text)
         return cls(**held["sampler"]) if isinstance(held, dict) and "sampler" in held else None
 
+    @property
+    def denoises(self) -> bool:
+        """Whether the last answer is the result, as far as is known: samplers that are told levels end at 0."""
+        return True
+
     def points(self) -> list[Point]:
         """None that are known beforehand."""
         return []

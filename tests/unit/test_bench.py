@@ -89,6 +89,14 @@ def test_calls_are_counted_as_a_convention_says(convention, calls):
     assert f"convention {convention}: " in table(bench(record, convention=convention))
 
 
+@pytest.mark.parametrize("options, denoises", [({}, True), ({"final": "none"}, False), ({"finish": 0.001}, False)])
+def test_a_plan_says_whether_it_ends_in_a_final_denoise(options, denoises):
+    assert seeds.plan("adams", steps=3, schedule="edm", **options).denoises is denoises
+    record = study.record(nfe=(6,))
+    record["rows"][0]["denoises"] = denoises
+    assert bench(record, convention="no-final-denoise").entries[0].calls == record["rows"][0]["nfe"] - denoises
+
+
 def test_the_command_line_names_all_conventions():
     assert tuple(CONVENTIONS) == NAMED
 
