@@ -149,8 +149,8 @@ def plan_for(
         schedule: None is the denoiser's own.
         round_nsr: "own" is the denoiser's; None asks at every level; or a rounding, as for `plan`.
         nsr_min, nsr_max: as for `plan`. None: of a named grid that would leave the denoiser's range, the end of that.
-        solver, nfe, aim, steps, grid, sigmas, prediction, eta, fraction, final, start, stop, start_at, s_noise, sd,
-            stages: as for `plan`.
+        solver, nfe, aim, steps, grid, sigmas, prediction, eta, fraction: as for `plan`.
+        final, start, stop, start_at, s_noise, sd, stages: as for `plan`.
         options: of the grid and of the solver, as for `plan`.
     Returns: a Plan.
     Raises: ValueError as `plan` does, and where neither the caller nor the denoiser has a schedule.

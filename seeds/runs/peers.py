@@ -150,7 +150,7 @@ class Sampler:
 
         sampler = _sampler(self.solver)
         with torch.no_grad(), _drawing(drawn):
-            return sampler(self, _asking(denoiser, labels), drawn())
+            return sampler(self, _asking(denoiser, labels), drawn)
 
     def _calls(self, denoiser: Any) -> int:
         calls = [0]
@@ -237,7 +237,7 @@ def _drawing(draw: Draw) -> Iterator[None]:
         yield
 
 
-def _sampler(name: str) -> Callable[[Sampler, Ask, Tensor], Tensor]:
+def _sampler(name: str) -> Callable[[Sampler, Ask, Draw], Tensor]:
     """How the sampler of that name is run. Raises: ValueError if there is none."""
     package, _, own = name.partition(":")
     try:
@@ -259,23 +259,23 @@ def _sampler(name: str) -> Callable[[Sampler, Ask, Tensor], Tensor]:
         ) from error
 
 
-def _by_protocol(function: Callable[..., Tensor], it: Sampler, asked: Ask, z: Tensor) -> Tensor:
+def _by_protocol(function: Callable[..., Tensor], it: Sampler, asked: Ask, draw: Draw) -> Tensor:
     """A sampler that is called as k-diffusion's: function(model, x, sigmas, ...)."""
-    takes = inspect.signature(function).parameters
-    more: dict[str, Any] = {"noise_sampler": lambda *_: torch.randn_like(z)} if "noise_sampler" in takes else {}
+    takes, z = inspect.signature(function).parameters, draw()
+    more: dict[str, Any] = {"noise_sampler": draw} if "noise_sampler" in takes else {}
     more |= {"disable": True} if "disable" in takes else {}
     sigmas = torch.tensor(it.levels, dtype=z.dtype, device=z.device)
     return function(lambda x, sigma, **_: asked(x, float(sigma[0])), it.levels[0] * z, sigmas, **more, **it.options)
 
 
-def _of_diffusers(kind: Any, it: Sampler, asked: Ask, z: Tensor) -> Tensor:
+def _of_diffusers(kind: Any, it: Sampler, asked: Ask, draw: Draw) -> Tensor:
     """A scheduler of diffusers, told eps, on its own timesteps unless its options say others."""
     plain = {"clip_sample": False} if "clip_sample" in inspect.signature(kind).parameters else {}
     scheduler = kind(**plain | dict(it.options))
     scheduler.set_timesteps(it.steps + 1)
     sigmas = getattr(scheduler, "sigmas", None)
     bars = scheduler.alphas_cumprod.double()
-    x = z * float(scheduler.init_noise_sigma)
+    x = draw() * float(scheduler.init_noise_sigma)
     for i, t in enumerate(scheduler.timesteps):
         nsr = float(sigmas[i]) if sigmas is not None else float((1 / bars[int(t)] - 1).sqrt())
         # what a network sees has the variance of noise
@@ -284,7 +284,7 @@ def _of_diffusers(kind: Any, it: Sampler, asked: Ask, z: Tensor) -> Tensor:
     return x
 
 
-def _of_azula(kind: Any, it: Sampler, asked: Ask, z: Tensor) -> Tensor:
+def _of_azula(kind: Any, it: Sampler, asked: Ask, draw: Draw) -> Tensor:
     """A sampler of azula, on its variance-preserving schedule."""
     import azula.denoise
     import azula.noise
@@ -300,5 +300,6 @@ def _of_azula(kind: Any, it: Sampler, asked: Ask, z: Tensor) -> Tensor:
             alpha, sigma = (float(value) for value in schedule(t))
             return azula.denoise.DiracPosterior(mean=asked(x_t / alpha, sigma / alpha))
 
+    z = draw()
     sampler = kind(Asking(), steps=it.steps + 1, silent=True, dtype=z.dtype, **it.options)
     return sampler(z * float(schedule(torch.ones(()))[1]))
