@@ -34,8 +34,10 @@ from seeds.metrics.frechet import frechet_distance
 BATCH, DRAWN, RATE, SHAPE = 64, 250, 1.5e-3, (4, 14, 14)
 MULTISTEP = diffusers.DPMSolverMultistepScheduler
 ROWS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ours: auto": (SEEDSScheduler, {"solver": "auto", "timestep_spacing": "auto"}),
-    "ours: seeds-3": (SEEDSScheduler, {"solver": "seeds-3", "timestep_spacing": "auto"}),
+    "ours": (SEEDSScheduler, {"timestep_spacing": "auto"}),
+    "ours, even steps": (SEEDSScheduler, {}),
+    "ours, accuracy": (SEEDSScheduler, {"aim": "accuracy", "timestep_spacing": "auto"}),
+    "ours, seeds-3": (SEEDSScheduler, {"solver": "seeds-3", "timestep_spacing": "auto"}),
     "DPM++ 2M": (MULTISTEP, {}),
     "DPM++ 2M Karras": (MULTISTEP, {"use_karras_sigmas": True}),
     "DPM++ 2M SDE": (MULTISTEP, {"algorithm_type": "sde-dpmsolver++"}),
