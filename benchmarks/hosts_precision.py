@@ -33,7 +33,14 @@ from seeds.stepper import run
 CALLS, STD = 50, 0.7
 FLOW = {"shift": 1.0, "prediction_type": "flow_prediction"}
 ZERO_SNR = {**SD, "clip_sample": False, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
-SOLVERS = (("auto", "auto"), ("auto", "linspace"), ("seeds-3", "auto"), ("seeds-3", "linspace"), ("seeds-2", "auto"), ("seeds-1", "auto"))
+SOLVERS = (
+    ("auto", "auto"),
+    ("auto", "linspace"),
+    ("seeds-3", "auto"),
+    ("seeds-3", "linspace"),
+    ("seeds-2", "auto"),
+    ("seeds-1", "auto"),
+)
 FLOWS = (diffusers.FlowMatchEulerDiscreteScheduler,)
 TABLES = (
     diffusers.EulerAncestralDiscreteScheduler,

@@ -34,9 +34,9 @@ from seeds.metrics.frechet import frechet_distance
 BATCH, DRAWN, RATE, SHAPE = 64, 250, 1.5e-3, (4, 14, 14)
 MULTISTEP = diffusers.DPMSolverMultistepScheduler
 ROWS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ours": (SEEDSScheduler, {"timestep_spacing": "auto"}),
-    "ours, even steps": (SEEDSScheduler, {}),
-    "ours, accuracy": (SEEDSScheduler, {"aim": "accuracy", "timestep_spacing": "auto"}),
+    "ours": (SEEDSScheduler, {}),
+    "ours, even steps": (SEEDSScheduler, {"timestep_spacing": "linspace"}),
+    "ours, accuracy": (SEEDSScheduler, {"aim": "accuracy"}),
     "ours, seeds-3": (SEEDSScheduler, {"solver": "seeds-3", "timestep_spacing": "auto"}),
     "DPM++ 2M": (MULTISTEP, {}),
     "DPM++ 2M Karras": (MULTISTEP, {"use_karras_sigmas": True}),

@@ -124,10 +124,7 @@ def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5
     _, skip, out = affine(output.lstrip("-"), at, sd)
     out = -out if output.startswith("-") else out
     raw = raw.to(state.dtype)
-    if not skip:
-        return raw * out
-    made = torch.add(state, raw, alpha=out / skip)
-    return made if skip == 1 else made.mul_(skip)
+    return (state * skip).add_(raw, alpha=out) if skip else raw * out
 
 
 class Given:

@@ -76,7 +76,8 @@ class Layout:
             "use_beta_sigmas": "beta",
             "use_lu_lambdas": "uniform_lam",
         }
-        named = next((name for key, name in said.items() if self.config[key]), self.config["timestep_spacing"])
+        own = self.config["timestep_spacing"] or ("linspace" if self.aim is None else "auto")
+        named = next((name for key, name in said.items() if self.config[key]), own)
         return (self.config["sigma_schedule"] or "karras") if self.host.kind == "edm" and named == "linspace" else named
 
     @property

@@ -217,6 +217,22 @@ def test_mu_is_asked_for_where_the_configuration_shifts_by_it_and_sigmas_may_be_
     )
 
 
+def test_the_default_has_a_grid_of_its_own_unless_one_is_said():
+    """On even steps its noise and its polynomials are worse than any named solver's: docs/hosts.md has the numbers."""
+    others = diffusers.DPMSolverMultistepScheduler(**SD, timestep_spacing="leading", use_karras_sigmas=True).config
+    runs = {
+        "grid": SEEDSScheduler.from_config(others, timestep_spacing="auto"),
+        "default": SEEDSScheduler.from_config(others),
+        "made": SEEDSScheduler(**SD),
+        "named": SEEDSScheduler.from_config(others, solver="seeds-1"),
+        "said": SEEDSScheduler.from_config(others, use_karras_sigmas=True),
+    }
+    for scheduler in runs.values():
+        scheduler.set_timesteps(12)
+    told = {name: scheduler.timesteps.tolist() for name, scheduler in runs.items()}
+    assert told["default"] == told["made"] == told["grid"] != told["named"] == told["said"]
+
+
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_whole_steps_are_those_of_ddim(spacing):
     theirs = diffusers.DDIMScheduler(timestep_spacing=spacing, steps_offset=1)

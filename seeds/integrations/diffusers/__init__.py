@@ -1,6 +1,6 @@
 """Every solver as a scheduler of diffusers, and a pipeline's network as a denoiser. Needs the extra `diffusers`.
 
-pipe.scheduler = SEEDSScheduler.from_config(pipe.scheduler.config, timestep_spacing="auto")
+pipe.scheduler = SEEDSScheduler.from_config(pipe.scheduler.config)
 """
 
 from seeds.integrations.diffusers.networks import Network, denoiser

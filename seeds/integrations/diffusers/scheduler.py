@@ -30,6 +30,8 @@ from seeds.solvers.churn import Churn
 from seeds.solvers.registry import options_of
 from seeds.stepper import Stepper
 
+SPACED = ("timestep_spacing", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
+"""Where a configuration says its spacing."""
 STEPS, STAGES = 1, "stages"
 """What `calls_per_step` may be."""
 
@@ -67,7 +69,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: the table of a
             discrete schedule.
         timestep_spacing: leading, trailing, linspace, karras, exponential, beta, a grid of `seeds.GRIDS`, or auto, the
-            rule's or the solver's own.
+            rule's or the solver's own. None: auto of the default, linspace of a named solver.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas: the same in other words.
         use_flow_sigmas, flow_shift, shift, use_dynamic_shifting, time_shift_type, shift_terminal, base_*, max_*: of a
             flow schedule.
@@ -107,7 +109,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         start_at: str | None = None,
         kind: str | None = None,
         prediction_type: str = "epsilon",
-        timestep_spacing: str = "linspace",
+        timestep_spacing: str | None = None,
         steps_offset: int = 0,
         rescale_betas_zero_snr: bool = False,
         use_karras_sigmas: bool = False,
@@ -194,10 +196,15 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """From the configuration of another scheduler, whose class says what its states are."""
+        """From the configuration of another scheduler, whose class says what its states are.
+
+        Its spacing is taken with a named solver where none is said here; with auto, whose rule has a grid, it never is.
+        """
         given = dict(config or {}) | kwargs
-        if given.get("_class_name") != cls.__name__ and not given.get("kind"):
-            kwargs["kind"] = kind_of(given)
+        if given.get("_class_name") != cls.__name__:
+            kwargs["kind"] = given.get("kind") or kind_of(given)
+            if is_auto(kwargs.get("solver", AUTO)) or any(name in kwargs for name in SPACED):
+                kwargs = dict.fromkeys(SPACED, False) | {"timestep_spacing": None} | kwargs
         if given.get("invert_sigmas"):
             raise InputError(
                 "`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs "
@@ -368,14 +375,10 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         plan, state = self._planned(self._index), hosts.state_of(sample)
         keyed = self._keyed(plan, state) if self._generator is None and plan.draws else None
 
-        def scaled(j: int, s: float) -> Tensor:
-            return (
-                hosts.drawn(state, self._generator, s)
-                if self._generator is not None or keyed is None
-                else keyed(j).mul_(s)
-            )
+        def drawn(j: int, s: float = 1.0) -> Tensor:
+            return keyed(j) if keyed and self._generator is None else hosts.drawn(state, self._generator, s)
 
-        self._stepper = Stepper(plan, state, lambda j: scaled(j, 1.0), reuse=False, scaled=scaled)
+        self._stepper = Stepper(plan, state, drawn, reuse=False, scaled=None if keyed else drawn)
 
     def _keyed(self, plan: Plan, state: Tensor) -> Any:
         """Noise as a function of the seeds, else of the first states; read once, the only wait for the device."""
