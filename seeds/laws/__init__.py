@@ -26,6 +26,7 @@ __all__ = [
     "ode_errors",
     "path_error",
     "polynomial_error",
+    "quiet_errors",
     "responses",
     "skew_errors",
     "slope",

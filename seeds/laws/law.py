@@ -56,9 +56,9 @@ class Subject:
         return not self.options and self.prediction == "data"
 
     def setting(self, name: str) -> Any:
-        """The value of an option: its own, or the solver's default; None if there is no such option."""
+        """The value of an option: its own, the solver's default, or what is fixed; None if there is none."""
         option = self.solver.options.get(name)
-        return self.options.get(name, option and option.default)
+        return self.options.get(name, option.default if option else self.solver.fixed.get(name))
 
     def plan(self, **arguments: Any) -> Plan:
         """`seeds.plan` of this subject, on Karras' grid unless another is given, and without noise unless that is."""
@@ -371,8 +371,7 @@ def _mutants(it: Subject) -> Iterator[str]:
 )
 def _ode_order(it: Subject) -> Iterator[str]:
     declared = it.solver.orders(**it.options).ode
-    nonlinear = orders.slope(orders.ode_errors(it.plan))
-    linear = orders.slope(orders.gaussian_errors(it.plan))
+    nonlinear, linear = map(orders.slope, orders.quiet_errors(it.plan))
     if not nonlinear > declared - NEAR:
         yield f"{nonlinear:.2f} on the mixture, declared {declared}"
     # a good method begun by a worse may show the better order for long: its first steps do not

@@ -2,6 +2,7 @@
 
     ode_errors        the probability-flow ODE of a mixture, against its solution
     gaussian_errors   the variance of the output on Gaussian data: exact, by responses
+    quiet_errors      both, of the same plans without noise
     skew_errors       the third cumulant on Gaussian data made slightly skew: exact to first order, for any plan, and no
                       linear model can stand for it
     largest_step      the largest step in lam at which the variance on Gaussian data is still within 10 %
@@ -21,7 +22,7 @@ import torch
 
 from seeds.errors import InputError
 from seeds.laws.responses import MIXTURE, Gaussians, mixture_denoiser, sensitivities, states, unit_scale
-from seeds.plans import Plan, Point
+from seeds.plans import Opening, Plan, Point, Row
 
 Make = Callable[..., Plan]
 MODELS = Gaussians(np.array([0.1, 0.3, 0.7, 1.5, 3.0]))
@@ -34,6 +35,7 @@ ENDS: dict[str, Any] = {
 }
 """Uniform lam from -2 to 2: on a longer range, or with one std, sign changes make a slope meaningless."""
 STARTS = np.linspace(-2.0, 2.0, 9)
+STEPS, NOISY_STEPS = (96, 192), (128, 256)
 
 
 def slope(errors: Sequence[float]) -> float:
@@ -41,15 +43,20 @@ def slope(errors: Sequence[float]) -> float:
     return math.log2(errors[0] / errors[1])
 
 
-def gaussian_errors(make: Make, steps: Sequence[int] = (128, 256), **options: Any) -> list[float]:
-    """Largest relative error of the output variance over data N(0, s^2), for each number of steps: the exact weak
-    error."""
-    errors = []
-    for n in steps:
-        plan = make(steps=n, **ENDS, **options)
-        last = MODELS.responses(plan)[-1].square().sum(1).numpy()
-        errors.append(float(np.abs(last / MODELS.variance(plan.end) - 1).max()))
-    return errors
+def gaussian_errors(make: Make, steps: Sequence[int] = NOISY_STEPS, **options: Any) -> list[float]:
+    """Largest relative error of the output variance over data N(0, s^2), for each number of steps: the weak error."""
+    return [_variance_error(plan, _held(plan)[-1]) for plan in (make(steps=n, **ENDS, **options) for n in steps)]
+
+
+def _variance_error(plan: Plan, last: np.ndarray) -> float:
+    """From (S, normals), what the last state holds of each normal."""
+    return float(np.abs((last**2).sum(1) / MODELS.variance(plan.end) - 1).max())
+
+
+@functools.lru_cache(maxsize=4)
+def _held(plan: Plan) -> list[np.ndarray]:
+    """(S, 1 + draws) for each state, what it holds of the start and of each draw, on Gaussian data."""
+    return [state.numpy() for state in MODELS.responses(plan)]
 
 
 def largest_step(make: Make, within: float = 0.1, most: int = 96, **options: Any) -> float:
@@ -62,14 +69,13 @@ def largest_step(make: Make, within: float = 0.1, most: int = 96, **options: Any
     fewest = most + 1
     while fewest > 1:
         plan = make(steps=fewest - 1, **ends, **options)
-        last = MODELS.responses(plan)[-1].square().sum(1).numpy()
-        if not float(np.abs(last / MODELS.variance(plan.end) - 1).max()) <= within:
+        if not _variance_error(plan, _held(plan)[-1]) <= within:
             break
         fewest -= 1
     return 6 / fewest if fewest <= most else 0.0
 
 
-def skew_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) -> list[float]:
+def skew_errors(make: Make, steps: Sequence[int] = NOISY_STEPS, **options: Any) -> list[float]:
     """Largest error of the output's third cumulant, to first order in that of the data, 1, over data of standard
     deviation s.
 
@@ -80,9 +86,9 @@ def skew_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) ->
     errors = []
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
-        held = torch.stack(MODELS.responses(plan)).numpy()  # (states, S, 1 + draws)
+        held = _held(plan)
         to_start, to_answers = sensitivities(plan, MODELS)
-        shared = np.einsum("isk,sk->is", held[:-1], held[-1])
+        shared = np.array([np.einsum("sk,sk->s", state, held[-1]) for state in held[:-1]])
         bend = np.array([MODELS.bend(row.at) / MODELS.variance(row.at) for row in plan.rows])
         third = (to_start * plan.start.alpha) ** 3 + 6 * (to_answers * bend * shared**2).sum(0)
         errors.append(float(np.abs(third / plan.end.alpha**3 - 1).max()))
@@ -109,14 +115,36 @@ def solved_flow() -> np.ndarray:
     return y / math.hypot(1, math.exp(-2))
 
 
-def ode_errors(make: Make, steps: Sequence[int] = (96, 192), **options: Any) -> list[float]:
+def ode_errors(make: Make, steps: Sequence[int] = STEPS, **options: Any) -> list[float]:
     """Largest error of the probability-flow ODE of the mixture over several starts, for each number of steps."""
-    errors = []
+    return quiet_errors(make, steps, **options)[0]
+
+
+def quiet_errors(make: Make, steps: Sequence[int] = STEPS, **options: Any) -> tuple[list[float], list[float]]:
+    """`ode_errors`, and `gaussian_errors` of the same plans, which draw nothing."""
+    nonlinear, linear = [], []
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
-        last = states(plan, mixture_denoiser, torch.from_numpy(STARTS * unit_scale(plan.start)), _none)[-1]
-        errors.append(float(np.abs(last.numpy() / unit_scale(plan.end) - solved_flow()).max()))
-    return errors
+        mixture, gaussian = _undisturbed(plan.start, plan.opening, plan.rows, plan.end)
+        nonlinear.append(float(np.abs(mixture / unit_scale(plan.end) - solved_flow()).max()))
+        linear.append(_variance_error(plan, gaussian[:, None]))
+    return nonlinear, linear
+
+
+@functools.lru_cache(maxsize=8)
+def _undisturbed(start: Point, opening: Opening, rows: tuple[Row, ...], end: Point) -> tuple[np.ndarray, np.ndarray]:
+    """The last states of a plan without draws: from `STARTS` on the mixture, and from the marginal on Gaussian data.
+
+    A solver and its twin have the same rows.
+    """
+    count = len(STARTS)
+
+    def denoise(x: torch.Tensor, at: Point) -> torch.Tensor:
+        return torch.cat([mixture_denoiser(x[:count], at), torch.from_numpy(MODELS.gain(at)) * x[count:]])
+
+    first = np.concatenate([STARTS * unit_scale(start), np.sqrt(MODELS.variance(start))])
+    last = states(Plan("", start, rows, end, opening=opening), denoise, torch.from_numpy(first), _none)[-1].numpy()
+    return last[:count], last[count:]
 
 
 def startup_errors(make: Make, h: Sequence[float] = (1 / 64, 1 / 128), **options: Any) -> list[float]:
@@ -137,7 +165,7 @@ def _none(j: int) -> torch.Tensor:
     raise AssertionError(f"an ODE reads draw {j}")
 
 
-REACH, PLACES, HERMITE = 6.0, 321, 5
+REACH, PLACES, HERMITE = 6.0, 161, 4
 WAVES = np.array([0.7, 1.5, 2.5])
 """Expectations that are compared: of cos(w y) and sin(w y)."""
 

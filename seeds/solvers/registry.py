@@ -64,6 +64,7 @@ class Solver:
         grid: the grid when none is asked for.
         ends: (nsr_max, nsr_min) of the published setting, for the record; a plan has those of the schedule.
         quiet: options that switch off noise which is there without being asked for, for the laws.
+        fixed: arguments of its builder that are given and no options, for the laws and the record.
         source: who published it, of a named rival.
         differs: where the published code, or what is written of it, differs from what is here.
     Raises: ValueError if a noise is declared that does not exist, or an eta without noise="eta".
@@ -87,6 +88,7 @@ class Solver:
     grid: str = "karras"
     ends: tuple[float, float] | None = None
     quiet: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     differs: str = ""
 

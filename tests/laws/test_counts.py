@@ -11,6 +11,7 @@ CALLS = {
     "dpm-solver-3": 3, "dpmpp-2s": 2, "dpmpp-sde": 2, "dpmpp-2m": 1, "dpmpp-3m": 1, "dpmpp-2m-sde": 1,
     "dpmpp-3m-sde": 1, "er-sde-1": 1, "er-sde-2": 1, "er-sde-3": 1, "ipndm": 1, "ipndm-v": 1, "gradient-estimation": 1,
     "pfdiff": 1, "ddim": 1, "dpmpp-2s-ancestral": 2, "lcm": 1, "tcd": 1, "edm-stochastic": 2, "res-2m": 1, "res-3m": 1,
+    "dpm-2-ancestral": 2,
     "sa-solver": 1, "unipc": 1,
 }  # fmt: skip
 """Calls of a step."""

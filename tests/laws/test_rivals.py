@@ -3,6 +3,7 @@ named."""
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import torch
 import seeds
 from seeds.grids import GRIDS
 from seeds.integrals import Eta
-from seeds.laws import Subject, gaussian_errors, largest_step, slope
+from seeds.laws import LAWS, Subject, gaussian_errors, largest_step, slope
 from seeds.laws.exactness import path_error
 from seeds.laws.responses import mixture_denoiser
 from seeds.plans import Point
+from seeds.solvers import Orders, Solver
 from seeds.solvers.rivals.er_sde import eta as er_eta
 from seeds.stepper import run
 
@@ -143,6 +145,14 @@ def test_deis_has_vps_time_on_every_schedule():
         for t in ("t", "vp_t")
     )
     np.testing.assert_allclose(vps.d, ours.d, rtol=1e-9)
+
+
+def test_a_strangers_point_in_t_is_not_asked_for_one_law_on_every_schedule():
+    law, own = (
+        LAWS["schedules"],
+        Solver("x", lambda write, levels, prediction, eta: None, Orders(2, 2), fixed={"variable": "t"}),
+    )
+    assert not law.applies(Subject(own)) and law.applies(Subject(seeds.SOLVERS["deis-tab3"], prediction="noise"))
 
 
 def test_dpmpp_3m_has_half_the_second_difference_of_res_3m():
@@ -285,6 +295,20 @@ def test_each_has_a_grid_and_a_prediction_of_its_own():
         assert solver.source or (solver.grid, solver.prediction) == ("karras", "data"), (
             f"{name}: what was without them stays as it was"
         )
+
+
+def test_the_measured_table_of_the_docs_declares_what_the_registry_does():
+    """python benchmarks/orders.py --write makes it."""
+    page = (Path(__file__).parents[2] / "docs" / "rivals.md").read_text()
+    table = page.split("<!-- measured: solvers -->")[1].split("<!-- end -->")[0]
+    rows = {
+        cells[1].strip(" `"): cells
+        for cells in (line.split("|") for line in table.splitlines() if line.startswith("| `"))
+    }
+    assert list(rows) == list(seeds.SOLVERS)
+    for name, cells in rows.items():
+        ode, weak = seeds.SOLVERS[name].orders()
+        assert [cells[3].strip(), cells[6].strip()] == [str(ode), str(weak or "-")], name
 
 
 def test_better_methods_take_larger_steps():

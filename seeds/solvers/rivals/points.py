@@ -47,7 +47,9 @@ def point(
     ]
     build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     build.__annotations__ = adams.__annotations__
-    settings: dict[str, Any] = {"memory": given.get("k") != 1, "noise": "eta", "forms": (prediction,)} | more
+    fixed = {key: value for key, value in given.items() if key not in options}
+    settings: dict[str, Any] = {"memory": given.get("k") != 1, "noise": "eta", "forms": (prediction,), "fixed": fixed}
+    settings |= more
 
     def order(**own: Any) -> Orders:
         measured = adams_orders(**arguments(own))
