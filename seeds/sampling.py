@@ -326,6 +326,8 @@ class Run:
             )
         if inputs.data is not None and said["start"] is None:
             _check_seen(inputs.data, first.start, said["plan"] is not None or _own_levels(planned))
+        if inputs.x is not None and said["plan"] is None and said["start"] is None and said["nsr_max"] is None:
+            _check_placed(said, first.start)
         goes_on = inputs.x is not None and (said["start"] is not None or first.before.calls > 0)
         if goes_on and said["plan"] is None and _laid_anew(said):
             goes_on = _warn_of_rule(said["part"])
@@ -438,6 +440,15 @@ def _laid_anew(said: Mapping[str, Any]) -> bool:
     return (
         is_auto(said["solver"]) and said["sigmas"] is None and (said["grid"] is None or isinstance(said["grid"], str))
     )
+
+
+def _check_placed(said: Mapping[str, Any], at: Point) -> None:
+    """Raises: ValueError for a state whose level nobody has said, where the rule begins at one of its own."""
+    if _laid_anew(said):
+        raise InputError(
+            "`x` is a state, but at which level? solver='auto' begins where it is best for `nfe` calls, here at nsr = "
+            f"{at.nsr:.4g}. Say where x is: nsr_max=80.0 if it is noise alone of that level, or start=('nsr', 2.0)."
+        )
 
 
 def _warn_of_rule(part: Any) -> bool:

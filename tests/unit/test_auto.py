@@ -229,12 +229,28 @@ def drawn(**asked):
 def test_the_start_at_the_mean_is_for_runs_that_begin_with_noise_alone():
     x = torch.ones(2, *SHAPE)
     assert seeds.iterate(model, SHAPE, seed=1, schedule="edm").plan.start_at == "mean"
-    for given in ({"data": x, "start": ("nsr", 2.0)}, {"x": 40 * x}, {"x": 2 * x, "start": ("nsr", 2.0), "part": 1}):
+    for given in (
+        {"data": x, "start": ("nsr", 2.0)},
+        {"x": 40 * x, "nsr_max": 40.0},
+        {"x": 2 * x, "start": ("nsr", 2.0), "part": 1},
+    ):
         calls = seeds.iterate(model, SHAPE, seed=[3, 4], schedule="edm", nfe=5, **given)
         assert calls.plan.start_at == "zero" and calls.plan.nfe == len(list(calls)) == 5
     assert seeds.plan("seeds-3", schedule="edm", steps=3).start_at == "zero", (
         "named methods are run as they are published"
     )
+
+
+def test_a_state_whose_level_is_not_said_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`x` is a state, but at which level\? solver='auto' begins .* Say where x is: nsr_max=80"
+    ):
+        drawn(x=torch.ones(2, *SHAPE))
+    assert (
+        seeds.iterate(model, SHAPE, seed=1, schedule="flow", x=torch.ones(1, *SHAPE), nsr_max=math.inf).plan.start.alpha
+        == 0
+    )
+    drawn(x=torch.ones(2, *SHAPE), sigmas=[40.0, 3.0, 0.1], nfe=None)
 
 
 def test_two_parts_of_a_default_run_say_that_they_are_not_the_whole():
