@@ -139,7 +139,7 @@ def show(session: Session, studies: Sequence[Path], out: Path | None, as_json: b
 @pass_session
 def compare(session: Session, before: Path, now: Path, as_json: bool) -> None:
     """Print how the rows of a study, NOW, differ from those of another, BEFORE: folders, or their curves.json."""
-    from seeds.report.comparison import changes, compared
+    from seeds.report.comparison import changes, compared, settings
     from seeds.runs.facts import different
 
     one, two = _record(before), _record(now)
@@ -147,11 +147,7 @@ def compare(session: Session, before: Path, now: Path, as_json: bool) -> None:
     if as_json:
         return session.say(json.dumps(rows, indent=2, allow_nan=False))
     session.say(changes(rows))
-    told = (
-        {**held["study"], "reference": (held["study"].get("reference") or {}).get("sha256"), "baselines": None}
-        for held in (one, two)
-    )
-    if apart := different(*told):
+    if apart := different(settings(one), settings(two)):
         session.say(f"Other settings: {'; '.join(apart)}.")
 
 

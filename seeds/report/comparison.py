@@ -7,6 +7,7 @@ All from a record alone, so from any curves.json. Lines of a study share their s
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,6 +18,8 @@ from seeds.metrics.estimate import Estimate, difference
 from seeds.report.points import METRICS, StudyRecord, baselines, check, estimate, point_of
 from seeds.report.text import DASH, number, to_json
 
+EXACT = re.compile(r"exact[/\\]([0-9a-f]{12})\.ref\.npz$")
+"""The name of a reference that `seeds.runs.exact` made."""
 Row = Mapping[str, Any]
 CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
     "calls": (
@@ -161,8 +164,7 @@ def joined(records: Sequence[StudyRecord]) -> StudyRecord:
     rows = list(first["rows"])
     for record in others:
         for key in ("features", "reference", "seeds", "units", "guidance"):
-            a, b = (held.get("study", {}).get(key) for held in (first, record))
-            a, b = (held.get("sha256") if key == "reference" and isinstance(held, dict) else held for held in (a, b))
+            a, b = (settings(held).get(key) for held in (first, record))
             if a != b:
                 raise InputError(
                     f"The studies have different {key}, {a} and {b}: their lines cannot be compared in one table."
@@ -175,6 +177,15 @@ def joined(records: Sequence[StudyRecord]) -> StudyRecord:
         for line, cost in ((record.get("bench") or {}).get("overhead") or {}).items()
     }
     return {**first, "rows": rows, "bench": {"overhead": overhead}}
+
+
+def settings(record: StudyRecord) -> dict[str, Any]:
+    """What decides the numbers of a study, wherever its files are: a reference is its hash, or, made of exact samples,
+    the key of what it was made from, for its last bits may differ between machines."""
+    study = record.get("study", {})
+    reference = study.get("reference") or {}
+    made = EXACT.search(str(reference.get("name")))
+    return {**study, "reference": made[1] if made else reference.get("sha256"), "baselines": None}
 
 
 def needed(curve: Sequence[tuple[float, float]], level: float) -> float:
