@@ -101,10 +101,10 @@ def train(net: diffusers.UNet2DModel, table: Any, data: torch.Tensor, images: in
 
 
 @torch.no_grad()
-def drawn(net: Any, row: str, config: Any, calls: int, num: int, device: str) -> torch.Tensor:
+def drawn(net: Any, row: str, config: Any, calls: int, num: int, device: str, seed: int) -> torch.Tensor:
     """Images in the host's own loop."""
     made_by, said = ROWS[row]
-    scheduler, generator, made = made_by.from_config(config, **said), torch.Generator().manual_seed(1), []
+    scheduler, generator, made = made_by.from_config(config, **said), torch.Generator().manual_seed(seed), []
     for first in range(0, num, DRAWN):
         scheduler.set_timesteps(calls, device=device)
         x = torch.randn(min(DRAWN, num - first), *SHAPE, generator=generator).to(device) * scheduler.init_noise_sigma
@@ -143,6 +143,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 20, 40])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
+    parser.add_argument("--seed", type=int, default=1, help="of the generator")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", type=Path, help="a folder for the first 64 images of each row")
@@ -167,7 +168,7 @@ def main() -> None:
         row = found.setdefault(name, {})
         for calls in asked.calls:
             if str(calls) not in row:
-                images = pixels(drawn(net, name, table.config, calls, asked.num, asked.device))
+                images = pixels(drawn(net, name, table.config, calls, asked.num, asked.device, asked.seed))
                 row[str(calls)] = distance(images)
                 if asked.show:
                     asked.show.mkdir(parents=True, exist_ok=True)
