@@ -38,7 +38,7 @@ def networks():
 
 def plan_of(model, solver, prediction="data", **options):
     """Up to 10 calls, at levels where float32 holds five digits of the state."""
-    how = {"nsr_min": 0.1, "nsr_max": 3.0, **({"prediction": prediction} if SOLVERS[solver].interpolates else {})}
+    how = {"nsr_min": 0.1, "nsr_max": 5.0, **({"prediction": prediction} if SOLVERS[solver].interpolates else {})}
     calls = plan_for(model, solver, steps=1, **how).nfe - 1
     return plan_for(model, solver, steps=9 // calls, **(how | options))
 
