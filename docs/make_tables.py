@@ -109,7 +109,7 @@ def grids() -> str:
 def _grids() -> Iterator[tuple[str, ...]]:
     for name, build in seeds.GRIDS.items():
         ends = [schedule.nsr(build(schedule, 10)) for schedule in (seeds.EDM(), seeds.VP())]
-        yield f"`{name}`", *(f"{nsr[0]:.4g}, {nsr[1]:.3g} ... {nsr[-2]:.3g}, {nsr[-1]:.3g}" for nsr in ends)
+        yield f"`{name}`", *(f"{nsr[0]:.5g}, {nsr[1]:.4g} ... {nsr[-2]:.4g}, {nsr[-1]:.4g}" for nsr in ends)
 
 
 TABLES: dict[str, Callable[[], str]] = {

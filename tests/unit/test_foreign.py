@@ -238,7 +238,7 @@ def test_the_design_that_is_read_off_the_weights(small):
     assert not out.exists()
     arguments = [str(folder / "small.pt"), str(out), "--image-size", str(SIZE)]
     result = CliRunner().invoke(convert_command, arguments)
-    assert result.exit_code == 0 and result.stderr.startswith("Warning: It is not OpenAI's network")
+    assert result.exit_code == 0 and "Warning: It is not OpenAI's network" in result.output
     without = Reference(classes=0)
     assert guided.read(without.state, SIZE)[0].kwargs["label_dim"] == 0
 

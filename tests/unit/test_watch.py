@@ -74,10 +74,10 @@ def test_times_given_as_sigmas_of_a_flow_schedule_are_refused_as_times():
     with pytest.raises(ValueError, match=words):
         seeds.plan("seeds-2", schedule="flow", sigmas=np.linspace(1, 0, 21))
     assert seeds.plan("seeds-2", schedule="flow", grid=np.linspace(1, 0, 21)).start.alpha == 0
-    assert seeds.plan("seeds-2", schedule="flow", sigmas=np.linspace(1, 0.05, 20)).start.nsr == 1.0, (
+    assert seeds.plan("seeds-2", schedule="flow", sigmas=np.linspace(1, 0.05, 20)).start.nsr == pytest.approx(1.0), (
         "without the last 0: nsr"
     )
-    assert seeds.plan("seeds-2", schedule="flow", sigmas=[3.0, 1.0, 0.0]).start.nsr == 3.0
+    assert seeds.plan("seeds-2", schedule="flow", sigmas=[3.0, 1.0, 0.0]).start.nsr == pytest.approx(3.0)
     assert seeds.plan("seeds-2", schedule="edm", sigmas=[1.0, 0.0]).start.nsr == 1.0
 
 
