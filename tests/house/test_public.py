@@ -145,5 +145,5 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_promised():
     promised = dict(text.split(">=") for text in ranges if not text.startswith(("ruff", "mypy")))
     lines = (ROOT.parent / "constraints-oldest.txt").read_text().splitlines()
     oldest = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert oldest.keys() == promised.keys()
+    assert oldest.keys() - promised.keys() == {"pyparsing"}, "what an old version needs that is not ours"
     assert all(oldest[name] == version or oldest[name].startswith(f"{version}.") for name, version in promised.items())
