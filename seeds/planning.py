@@ -519,7 +519,7 @@ class _Choice:
     @property
     def _shape(self) -> dict[str, Any]:
         """Options of the grid: those said, and the rule's, of its own grid."""
-        said = {name: value for name, value in self.asked.shaping.items() if name not in ("nsr_min", "nsr_max")}
+        said = {name: value for name, value in self.asked.shaping.items() if name not in grids.ENDS}
         return (self.rule.shaping if self.asked.grid == auto.GRID else {}) | said
 
     def _levels(self, count: int) -> Sequence[Point]:

@@ -366,10 +366,10 @@ def _of_solver(
 
 def _of_peer(model: models.Model, line: str, nfe: Sequence[int], batch: int, shared: dict[str, Any]) -> Iterator[Point]:
     """Of a sampler of others, which is told of the options of plans those of the grid, if it is told levels at all."""
-    from seeds.runs.peers import Sampler
+    from seeds.runs.peers import LEVELS, Sampler
 
     models.look_here()
-    grid = {name: shared[name] for name in ("grid", "rho", "nsr_min", "nsr_max") if shared.get(name) is not None}
+    grid = {name: shared[name] for name in LEVELS if shared.get(name) is not None}
     own = {name: value for name, value in shared.items() if name not in {*options.PLAN, *options.NOISE}}
 
     def sampler(steps: int) -> Sampler:

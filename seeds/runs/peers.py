@@ -29,11 +29,14 @@ from torch import Tensor
 
 from seeds.denoisers import ask, facts
 from seeds.errors import InputError
+from seeds.grids import ENDS
 from seeds.noise import gaussian
 from seeds.planning import plan_for
 from seeds.plans import Point
 from seeds.schedules import schedule as find_schedule
 
+LEVELS = ("grid", "rho", *ENDS)
+"""Options of a plan that say the levels, for samplers that are told them."""
 SCHEDULERS = (
     *(
         "DDIM",
@@ -104,7 +107,7 @@ class Sampler:
         package = name.partition(":")[0]
         levels: list[float] = []
         if package not in ("diffusers", "azula"):
-            own = {key: options.pop(key) for key in ("grid", "rho", "nsr_min", "nsr_max") if key in options}
+            own = {key: options.pop(key) for key in LEVELS if key in options}
             plan = plan_for(denoiser, "erk-1", steps=steps, **grid | own)
             levels = [*(point.nsr for point in plan.points()[: steps + 1]), 0.0]
         made = cls(name, options, steps, levels, 0, _version(package) or _hash(package))

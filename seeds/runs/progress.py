@@ -45,9 +45,9 @@ class Progress:
         self.bar = tqdm(total=total, disable=True)
         with suppress(*GONE):
             if self.shown and sys.stderr.isatty():
-                self.bar = tqdm(
-                    total=total, desc=label, bar_format="{desc} {percentage:3.0f}%|{bar}| " + form, file=sys.stderr
-                )
+                shape = "{desc} {percentage:3.0f}%|{bar}| " + form
+                sys.stderr.write("")  # where it is gone, before there is half a bar, which older tqdm cannot close
+                self.bar = tqdm(total=total, desc=label, bar_format=shape, file=sys.stderr)
 
     def asked(self, images: int) -> None:
         """The model was asked about so many images."""

@@ -85,7 +85,6 @@ class Gone(io.StringIO):
         return self.terminal
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a bar half made, by older tqdm
 @pytest.mark.parametrize("stderr", [None, Gone(True), Gone(False), "closed"])
 def test_a_stderr_that_cannot_be_written_ends_nothing(monkeypatch, stderr):
     clock = Clock(monkeypatch)
