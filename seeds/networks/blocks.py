@@ -47,10 +47,9 @@ class Conv2d(nn.Module):
     """Convolution, optionally with a FIR filter that doubles (`up`) or halves (`down`) the resolution.
 
     The filter is outer(r, r) / (sum r)^2 with r = `resample_filter`; doubling applies it times 4 to the zero-stuffed
-    image. kernel = 0
-    means the filter alone. Unfused: resample, then convolve. `fused_resample` pads once for both, and when halving
-    convolves first, at full resolution. `zero` starts the weight at 0. x (B, in_channels, H, W) -> (B, out_channels,
-    H', W').
+    image. kernel = 0 means the filter alone. Unfused: resample, then convolve. `fused_resample` pads once for both,
+    and when halving convolves first, at full resolution. `zero` starts the weight at 0. x (B, in_channels, H, W) ->
+    (B, out_channels, H', W').
 
     Raises: ValueError if both `up` and `down` are set.
     """
@@ -99,8 +98,18 @@ class Conv2d(nn.Module):
 
 
 def _double(x: Tensor, fir: Tensor, pad: int) -> Tensor:
-    channels = x.shape[1]
-    return F.conv_transpose2d(x, (4 * fir).expand(channels, 1, -1, -1), stride=2, padding=pad, groups=channels)
+    channels, taps = x.shape[1], 4 * fir
+    if fir.shape[-1] == 2:  # no two taps meet: each image point is repeated, times its tap
+        return F.interpolate(x, scale_factor=2, mode="nearest") * taps.repeat(1, 1, *x.shape[2:])
+    narrow = x.device.type == "cpu" and x.element_size() < 4  # where torch's loop is 50 times slower than in float32
+    wide = F.conv_transpose2d(
+        x.float() if narrow else x,
+        (taps.float() if narrow else taps).expand(channels, 1, -1, -1),
+        stride=2,
+        padding=pad,
+        groups=channels,
+    )
+    return wide.to(x.dtype)
 
 
 def _halve(x: Tensor, fir: Tensor, pad: int) -> Tensor:
