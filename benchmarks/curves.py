@@ -1,17 +1,18 @@
 """Quality against model calls on the two bundled models: the studies under docs/curves.
 
-    python -m benchmarks.curves mixture --out docs/curves/mixture      # 10,000 images, 5 to 300 calls; an hour of one
-                                                                       core
-    python -m benchmarks.curves unet --out docs/curves/unet            # 2,000 images, 5 to 80 calls; an hour of two
-                                                                       cores
-    python -m benchmarks.curves family-mixture --out docs/curves/family-mixture        # every rival, 10,000 images, 5
-                                                                                       to 50 calls
-    python -m benchmarks.curves family-mixture-100 --out docs/curves/family-mixture-100       # some of them at 100
-    calls
-    python -m benchmarks.curves family-unet --out docs/curves/family-unet --dtype bf16 --compile      # the best of them
-    python -m benchmarks.curves auto-mixture --out docs/curves/auto-mixture   # the default at the calls of
-                                                                              family-mixture; auto-unet likewise
-    seeds bench show docs/curves/family-mixture docs/curves/auto-mixture      # as one study
+    python -m benchmarks.curves STUDY --out docs/curves/STUDY          # of the network: --dtype bf16 --compile too
+    seeds bench show docs/curves/family-mixture docs/curves/auto-mixture      # two as one
+
+| study | images a point | calls | hours of a core |
+|---|---|---|---|
+| mixture: SEEDS, their limits, EDM's | 10,000 | 5 to 300 | 3 |
+| family-mixture: every rival, by its own settings | 10,000 | 5 to 50 | 2 |
+| family-mixture-100: some of them | 10,000 | 100 | 1/4 |
+| mean-mixture: ten rivals with the default's start and grid | 10,000 | 6, 10, 20 | 1/4 |
+| auto-mixture: the default | 10,000 | 5 to 50 | 1/4 |
+| unet: SEEDS, their limits, EDM's | 2,000 | 5 to 80 | 2 |
+| family-unet: the ten best, SEEDS and Euler-Maruyama | 2,000 | 5 to 80 | 1 1/2 |
+| auto-unet: the default | 2,000 | 5 to 80 | 1/4 |
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
 torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -86,6 +87,15 @@ LINES = {
         "edm-stochastic",
         "euler-maruyama",
     ),
+    # ten rivals with what the default has: equal steps in lam, the start at the mean, an end for few calls
+    "mean-mixture": tuple(
+        f"{solver} grid=uniform_lam start_at=mean nsr_max=30 nsr_min={end}"
+        for end in (0.03, 0.01)
+        for solver in (
+            *("seeds-3", "erk-3", "er-sde-3", "sa-solver", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m-sde"),
+            *("unipc", "deis-tab3", "ipndm"),
+        )
+    ),
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "family-unet": (
@@ -110,6 +120,7 @@ NFE = {
     "family-mixture": "5,6,8,10,15,20,30,50",
     "family-mixture-100": "100",
     "family-unet": "5,6,8,10,20,40,80",
+    "mean-mixture": "6,10,20",
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
 }
