@@ -4,23 +4,23 @@ All from a record alone, so from any curves.json. Lines of a study share their s
 (`estimate.difference`): two lines may be told apart whose own intervals overlap.
 """
 
-import csv
-import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate, difference
-from seeds.report.points import METRICS, StudyRecord, baselines, check, estimate, point_of
-from seeds.report.text import DASH, number, to_json
+from seeds.report.points import METRICS, Row, StudyRecord, baselines, check, lines, point_of, together
+from seeds.report.text import DASH, finite, number, to_csv
+
+KEY = METRICS[0].key
+"""Of the metric that lines are compared by."""
 
 EXACT = re.compile(r"exact[/\\]([0-9a-f]{12})\.ref\.npz$")
 """The name of a reference that `seeds.runs.exact` made."""
-Row = Mapping[str, Any]
 CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
     "calls": (
         "every call of the denoiser counts: stages, the final denoise, and a guided call once. As EDM counts (Heun: "
@@ -65,9 +65,9 @@ class Entry:
     value: Estimate
     excess: Estimate | None
     behind: Estimate
-    best: bool = False
-    front: bool = False
-    needed: float | None = None
+    best: bool
+    front: bool
+    needed: float | None
 
     @property
     def ties(self) -> bool:
@@ -94,7 +94,7 @@ class Bench:
     def facts(self) -> dict[str, Any]:
         """As JSON-able values."""
         return {
-            "metric": METRICS[0].key,
+            "metric": KEY,
             "convention": self.convention,
             "conventions": {name: words for name, (words, _) in CONVENTIONS.items()},
             "floor": None if self.floor is None else {"name": self.floor[0], **_numbers(self.floor[1])},
@@ -104,25 +104,16 @@ class Bench:
         }
 
     def csv_text(self) -> str:
-        """The entries as RFC 4180 CSV, a header first; numbers read back to the bit."""
-        out = io.StringIO()
+        """The entries as CSV, as `to_csv` writes it."""
         rows = [self._flat(entry) for entry in self.entries]
-        writer = csv.DictWriter(out, list(rows[0]) if rows else ["line"])
-        writer.writeheader()
-        writer.writerows(
-            {name: to_json(held).strip('"') if held is not None else "" for name, held in row.items()} for row in rows
-        )
-        return out.getvalue()
+        return to_csv(list(rows[0]) if rows else ["line"], rows)
 
     def _flat(self, entry: Entry) -> dict[str, Any]:
         held = {"line": entry.line, "nfe_asked": entry.asked, "nfe": entry.nfe, "calls": entry.calls}
-        parts = {"": entry.value, "excess.": entry.excess, "behind.": entry.behind}
-        numbers = {above + name: held for above, part in parts.items() for name, held in _numbers(part).items()}
-        needed = entry.needed if entry.needed is not None and math.isfinite(entry.needed) else None
-        beside = {f"overhead.{name}": self.overhead.get(entry.line, {}).get(name) for name in ("ms", "passes")}
-        return (
-            held | numbers | {"best": entry.best, "ties": entry.ties, "front": entry.front, "needed": needed} | beside
-        )
+        for above, part in (("", entry.value), ("excess.", entry.excess), ("behind.", entry.behind)):
+            held |= {above + name: value for name, value in _numbers(part).items()}
+        held |= {"best": entry.best, "ties": entry.ties, "front": entry.front, "needed": finite(entry.needed)}
+        return held | {f"overhead.{name}": self.overhead.get(entry.line, {}).get(name) for name in ("ms", "passes")}
 
 
 def bench(
@@ -139,19 +130,24 @@ def bench(
     check(record)
     if convention not in CONVENTIONS:
         raise InputError(f"`convention` must be one of {', '.join(CONVENTIONS)}, but is {convention!r}.")
-    levels, lines = dict(baselines(record, METRICS[0].key)), list(dict.fromkeys(row["line"] for row in record["rows"]))
+    levels, names = dict(baselines(record, KEY)), lines(record)
     level = known("floor", floor, list(levels), next(iter(levels), None))
-    line = known(
-        "against", against, lines, next((line for line in lines if line.rpartition(": ")[2].split()[0] == "auto"), None)
-    )
-    guidance = record.get("study", {}).get("guidance") or 1.0
-    entries = [_entry(rows, convention, guidance, levels.get(level or "")) for rows in _together(record)]
-    entries = [replace(entry, **_rank(entry, entries, record)) for entry in entries]
-    if line is not None:
-        curve = [(entry.calls, entry.value.value) for entry in entries if entry.line == line]
-        entries = [replace(entry, needed=needed(curve, entry.value.value)) for entry in entries]
-    overhead = (record.get("bench") or {}).get("overhead") or {}
-    return Bench(entries, convention, None if level is None else (level, levels[level]), line, overhead)
+    line = known("against", against, names, next((name for name in names if _solver(name) == "auto"), None))
+    guidance, count = record.get("study", {}).get("guidance") or 1.0, CONVENTIONS[convention][1]
+    held = [(rows[0], point_of(rows, KEY).estimate) for rows in _by_calls(record).values()]
+    measured = [Measured(row, count(row, guidance), value) for row, value in held]
+    curve = None if line is None else [(it.calls, it.value.value) for it in measured if it.row["line"] == line]
+    entries = [_entry(it, measured, levels.get(level or ""), curve) for it in measured]
+    return Bench(entries, convention, None if level is None else (level, levels[level]), line, _overhead(record))
+
+
+def _solver(line: str) -> str:
+    """The first word of a line, behind the name of its model."""
+    return line.rpartition(": ")[2].split()[0]
+
+
+def _overhead(record: StudyRecord) -> Mapping[str, Mapping[str, float]]:
+    return (record.get("bench") or {}).get("overhead") or {}
 
 
 def joined(records: Sequence[StudyRecord]) -> StudyRecord:
@@ -171,11 +167,7 @@ def joined(records: Sequence[StudyRecord]) -> StudyRecord:
                 )
         there = {row["line"] for row in rows}
         rows += [row for row in record["rows"] if row["line"] not in there]
-    overhead = {
-        line: cost
-        for record in reversed(records)
-        for line, cost in ((record.get("bench") or {}).get("overhead") or {}).items()
-    }
+    overhead = {line: cost for record in reversed(records) for line, cost in _overhead(record).items()}
     return {**first, "rows": rows, "bench": {"overhead": overhead}}
 
 
@@ -214,34 +206,36 @@ def _ends(row: Row) -> int:
     return 0 if row.get("options", {}).get("final") == "none" else 1
 
 
-def _together(record: StudyRecord) -> list[list[Row]]:
+def _by_calls(record: StudyRecord) -> dict[tuple, list[Row]]:
     """The measured rows of each line and number of calls, one for each range of seeds."""
-    found: dict[tuple, list[Row]] = {}
-    for row in record["rows"]:
-        if estimate(row.get(METRICS[0].key)) is not None:
-            found.setdefault((row["line"], row["nfe_asked"]), []).append(row)
-    return list(found.values())
+    return together(record, KEY, "line", "nfe_asked")
 
 
-def _entry(rows: Sequence[Row], convention: str, guidance: float, floor: Estimate | None) -> Entry:
-    values = [value for row in rows if (value := estimate(row[METRICS[0].key])) is not None]
-    value, row = point_of(rows[0]["nfe"], list(enumerate(values))).estimate, rows[0]
-    excess = None if floor is None else difference(value, floor, paired=False)
-    return Entry(
-        row["line"], row["nfe_asked"], row["nfe"], CONVENTIONS[convention][1](row, guidance), value, excess, value
-    )
+class Measured(NamedTuple):
+    """A row, its model calls as a convention counts them, and its value over all ranges of seeds."""
+
+    row: Row
+    calls: int
+    value: Estimate
 
 
-def _rank(entry: Entry, entries: Sequence[Entry], record: StudyRecord) -> dict[str, Any]:
+def _entry(
+    it: Measured,
+    measured: Sequence[Measured],
+    floor: Estimate | None,
+    against: Sequence[tuple[float, float]] | None,
+) -> Entry:
     """Where a line stands among those of its model."""
-    models = {row["line"]: row.get("model") for row in record["rows"]}
-    own = [other for other in entries if models[other.line] == models[entry.line]]
-    best = min((other for other in own if other.asked == entry.asked), key=lambda other: other.value.value)
-    front = all(other.value.value > entry.value.value for other in own if other.calls < entry.calls) and not any(
-        other.value.value < entry.value.value for other in own if other.calls == entry.calls
-    )
-    paired = len(best.value.parts) == len(entry.value.parts)
-    return {"behind": difference(entry.value, best.value, paired=paired), "best": best is entry, "front": front}
+    row, calls, value = it
+    own = [other for other in measured if other.row.get("model") == row.get("model")]
+    there = [other.value for other in own if other.row["nfe_asked"] == row["nfe_asked"]]
+    best = min(there, key=lambda other: other.value)
+    excess = None if floor is None else difference(value, floor, paired=False)
+    behind = difference(value, best, paired=len(best.parts) == len(value.parts))
+    front = not any(n <= calls and (other.value, n) < (value.value, calls) for _, n, other in own)
+    calls_needed = None if against is None else needed(against, value.value)
+    asked, nfe = row["nfe_asked"], row["nfe"]
+    return Entry(row["line"], asked, nfe, calls, value, excess, behind, best is value, front, calls_needed)
 
 
 def _numbers(held: Estimate | None) -> dict[str, float | None]:
@@ -252,28 +246,30 @@ def table(found: Bench) -> str:
     """Lines down, calls allowed across: the value with half its interval, * the best, = not told from it."""
     budgets = sorted({entry.asked for entry in found.entries})
     held = {(entry.line, entry.asked): entry for entry in found.entries}
-    lines = list(dict.fromkeys(entry.line for entry in found.entries))
-    head = ["", *(f"{calls}" for calls in budgets), *(["ms a call"] if found.overhead else [])]
-    rows = [head]
-    for line in lines:
-        cells = [_cell(held.get((line, calls))) for calls in budgets]
-        beside = found.overhead.get(line, {}).get("ms")
-        rows.append([line, *cells, *([number(beside) if beside is not None else DASH] if found.overhead else [])])
+    names = list(dict.fromkeys(entry.line for entry in found.entries))
+
+    def across(corner: str, names: Sequence[str], cell: Callable[[Entry], str]) -> list[list[str]]:
+        cells = {key: cell(entry) for key, entry in held.items()}
+        rows = [[name, *(cells.get((name, asked), DASH) for asked in budgets)] for name in names]
+        return [[corner, *map(str, budgets)], *rows]
+
+    rows = across("", names, _cell)
+    if found.overhead:
+        costs = [number(found.overhead.get(name, {}).get("ms")) for name in names]
+        rows = [[*row, cost] for row, cost in zip(rows, ["ms a call", *costs], strict=True)]
     text = [_aligned(rows)]
     if found.floor is not None:
         text.append(f"floor ({found.floor[0]}): {_value(found.floor[1])}")
     marks = "* best, = not told from it (95 %, paired seeds); in brackets the calls made, where they are others"
     text += [marks, f"convention {found.convention}: {CONVENTIONS[found.convention][0]}"]
-    if len({entry.calls for entry in found.entries if entry.line == found.against}) > 1:
-        others = [line for line in lines if line != found.against]
-        calls = [[line, *(_calls(held.get((line, asked)), found) for asked in budgets)] for line in others]
-        text += ["", _aligned([[f"calls of {found.against} for", *map(str, budgets)], *calls])]
+    own = {entry.calls for entry in found.entries if entry.line == found.against}
+    if len(own) > 1:
+        others = [name for name in names if name != found.against]
+        text += ["", _aligned(across(f"calls of {found.against} for", others, lambda entry: _calls(entry, own)))]
     return "\n".join(text)
 
 
-def _cell(entry: Entry | None) -> str:
-    if entry is None:
-        return DASH
+def _cell(entry: Entry) -> str:
     made = f" ({entry.calls})" if entry.calls != entry.asked else ""
     return _value(entry.value) + (" *" if entry.best else " =" if entry.ties else "") + made
 
@@ -283,10 +279,10 @@ def _value(value: Estimate) -> str:
     return f"{number(value.value)}{half}"
 
 
-def _calls(entry: Entry | None, found: Bench) -> str:
-    if entry is None or entry.needed is None:
+def _calls(entry: Entry, own: Collection[int]) -> str:
+    """The calls that are needed for an entry, where the line compared with was measured at its `own`."""
+    if entry.needed is None:
         return DASH
-    own = [other.calls for other in found.entries if other.line == found.against]
     if math.isnan(entry.needed):
         return f"> {max(own)}"
     return f"< {min(own)}" if entry.needed < 0 else f"{entry.needed:.1f}"
@@ -313,27 +309,17 @@ def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
     before, now = (record.get("study", {}).get("features") for record in (first, second))
     if before != now:
         raise InputError(f"The studies measured with different features, {before} and {now}: no distances to compare.")
-    rows = {(held[0]["line"], held[0]["nfe_asked"]): held for held in _together(second)}
-    found = []
-    for a in _together(first):
-        b = rows.get((a[0]["line"], a[0]["nfe_asked"]))
-        if b is None:
+    others, found = _by_calls(second), []
+    for (line, asked), a in _by_calls(first).items():
+        if (b := others.get((line, asked))) is None:
             continue
-        one, two = (_entry(held, "calls", 1.0, None).value for held in (a, b))
+        one, two = (point_of(rows, KEY).estimate for rows in (a, b))
         paired = [row["seeds"] for row in a] == [row["seeds"] for row in b] and len(one.parts) == len(two.parts)
         change = difference(two, one, paired=paired)
-        tells = not (change.low <= 0 <= change.high)
-        found.append(
-            {
-                "line": a[0]["line"],
-                "nfe_asked": a[0]["nfe_asked"],
-                "nfe": [a[0]["nfe"], b[0]["nfe"]],
-                "before": one.value,
-                "now": two.value,
-            }
-            | {f"change.{name}": value for name, value in _numbers(change).items()}
-            | {"paired": paired, "tells": tells}
-        )
+        said = {"line": line, "nfe_asked": asked, "nfe": [a[0]["nfe"], b[0]["nfe"]]}
+        said |= {"before": one.value, "now": two.value}
+        said |= {f"change.{name}": value for name, value in _numbers(change).items()}
+        found.append(said | {"paired": paired, "tells": not (change.low <= 0 <= change.high)})
     if not found:
         raise InputError("The studies have no line and number of calls in common: there is nothing to compare.")
     return found
@@ -341,19 +327,11 @@ def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
 
 def changes(rows: Sequence[Mapping[str, Any]]) -> str:
     """What `compared` gave as a table: < better, > worse than before, nothing where the interval holds 0."""
-    head = ["line", "calls", "before", "now", "change", "", ""]
-    return _aligned(
-        [head]
-        + [
-            [
-                row["line"],
-                str(row["nfe_asked"]),
-                number(row["before"]),
-                number(row["now"]),
-                f"{row['change.value']:+.4g} [{row['change.low']:+.3g}, {row['change.high']:+.3g}]",
-                "" if not row["tells"] else "< better" if row["change.value"] < 0 else "> worse",
-                "paired" if row["paired"] else "independent",
-            ]
-            for row in rows
-        ]
-    )
+    text = [["line", "calls", "before", "now", "change", "", ""]]
+    for row in rows:
+        change, low, high = (row[f"change.{name}"] for name in ("value", "low", "high"))
+        told = "" if not row["tells"] else "< better" if change < 0 else "> worse"
+        cells = [row["line"], str(row["nfe_asked"]), number(row["before"]), number(row["now"])]
+        cells += [f"{change:+.4g} [{low:+.3g}, {high:+.3g}]", told, "paired" if row["paired"] else "independent"]
+        text.append(cells)
+    return _aligned(text)

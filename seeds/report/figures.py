@@ -2,13 +2,14 @@
 
 import io
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from seeds.metrics.estimate import Estimate
+import numpy as np
+
 from seeds.report.comparison import Bench
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
-from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, check, curves, heading, span
+from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, drawn, heading, span
 from seeds.report.text import number as text_of
 
 INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
@@ -26,16 +27,14 @@ def plots(record: StudyRecord) -> dict[str, bytes]:
 
     Raises: ValueError if this is no record of a curves study; ImportError without matplotlib.
     """
-    check(record)
-    drawn = {metric: curves(record, metric.key) for metric in METRICS}
     return {
         f"{metric.key}.png": _plot(record, metric, lines)
-        for metric, lines in drawn.items()
+        for metric, lines in drawn(record).items()
         if any(map(_positive, lines.values()))
     }
 
 
-def _positive(points: list[CurvePoint]) -> list[CurvePoint]:
+def _positive(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     return [point for point in points if point.estimate.value > 0]
 
 
@@ -56,7 +55,7 @@ def pareto(record: StudyRecord, found: Bench) -> bytes:
 def _plot(
     record: StudyRecord,
     metric: Metric,
-    lines: dict[str, list[CurvePoint]],
+    lines: Mapping[str, Sequence[CurvePoint]],
     named: Container[str] | None = None,
     front: Sequence[tuple[float, float]] = (),
 ) -> bytes:
@@ -68,66 +67,57 @@ def _plot(
             "The plots are drawn by matplotlib, which is not installed: pip install seeds-sampler[report]"
         ) from error
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained", facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
-    heights: list[float] = []
-    ends: list[float] = []
-    calls: list[int] = []
-    numbered = [(number, line, points) for number, (line, points) in enumerate(lines.items())]
-    for number, line, points in numbered:
-        shown = _positive(points)
-        xs, ys = [point.nfe for point in shown], [point.estimate.value for point in shown]
-        calls += xs
-        heights += ys
-        if shown and named is not None and line not in named:
-            axis.plot(xs, ys, color=MUTED, alpha=0.35, linewidth=1, zorder=1)
-        elif shown:
-            ends += [end for end in _draw_line(axis, number, line, shown) if end > 0]
+    canvas, axis = FigureCanvasAgg(figure), figure.add_subplot()
+    shown = [(number, line, _positive(points)) for number, (line, points) in enumerate(lines.items())]
+    shown = [(number, line, points) for number, line, points in shown if points]
+    coloured = [held for held in shown if named is None or held[1] in named]
+    for _, _, points in (held for held in shown if held not in coloured):
+        axis.plot(*_places(points), color=MUTED, alpha=0.35, linewidth=1, zorder=1)
+    ends = [end for held in coloured for end in _draw_line(axis, *held) if end > 0]
     if front:
         axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=4, alpha=0.15, zorder=1.5)
-    for place, (name, found) in enumerate(held for held in baselines(record, metric.key) if held[1].value > 0):
-        heights.append(found.value)
-        axis.axhline(
-            found.value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=(1, 0.7, 0.5)[place % 3]
-        )
+    floors = [(name, value.value) for name, value in baselines(record, metric.key) if value.value > 0]
+    for place, (name, value) in enumerate(floors):
+        alpha = (1, 0.7, 0.5)[place % 3]
+        axis.axhline(value, color=INK, linestyle=":", linewidth=1.2, label=_verbatim(name), alpha=alpha)
     axis.set_xscale("log")
     axis.set_yscale("log", nonpositive="clip")
+    calls, heights = _places([point for _, _, points in shown for point in points])
     _ticks(axis, "x", *_limits(calls, 0.05))
-    low, high = span(heights, metric.falls)
-    inside = [end for end in ends if low / 2 < end < 2 * high]
-    low, high = _limits([low, high, *inside], 0.05)
+    low, high = span([*heights, *(value for _, value in floors)], metric.falls)
+    low, high = _limits([low, high, *(end for end in ends if low / 2 < end < 2 * high)], 0.05)
     _ticks(axis, "y", low, high)
-    coloured = [(number, _positive(points)) for number, line, points in numbered if named is None or line in named]
-    _at_the_edge(
-        axis, [(point, LIGHT[look(number).colour]) for number, shown in coloured for point in shown], low, high
-    )
+    outside = [
+        (point, number) for number, _, points in coloured for point in points if not low <= point.estimate.value <= high
+    ]
+    _at_the_edge(axis, outside, low, high)
     _frame(axis, record, metric)
-    _legend(figure, axis, sum(bool(shown) for _, shown in coloured))
+    handles, labels = axis.get_legend_handles_labels()  # matplotlib has the baselines first
+    bare = len(handles) - len(coloured)
+    ordered = handles[bare:] + handles[:bare], labels[bare:] + labels[:bare]
+    figure.legend(*ordered, loc="outside right upper", frameon=False, fontsize=9)
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
 
 
-def _legend(figure: Any, axis: Any, count: int) -> None:
-    """The names of the `count` lines, and then of the baselines, which matplotlib has first."""
-    handles, labels = axis.get_legend_handles_labels()
-    bare = len(handles) - count
-    ordered = handles[bare:] + handles[:bare], labels[bare:] + labels[:bare]
-    figure.legend(*ordered, loc="outside right upper", frameon=False, fontsize=9)
+def _places(points: Sequence[CurvePoint]) -> tuple[list[int], list[float]]:
+    """Where points are on the plot: across, up."""
+    return [point.nfe for point in points], [point.estimate.value for point in points]
 
 
-def _draw_line(axis: Any, number: int, line: str, points: list[CurvePoint]) -> list[float]:
-    """Draws a line with its whiskers; where those end."""
-    values = [point.estimate.value for point in points]
-    lows, highs = zip(*(_whisker(point.estimate) for point in points), strict=True)
+def _draw_line(axis: Any, number: int, line: str, points: Sequence[CurvePoint]) -> list[float]:
+    """Draws a line with its whiskers; where those end, the value itself where there is no interval, or it is not in
+    it."""
+    calls, values = _places(points)
+    intervals = [(point.estimate.low, point.estimate.high, point.estimate.value) for point in points]
+    ends = [list(filter(math.isfinite, interval)) for interval in intervals]
+    lows, highs = list(map(min, ends)), list(map(max, ends))
     colour, marker, dash = look(number)
     axis.errorbar(
-        [point.nfe for point in points],
+        calls,
         values,
-        yerr=(
-            [v - low for v, low in zip(values, lows, strict=True)],
-            [high - v for v, high in zip(values, highs, strict=True)],
-        ),
+        yerr=(np.subtract(values, lows), np.subtract(highs, values)),
         color=LIGHT[colour],
         linestyle=(0, DASHES[dash]) if DASHES[dash] else "-",
         linewidth=1.4,
@@ -154,12 +144,11 @@ def _frame(axis: Any, record: StudyRecord, metric: Metric) -> None:
     axis.set_title(_verbatim(heading(record)), loc="left", color=INK, fontweight="bold")
 
 
-def _at_the_edge(axis: Any, points: list[tuple[CurvePoint, str]], low: float, high: float) -> None:
-    """Writes the values of those of the coloured points that are outside the axes where they would leave them, one
+def _at_the_edge(axis: Any, points: Sequence[tuple[CurvePoint, int]], low: float, high: float) -> None:
+    """Writes the values of points outside the axes, each with the number of its line, where they would leave them, one
     below the other where they would meet."""
-    outside = [(point, colour) for point, colour in points if not low <= point.estimate.value <= high]
     written: list[tuple[bool, float, int]] = []
-    for point, colour in sorted(outside, key=lambda held: (held[0].nfe, -held[0].estimate.value)):
+    for point, number in sorted(points, key=lambda held: (held[0].nfe, -held[0].estimate.value)):
         above = point.estimate.value > high
         x = axis.transData.transform((point.nfe, high))[0] * 72 / DPI
         near = {row for side, at, row in written if side == above and abs(at - x) < WIDE}
@@ -172,14 +161,8 @@ def _at_the_edge(axis: Any, points: list[tuple[CurvePoint, str]], low: float, hi
             textcoords="offset points",
             va="top" if above else "bottom",
             fontsize=9,
-            color=colour,
+            color=LIGHT[look(number).colour],
         )
-
-
-def _whisker(estimate: Estimate) -> tuple[float, float]:
-    """The ends of the interval, the value itself where there is none, or where the interval leaves it out."""
-    ends = [end for end in (estimate.low, estimate.high, estimate.value) if math.isfinite(end)]
-    return min(ends), max(ends)
 
 
 def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:

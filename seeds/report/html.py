@@ -4,7 +4,7 @@ page.html, .css and .js beside this."""
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -13,17 +13,17 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from seeds.errors import InputError
+from seeds.metrics.estimate import Estimate
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
 from seeds.report.points import (
     CUT,
-    METRICS,
     CurvePoint,
+    Drawn,
     Metric,
+    Row,
     StudyRecord,
     baselines,
-    check,
-    curves,
-    done,
+    drawn,
     estimate,
     heading,
     lines,
@@ -37,6 +37,18 @@ SMALL = 64
 """Height of a picture up to which its pixels are shown as squares."""
 
 
+class Html(str):
+    """Text that is HTML; all other text is escaped."""
+
+
+def html(name: str, /, *inner: Any, **attributes: Any) -> Html:
+    """An element. `class_` is class, `data_v` data-v; an attribute that is True has no value, and None is left out."""
+    words = [(f" {key.rstrip('_').replace('_', '-')}", value) for key, value in attributes.items() if value is not None]
+    said = "".join(key if value is True else f'{key}="{escape(str(value))}"' for key, value in words)
+    text = "".join(part if isinstance(part, Html) else escape(str(part)) for part in inner)
+    return Html(f"<{name}{said}>{text}" + ("" if name in ("img", "input") else f"</{name}>"))
+
+
 def page(record: StudyRecord, pictures: Mapping[int, bytes]) -> str:
     """The record as one HTML page: curves, images of the same seeds at each NFE, the table, the settings.
 
@@ -47,30 +59,28 @@ def page(record: StudyRecord, pictures: Mapping[int, bytes]) -> str:
         pictures: the PNG files of rows, by row number: the first images of the row's seeds side by side.
     Raises: ValueError if this is no record of a curves study, or a picture is no PNG file.
     """
-    check(record)
-    drawn = {metric: points for metric in METRICS if any((points := curves(record, metric.key)).values())}
+    metrics = drawn(record)
     style, script = _colours() + _part("page.css"), _part("page.js")
-    name = heading(record)
+    policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
     return Template(_part("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri "
-        f"'none'; form-action 'none'",
-        title=escape(f"{name}: quality against model calls"),
+        policy=f"{policy}base-uri 'none'; form-action 'none'",
+        title=escape(f"{heading(record)}: quality against model calls"),
         style=style,
         symbols=_symbols(),
-        heading=escape(name),
+        heading=escape(heading(record)),
         far=f"{CUT:,}",
-        summary=_summary(record),
+        summary=escape(_summary(record)),
         state=_state(record),
-        facts=_facts(record, drawn),
-        curves=_curves_note(record, drawn),
-        images=_images(record, pictures, list(drawn)),
-        table=_table(record, list(drawn)),
+        facts=_facts(record, metrics),
+        curves=escape(_curves_note(metrics)),
+        images=_images(record, pictures, metrics),
+        table=_table(record, metrics),
         settings=_settings(record),
         command=_code(str(record.get("command") or "")),
         version=escape(str(record.get("version") or "")),
         csv=_uri("text/csv;charset=utf-8", csv_text(record).encode()),
         json=_uri("application/json", to_json(record).encode()),
-        data=_data(record, drawn),
+        data=_data(record, metrics),
         script=script,
     )
 
@@ -91,31 +101,27 @@ def _colours() -> str:
     """The palette as custom properties, and a class for each colour and dash."""
     light, dark = (";".join(f"--c{at}:{colour}" for at, colour in enumerate(colours)) for colours in (LIGHT, DARK))
     classes = "".join(f".c{at}{{--c:var(--c{at})}}" for at in range(len(LIGHT)))
-    dashes = "".join(
-        f".d{at}{{stroke-dasharray:{' '.join(map(str, dash)) or 'none'}}}" for at, dash in enumerate(DASHES)
-    )
+    strokes = [" ".join(map(str, dash)) or "none" for dash in DASHES]
+    dashes = "".join(f".d{at}{{stroke-dasharray:{stroke}}}" for at, stroke in enumerate(strokes))
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{classes}{dashes}\n"
 
 
 def _symbols() -> str:
-    def corners(marker: int) -> str:
-        return " ".join(f"{x:g},{-y:g}" for x, y in MARKERS[marker])
-
-    return "".join(
-        f'<symbol id="m{at}" overflow="visible"><polygon points="{corners(at)}"/></symbol>'
-        for at in range(len(MARKERS))
-    )
+    corners = [" ".join(f"{x:g},{-y:g}" for x, y in marker) for marker in MARKERS]
+    shapes = [html("polygon", points=points) for points in corners]
+    return "".join(html("symbol", shape, id=f"m{at}", overflow="visible") for at, shape in enumerate(shapes))
 
 
-def _mark(line: int) -> str:
+def _mark(line: int) -> Html:
     colour, marker, _ = look(line)
-    return f'<svg class="mark c{colour}" viewBox="-1.6 -1.6 3.2 3.2" aria-hidden="true"><use href="#m{marker}"/></svg>'
+    use = html("use", href=f"#m{marker}")
+    return html("svg", use, class_=f"mark c{colour}", viewBox="-1.6 -1.6 3.2 3.2", aria_hidden="true")
 
 
 def _code(command: str) -> str:
     """A command that breaks between its words only."""
-    words = " ".join(f"<span>{escape(word)}</span>" for word in command.split(" "))
-    return f'<code class="copied">{words}</code>' if command else DASH
+    words = Html(" ".join(html("span", word) for word in command.split(" ")))
+    return html("code", words, class_="copied") if command else DASH
 
 
 def _counted(count: int, what: str) -> str:
@@ -135,265 +141,195 @@ def _summary(record: StudyRecord) -> str:
         text += f", compared with {reference['name']}"
         text += f" ({_counted(reference['n'], 'image')})" if reference.get("n") else ""
     text += f" in the features of {features['name']}" if features.get("name") else ""
-    return escape(f"{text}.")
+    return f"{text}."
 
 
 def _state(record: StudyRecord) -> str:
-    have, every = len(done(record)), len(record["rows"])
+    have, every = sum(row["status"] == "done" for row in record["rows"]), len(record["rows"])
     if have == every and record.get("status") == "done":
         return ""
-    missing = (
-        f"{_counted(every - have, 'row')} to come."
-        if have < every
-        else "Nothing is missing; the study has not been closed."
-    )
-    return (
-        f'<p class="state" role="status"><strong>{have} of {_counted(every, "row")} measured.</strong> {missing} '
-        f'<progress value="{have}" max="{max(every, 1)}" aria-label="rows measured"></progress></p>'
-    )
+    coming = f"{_counted(every - have, 'row')} to come."
+    missing = coming if have < every else "Nothing is missing; the study has not been closed."
+    bar = html("progress", value=have, max=max(every, 1), aria_label="rows measured")
+    measured = html("strong", f"{have} of {_counted(every, 'row')} measured.")
+    return html("p", measured, f" {missing} ", bar, class_="state", role="status")
 
 
-def _facts(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
+def _facts(record: StudyRecord, metrics: Drawn) -> str:
     """The best point of each metric, and the baselines."""
     cards = []
-    for metric, points in drawn.items():
-        every = [
-            (point.estimate.value, place, line, point) for place, line in enumerate(points) for point in points[line]
-        ]
-        value, place, line, point = (min if metric.falls else max)(every, key=lambda held: held[0])
-        title = f"{'Lowest' if metric.falls else 'Highest'} {metric.title}"
-        cards.append(
-            _fact(title, number(value), interval(point.estimate), f"{_mark(place)}{escape(line)}, NFE {point.nfe}")
-        )
-        cards += [
-            _fact(metric.title, number(held.value), interval(held), escape(name))
-            for name, held in baselines(record, metric.key)
-        ]
-    return f'<dl class="facts">{"".join(cards)}</dl>' if cards else ""
+    for metric, points in metrics.items():
+        every = [(point, place, line) for place, line in enumerate(points) for point in points[line]]
+        best = (min if metric.falls else max)(every, key=lambda held: held[0].estimate.value)
+        title, (point, place, line) = f"{'Lowest' if metric.falls else 'Highest'} {metric.title}", best
+        cards.append(_fact(title, point.estimate, _mark(place), f"{line}, NFE {point.nfe}"))
+        cards += [_fact(metric.title, value, name) for name, value in baselines(record, metric.key)]
+    return html("dl", *cards, class_="facts") if cards else ""
 
 
-def _fact(title: str, value: str, between: str, what: str) -> str:
-    return f'<div><dt>{escape(title)}</dt><dd><b>{value}</b> <span class="ci">{between}</span><p>{what}</p></dd></div>'
+def _fact(title: str, value: Estimate, *what: str) -> Html:
+    return html("div", html("dt", title), html("dd", *_value(value), html("p", *what)))
 
 
-def _curves_note(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
-    if not drawn:
+def _value(value: Estimate) -> tuple[str, ...]:
+    return html("b", number(value.value)), " ", html("span", interval(value), class_="ci")
+
+
+def _curves_note(metrics: Drawn) -> str:
+    values = [point.estimate for points in metrics.values() for line in points.values() for point in line]
+    if not values:
         return "No row has a value yet."
-    methods = sorted(
-        {point.estimate.method for points in drawn.values() for line in points.values() for point in line} - {""}
-    )
-    spoken = f"Bars are 95 % intervals ({escape('; '.join(methods))}). " if methods else ""
-    left_out = sum(point.estimate.value <= 0 for points in drawn.values() for line in points.values() for point in line)
-    return (
-        spoken
-        + "Both axes are logarithmic."
-        + (f" {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else "")
-    )
+    methods, left_out = sorted({value.method for value in values} - {""}), sum(value.value <= 0 for value in values)
+    text = f"Bars are 95 % intervals ({'; '.join(methods)}). " if methods else ""
+    text += "Both axes are logarithmic."
+    return f"{text} {_counted(left_out, 'value')} at or below 0 not drawn." if left_out else text
 
 
-def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: list[Metric]) -> str:
+def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: Iterable[Metric]) -> str:
     """A group for each NFE that was asked for: the lines one below another, of one range of seeds."""
     seeds = next((row["seeds"] for row in record["rows"] if row["row"] in pictures), None)
     if seeds is None:
-        return '<p class="note">No pictures yet.</p>'
-    rows, places = (
-        [row for row in record["rows"] if row["seeds"] == seeds],
-        {line: place for place, line in enumerate(lines(record))},
-    )
-    calls = sorted({row["nfe_asked"] for row in rows})
-    chosen = calls[(len(calls) - 1) // 2]
-    choices = "".join(
-        f'<label><input type="radio" name="nfe" '
-        f'value="{value}"{" checked" if value == chosen else ""}><span>{text}</span></label>'
-        for value, text in [*((nfe, nfe) for nfe in calls), ("", "All")]
-    )
-    groups = "".join(
-        f'<div class="group" data-nfe="{nfe}"><h3>{_counted(nfe, "model call")}</h3>'
-        + "".join(
-            _figure(row, places[row["line"]], pictures.get(row["row"]), metrics)
-            for row in rows
-            if row["nfe_asked"] == nfe
-        )
-        + "</div>"
-        for nfe in calls
-    )
-    return (
-        f'<p class="note">The first seeds of {escape(seeds)}. A column is one seed: the same noise, on every line and '
-        f"at every NFE.</p>"
-        f'<fieldset class="choice" id="nfe" hidden><legend>Model calls '
-        f"(NFE)</legend><div>{choices}</div></fieldset>{groups}"
-    )
+        return html("p", "No pictures yet.", class_="note")
+    calls = sorted({row["nfe_asked"] for row in record["rows"] if row["seeds"] == seeds})
+    groups = {nfe: [html("h3", _counted(nfe, "model call"))] for nfe in calls}
+    for row, place in _placed(record):
+        if row["seeds"] == seeds:
+            groups[row["nfe_asked"]].append(_figure(row, place, pictures.get(row["row"]), metrics))
+    choices, chosen = [], calls[(len(calls) - 1) // 2]
+    for nfe, text in [*zip(calls, calls, strict=True), ("", "All")]:
+        field = html("input", type="radio", name="nfe", value=nfe, checked=nfe == chosen or None)
+        choices.append(html("label", field, html("span", text)))
+    said = f"The first seeds of {seeds}. A column is one seed: the same noise, on every line and at every NFE."
+    legend = html("legend", "Model calls (NFE)")
+    choice = html("fieldset", legend, html("div", *choices), class_="choice", id="nfe", hidden=True)
+    shown = [html("div", *group, class_="group", data_nfe=nfe) for nfe, group in groups.items()]
+    return "".join([html("p", said, class_="note"), choice, *shown])
 
 
-def _figure(row: Mapping[str, Any], place: int, picture: bytes | None, metrics: list[Metric]) -> str:
+def _placed(record: StudyRecord) -> Iterator[tuple[Row, int]]:
+    """Every row, and the place of its line."""
+    places = {line: place for place, line in enumerate(lines(record))}
+    return ((row, places[row["line"]]) for row in record["rows"])
+
+
+def _figure(row: Row, place: int, picture: bytes | None, metrics: Iterable[Metric]) -> Html:
     values = [(metric.title, estimate(row.get(metric.key))) for metric in metrics]
-    spoken = "".join(f"<span>{title} {number(value.value)}</span>" for title, value in values if value is not None)
-    caption = (
-        f"<figcaption>{_mark(place)}<b>{escape(row['line'])}</b><p><span>NFE "
-        f"{row['nfe']}</span>{spoken}</p></figcaption>"
-    )
+    spoken = [html("span", f"{title} {number(value.value)}") for title, value in values if value is not None]
+    words = html("p", html("span", f"NFE {row['nfe']}"), *spoken)
+    caption = html("figcaption", _mark(place), html("b", row["line"]), words)
     if picture is None:
-        return (
-            f'<figure>{caption}<p class="absent">{"no picture" if row["status"] == "done" else "waiting"}</p></figure>'
-        )
-    width, height = _size(picture, row["row"])
-    small = ' class="small"' if height <= SMALL else ""
-    alt = f"Images by {row['line']} at {row['nfe']} model calls"
-    return (
-        f'<figure>{caption}<img{small} data-row="{row["row"]}" width="{width * max(1, STRIP // width)}" '
-        f'height="{height * max(1, STRIP // width)}" '
-        f'alt="{escape(alt)}" src="{_uri("image/png", picture)}"></figure>'
-    )
-
-
-def _size(picture: bytes, row: int) -> tuple[int, int]:
-    """Width and height of a PNG file."""
+        absent = "no picture" if row["status"] == "done" else "waiting"
+        return html("figure", caption, html("p", absent, class_="absent"))
     try:
-        return Image.open(io.BytesIO(picture), formats=["PNG"]).size
+        width, height = Image.open(io.BytesIO(picture), formats=["PNG"]).size
     except UnidentifiedImageError:
         raise InputError(
-            f"`pictures[{row}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again."
+            f"`pictures[{row['row']}]` must be a PNG file, but starts with {picture[:8]!r}. Draw the row again."
         ) from None
+    times = max(1, STRIP // width)
+    image = html(
+        "img",
+        class_="small" if height <= SMALL else None,
+        data_row=row["row"],
+        width=width * times,
+        height=height * times,
+        alt=f"Images by {row['line']} at {row['nfe']} model calls",
+        src=_uri("image/png", picture),
+    )
+    return html("figure", caption, image)
 
 
-def _table(record: StudyRecord, metrics: list[Metric]) -> str:
-    metric_titles = (metric.title for metric in metrics)
-    titles = [
-        *("Row", "Line", "NFE", "Asked", "Steps"),
-        *metric_titles,
-        *("Seeds", "Images", "Seconds", "Options", "Plan", "Command"),
+def _table(record: StudyRecord, metrics: Iterable[Metric]) -> str:
+    before, after = (
+        ("Row", "Line", "NFE", "Asked", "Steps"),
+        ("Seeds", "Images", "Seconds", "Options", "Plan", "Command"),
+    )
+    words, sorted_by = {"Line", "Seeds", "Options", "Plan", "Command"}, {"Row": "ascending"}
+    head = [
+        html("th", title, scope="col", data_kind="text" if title in words else "number", aria_sort=sorted_by.get(title))
+        for title in (*before, *(metric.title for metric in metrics), *after)
     ]
-    words, order = {"Line", "Seeds", "Options", "Plan", "Command"}, {"Row": ' aria-sort="ascending"'}
-    head = "".join(
-        f'<th scope="col" '
-        f'data-kind="{"text" if title in words else "number"}"{order.get(title, "")}>{escape(title)}</th>'
-        for title in titles
-    )
-    places = {line: place for place, line in enumerate(lines(record))}
-    body = "".join(
-        f'<tr id="row-{row["row"]}">{"".join(_cells(row, places[row["line"]], metrics))}</tr>' for row in record["rows"]
-    )
-    return f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    body = [html("tr", *_cells(row, place, metrics), id=f"row-{row['row']}") for row, place in _placed(record)]
+    return html("thead", html("tr", *head)) + html("tbody", *body)
 
 
-def _cells(row: Mapping[str, Any], place: int, metrics: list[Metric]) -> Iterator[str]:
-    waiting = row["status"] != "done"
+def _cells(row: Row, place: int, metrics: Iterable[Metric]) -> Iterator[Html]:
     yield _number(row["row"])
-    yield f'<th scope="row" data-v="{escape(row["line"])}">{_mark(place)}{escape(row["line"])}</th>'
+    yield html("th", _mark(place), row["line"], scope="row", data_v=row["line"])
     yield from (_number(row[name]) for name in ("nfe", "nfe_asked", "steps"))
     for metric in metrics:
-        value = estimate(row.get(metric.key))
-        if value is None:
-            yield f'<td class="none" data-v="">{"waiting" if waiting else DASH}</td>'
+        if (value := estimate(row.get(metric.key))) is None:
+            yield html("td", DASH if row["status"] == "done" else "waiting", class_="none", data_v="")
         else:
-            yield (
-                f'<td data-v="{value.value!r}"><b>{number(value.value)}</b> <span '
-                f'class="ci">{interval(value)}</span></td>'
-            )
-    yield _words(row["seeds"])
+            yield html("td", *_value(value), data_v=repr(value.value))
+    yield _words(row["seeds"], row["seeds"])
     yield _number(row["images"])
-    seconds, (plan, command) = (
-        finite(row.get("seconds")),
-        (str(row.get(name) or "") for name in ("plan_sha256", "command")),
-    )
-    yield f'<td data-v="{"" if seconds is None else repr(seconds)}">{_seconds(seconds)}</td>'
-    yield _words(plain(row.get("options")) if row.get("options") else DASH)
-    yield (
-        f'<td class="words" data-v="{escape(plan)}" title="{escape(plan)}"><code>{escape(plan[:8]) or DASH}</code></td>'
-    )
-    yield f'<td class="words" data-v="{escape(command)}">{_code(command)}</td>'
+    yield html("td", _seconds(row), data_v="" if (seconds := finite(row.get("seconds"))) is None else repr(seconds))
+    options, plan, command = row.get("options"), str(row.get("plan_sha256") or ""), str(row.get("command") or "")
+    said = plain(options) if options else DASH
+    yield _words(said, said)
+    yield _words(html("code", plan[:8] or DASH), plan, title=plan)
+    yield _words(_code(command), command)
 
 
-def _number(value: Any) -> str:
-    return (
-        f'<td data-v="{escape(str(value))}">{value:,}</td>'
-        if isinstance(value, int)
-        else f'<td class="none" data-v="">{DASH}</td>'
-    )
+def _number(value: Any) -> Html:
+    if not isinstance(value, int):
+        return html("td", DASH, class_="none", data_v="")
+    return html("td", f"{value:,}", data_v=value)
 
 
-def _words(text: str) -> str:
-    return f'<td class="words" data-v="{escape(text)}">{escape(text)}</td>'
+def _words(shown: str, text: str, **attributes: str) -> Html:
+    """A cell that is sorted by its text."""
+    return html("td", shown, class_="words", data_v=text, **attributes)
 
 
-def _seconds(value: float | None) -> str:
+def _seconds(row: Row) -> str:
+    value = finite(row.get("seconds"))
     return DASH if value is None else f"{value:,.1f}"
 
 
 def _settings(record: StudyRecord) -> str:
-    groups = {
-        "Study": record.get("study", {}),
-        "Environment": {**record.get("environment", {}), "seeds": record.get("version")},
-    }
-    return "".join(
-        f"<div><h3>{title}</h3><dl>{''.join(_terms(settings))}</dl></div>" for title, settings in groups.items()
-    )
+    environment = {**record.get("environment", {}), "seeds": record.get("version")}
+    groups = {"Study": record.get("study", {}), "Environment": environment}
+    return "".join(html("div", html("h3", title), html("dl", *_terms(held))) for title, held in groups.items())
 
 
-def _terms(settings: Mapping[str, Any]) -> Iterator[str]:
+def _terms(settings: Mapping[str, Any]) -> Iterator[Html]:
     for name, value in flat(settings).items():
-        text = plain(value)
-        kind = ' class="hash"' if name.endswith("sha256") else ""
-        yield f"<div><dt>{escape(name)}</dt><dd{kind}>{escape(text)}</dd></div>"
+        kind = "hash" if name.endswith("sha256") else None
+        yield html("div", html("dt", name), html("dd", plain(value), class_=kind))
 
 
-def _data(record: StudyRecord, drawn: Mapping[Metric, Mapping[str, list[CurvePoint]]]) -> str:
+def _data(record: StudyRecord, metrics: Drawn) -> str:
     """What the script draws, as JSON in which no tag can end or begin."""
-    names = lines(record)
-    rows = {row["row"]: _spoken_row(row, list(drawn)) for row in record["rows"]}
-    metrics = [
-        {
-            "key": metric.key,
-            "title": metric.title,
-            "better": metric.better,
-            "falls": metric.falls,
-            "points": [
-                _spoken(place, point)
-                for place, line in enumerate(names)
-                for point in points[line]
-                if point.estimate.value > 0
-            ],
-            "baselines": [
-                {"name": name, "value": value.value, "text": number(value.value)}
-                for name, value in baselines(record, metric.key)
-                if value.value > 0
-            ],
-        }
-        for metric, points in drawn.items()
-    ]
     data = {
-        "lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(names)],
-        "rows": rows,
-        "metrics": metrics,
+        "lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(lines(record))],
+        "rows": {row["row"]: _spoken_row(row, metrics) for row in record["rows"]},
+        "metrics": [_spoken_metric(record, metric, points) for metric, points in metrics.items()],
         "far": CUT,
     }
     return to_json(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _spoken_metric(record: StudyRecord, metric: Metric, points: Mapping[str, Sequence[CurvePoint]]) -> dict[str, Any]:
+    shown = [(place, point) for place, line in enumerate(points.values()) for point in line if point.estimate.value > 0]
+    floors = [(name, value.value) for name, value in baselines(record, metric.key) if value.value > 0]
+    return vars(metric) | {
+        "better": metric.better,
+        "points": [_spoken(place, point) for place, point in shown],
+        "baselines": [{"name": name, "value": value, "text": number(value)} for name, value in floors],
+    }
+
+
 def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
     value = point.estimate
-    return {
-        "line": place,
-        "nfe": point.nfe,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "text": number(value.value),
-        "interval": interval(value),
-        "method": value.method,
-        "images": f"{value.n:,}",
-        "rows": list(point.rows),
-    }
+    numbers = {name: getattr(value, name) for name in ("value", "low", "high", "method")}
+    words = {"text": number(value.value), "interval": interval(value), "images": f"{value.n:,}"}
+    return {"line": place, "nfe": point.nfe, "rows": list(point.rows)} | numbers | words
 
 
-def _spoken_row(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
-    values = {
-        metric.key: number(value.value) for metric in metrics if (value := estimate(row.get(metric.key))) is not None
-    }
+def _spoken_row(row: Row, metrics: Iterable[Metric]) -> dict[str, Any]:
+    values = {metric.key: estimate(row.get(metric.key)) for metric in metrics}
     fields = {name: row.get(name) for name in ("nfe_asked", "steps", "seeds", "command")}
-    return {
-        **fields,
-        "seconds": _seconds(finite(row.get("seconds"))),
-        "options": plain(row.get("options") or {}),
-        "values": values,
-    }
+    fields |= {"seconds": _seconds(row), "options": plain(row.get("options") or {})}
+    return fields | {"values": {key: number(value.value) for key, value in values.items() if value is not None}}

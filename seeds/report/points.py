@@ -16,6 +16,7 @@ CUT = 10_000
 """How many times worse than the best a value may be and still be inside the axes."""
 
 StudyRecord = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class CurvePoint:
     rows: tuple[int, ...]
 
 
+Drawn = Mapping[Metric, Mapping[str, Sequence[CurvePoint]]]
+"""The metrics that have values, and the points of every line."""
+
+
 def check(record: StudyRecord) -> None:
     """Raises: ValueError if this is no record of a curves study, or one of another format."""
     if record.get("format") != FORMAT or not isinstance(record.get("rows"), (list, tuple)):
@@ -74,44 +79,49 @@ def lines(record: StudyRecord) -> list[str]:
     return list(dict.fromkeys(row["line"] for row in record["rows"]))
 
 
-def done(record: StudyRecord) -> list[Mapping[str, Any]]:
-    """The rows that are measured."""
-    return [row for row in record["rows"] if row["status"] == "done"]
-
-
 def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
     """An ESTIMATE of the record; null inside it is nan, and None is what has no value."""
-    if held is None or not _finite(held.get("value")):
+    value, error, low, high = (_number((held or {}).get(name)) for name in ("value", "error", "low", "high"))
+    if held is None or math.isnan(value):
         return None
-    numbers = {
-        name: float(held[name]) if _finite(held.get(name)) else math.nan for name in ("value", "error", "low", "high")
-    }
-    return Estimate(
-        metric=str(held.get("metric") or ""),
-        method=str(held.get("method") or ""),
-        n=int(held.get("n") or 0),
-        parts=tuple(float(part) if _finite(part) else math.nan for part in held.get("parts") or ()),
-        **numbers,
-    )
+    metric, method = (str(held.get(name) or "") for name in ("metric", "method"))
+    parts = tuple(map(_number, held.get("parts") or ()))
+    return Estimate(metric, value, error, low, high, method, int(held.get("n") or 0), parts)
+
+
+def together(record: StudyRecord, metric: str, *columns: str) -> dict[tuple, list[Row]]:
+    """The measured rows by what they have in these columns: those of one list are parts of a point, of other seeds.
+
+    Rows that repeat seeds (two budgets may round to one plan) count once.
+    """
+    found: dict[tuple, dict[str, Row]] = {}
+    for row in record["rows"]:
+        if estimate(row.get(metric)) is not None:
+            found.setdefault(tuple(map(row.get, columns)), {}).setdefault(row["seeds"], row)
+    return {key: list(parts.values()) for key, parts in found.items()}
+
+
+def point_of(rows: Sequence[Row], metric: str) -> CurvePoint:
+    """The point that measured rows are parts of."""
+    values = [value for row in rows if (value := estimate(row[metric])) is not None]
+    whole = values[0]
+    if len(values) > 1:
+        whole = over_parts(whole.metric, [value.value for value in values], sum(value.n for value in values))
+    return CurvePoint(rows[0]["nfe"], whole, tuple(row["row"] for row in rows))
 
 
 def curves(record: StudyRecord, metric: str) -> dict[str, list[CurvePoint]]:
-    """The points of every line, by rising NFE; a line of which nothing is measured has none.
+    """The points of every line, by rising NFE; a line of which nothing is measured has none."""
+    found: dict[str, list[CurvePoint]] = {line: [] for line in lines(record)}
+    for (line, *_), rows in together(record, metric, "line", "nfe", "plan_sha256").items():
+        found[line].append(point_of(rows, metric))
+    return {line: sorted(points, key=lambda point: point.nfe) for line, points in found.items()}
 
-    Rows of one line and plan with different seeds are parts of one point. Rows that repeat seeds (two budgets may round
-    to one plan) count once.
-    """
-    found: dict[str, dict[tuple, dict[str, tuple[int, Estimate]]]] = {line: {} for line in lines(record)}
-    for row in record["rows"]:
-        if (value := estimate(row.get(metric))) is not None:
-            same = found[row["line"]].setdefault((row["nfe"], row.get("plan_sha256")), {})
-            same.setdefault(row["seeds"], (row["row"], value))
-    return {
-        line: sorted(
-            (point_of(nfe, list(parts.values())) for (nfe, _), parts in points.items()), key=lambda point: point.nfe
-        )
-        for line, points in found.items()
-    }
+
+def drawn(record: StudyRecord) -> Drawn:
+    """What is drawn of a record. Raises: as `check`."""
+    check(record)
+    return {metric: points for metric in METRICS if any((points := curves(record, metric.key)).values())}
 
 
 def baselines(record: StudyRecord, metric: str) -> list[tuple[str, Estimate]]:
@@ -120,15 +130,9 @@ def baselines(record: StudyRecord, metric: str) -> list[tuple[str, Estimate]]:
     return [(name, value) for name, value in held if value is not None]
 
 
-def point_of(nfe: int, parts: list[tuple[int, Estimate]]) -> CurvePoint:
-    first = parts[0][1]
-    if len(parts) > 1:
-        whole = over_parts(first.metric, [value.value for _, value in parts], sum(value.n for _, value in parts))
-    return CurvePoint(nfe, first if len(parts) == 1 else whole, tuple(number for number, _ in parts))
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _number(value: Any) -> float:
+    """nan for what is no finite number."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
 
 
 def span(values: Sequence[float], falls: bool) -> tuple[float, float]:

@@ -1,8 +1,10 @@
 """How numbers and settings are written, in every form of the report."""
 
+import csv
+import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seeds.metrics.estimate import Estimate
@@ -66,3 +68,15 @@ def finite(value: Any) -> Any:
 def to_json(value: Any) -> str:
     """JSON in one line, without nan."""
     return json.dumps(finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """These columns of rows as RFC 4180 CSV (lines end in CR LF), a header first: text as it is, the rest as JSON, so
+    that numbers read back to the bit. What there is none of, null or nan, is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        cells = [finite(row.get(name)) for name in columns]
+        writer.writerow([held if held is None or isinstance(held, str) else to_json(held) for held in cells])
+    return out.getvalue()

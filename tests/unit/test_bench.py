@@ -80,6 +80,13 @@ def test_lines_are_ranked_at_each_number_of_calls():
     assert json.loads(json.dumps(found.facts(), allow_nan=False))["entries"][0]["line"] == "seeds-1"
 
 
+def test_any_name_of_a_line_reads_back_from_the_table_and_an_interval_that_is_not_there_is_empty():
+    record = study.record((('caf\N{LATIN SMALL LETTER E WITH ACUTE} "1", 2', {}, 1),), nfe=(6,))
+    record["rows"][0]["frechet"] |= {"low": None, "high": None}
+    (read,) = csv.DictReader(bench(record).csv_text().splitlines())
+    assert read["line"] == record["rows"][0]["line"] and read["low"] == read["high"] == ""
+
+
 @pytest.mark.parametrize("convention, calls", [("calls", 7), ("no-final-denoise", 6), ("steps", 4), ("network", 14)])
 def test_calls_are_counted_as_a_convention_says(convention, calls):
     record = study.record(nfe=(6,))
