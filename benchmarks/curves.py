@@ -13,6 +13,7 @@
 | unet: SEEDS, their limits, EDM's | 2,000 | 5 to 80 | 2 |
 | family-unet: the ten best, SEEDS and Euler-Maruyama | 2,000 | 5 to 80 | 1 1/2 |
 | auto-unet: the default | 2,000 | 5 to 80 | 1/4 |
+| best-unet: the default and the two best | 5,000 | 6, 10, 20 | 1/4 |
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
 torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -98,6 +99,7 @@ LINES = {
     ),
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
+    "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
     "family-unet": (
         *(
             "seeds-3",
@@ -123,9 +125,10 @@ NFE = {
     "mean-mixture": "6,10,20",
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
+    "best-unet": "6,10,20",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
-IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet"), 2_000)
+IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet"), 2_000) | {"best-unet": 5_000}
 
 
 def mixture(work: Path) -> list[str]:
@@ -154,14 +157,14 @@ def mixture(work: Path) -> list[str]:
     return [*own, "--title", "fashion-mixture", "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 
 
-def unet(work: Path) -> list[str]:
-    """Arguments of the study of the network; as many test images are its baseline."""
+def unet(work: Path, count: int) -> list[str]:
+    """Arguments of a study of the network; `count` test images are its baseline."""
     from recipes import fashion
 
-    some = np.random.default_rng(0).permutation(10_000)[: IMAGES["unet"]]
-    with replacing(work / "test.npz", shared=True) as part, part.open("wb") as file:
+    some, kept = np.random.default_rng(0).permutation(10_000)[:count], work / f"test-{count}.npz"
+    with replacing(kept, shared=True) as part, part.open("wb") as file:
         np.savez(file, arr_0=fashion.load("t10k")[0][some, 0])
-    return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"2,000 test images={work / 'test.npz'}"]
+    return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"{count:,} test images={kept}"]
 
 
 def main() -> int:
@@ -173,7 +176,8 @@ def main() -> int:
     parser.add_argument("--nfe")
     given, more = parser.parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    own = (mixture if "mixture" in given.study else unet)(given.work)
+    work, count = given.work, IMAGES[given.study]
+    own = mixture(work) if "mixture" in given.study else unet(work, count)
     lines = [word for line in LINES[given.study] for word in ("--line", line)]
     size = ["--seeds", f"0-{(given.images or IMAGES[given.study]) - 1}", "--nfe", given.nfe or NFE[given.study]]
     return seeds_command(["curves", "--out", str(given.out), *own, *lines, *size, "--resume", *more])
