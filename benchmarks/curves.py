@@ -9,6 +9,7 @@
 | family-mixture: every rival, by its own settings | 10,000 | 5 to 50 | 2 |
 | family-mixture-100: some of them | 10,000 | 100 | 1/4 |
 | mean-mixture: ten rivals with the default's start and grid | 10,000 | 6, 10, 20 | 1/4 |
+| ends-mixture: where ODE solvers end, and from the mean | 10,000 | 20, 80 | 1/10 |
 | auto-mixture: the default | 10,000 | 5 to 50 | 1/4 |
 | unet: SEEDS, their limits, EDM's | 2,000 | 5 to 80 | 2 |
 | family-unet: the ten best, SEEDS and Euler-Maruyama | 2,000 | 5 to 80 | 1 1/2 |
@@ -97,6 +98,7 @@ LINES = {
             *("unipc", "deis-tab3", "ipndm"),
         )
     ),
+    "ends-mixture": ("erk-3", "erk-3 start_at=mean", "rk-2", "rk-2 start_at=mean"),
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
@@ -123,6 +125,7 @@ NFE = {
     "family-mixture-100": "100",
     "family-unet": "5,6,8,10,20,40,80",
     "mean-mixture": "6,10,20",
+    "ends-mixture": "20,80",
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
     "best-unet": "6,10,20",
