@@ -179,10 +179,18 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file of any size."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
 def sums(folder: Path, names: Iterable[str]) -> bytes:
     """The lines that `sha256sum` prints for these files, in the order of their names."""
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
-    return "".join(f"{value}  {name}\n" for name, value in hashes.items()).encode()
+    return "".join(f"{hash_file(folder / name)}  {name}\n" for name in sorted(names)).encode()
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """Weight files: safetensors in and out, conversion of EDM pickles, and the models that come with the package."""
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.resources
 import json
@@ -29,7 +28,7 @@ from seeds.checkpoints.fetch import fetch
 from seeds.names import lookup
 from seeds.networks.classifier import ConvClassifier
 from seeds.preconditioners import Preconditioned
-from seeds.storage import hash_tensors, pack, replacing
+from seeds.storage import hash_file, hash_tensors, pack, replacing
 
 MAX_BYTES = 4 << 30
 MAX_NAME = 200  # characters of a model's name, which messages quote
@@ -199,7 +198,7 @@ def convert(
             f"{path} has {size:,} bytes, more than `max_bytes` = {max_bytes:,} (--max-size). Raise it if you expect "
             "that."
         )
-    found = _hash_file(path)
+    found = hash_file(path)
     if sha256 is not None and sha256.lower() != found:
         again = f" Delete {path} to fetch it again." if is_url else ""
         raise CheckpointError(f"{source} has SHA-256 {found}, not {sha256}; it is not the file you want.{again}")
@@ -291,21 +290,13 @@ def _facts(path: Path, model: Any, tensors: Mapping[str, Tensor], metadata: Mapp
         "image": getattr(model, "shape", None),
         "classes": getattr(model, "classes", None),
     }
-    facts |= {"about": _unjson(metadata.get("about", "{}")), "file_sha256": _hash_file(path)}
+    facts |= {"about": _unjson(metadata.get("about", "{}")), "file_sha256": hash_file(path)}
     if "weights_sha256" in metadata:
         agrees = metadata["weights_sha256"] == hash_tensors(tensors)
         facts["weights_sha256"] = metadata["weights_sha256"] + (
             "" if agrees else " (WRONG: the weights have changed since)"
         )
     return facts
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,7 +103,8 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 
     def write() -> None:
         kept = np.concatenate(list(rows)) if keep_features else None
-        save_statistics(out, Statistics.of(moments, extractor.recipe, images.name, kept), over=session.group.again)
+        about = moments.n, extractor.recipe, "float32", images.name, kept
+        save_statistics(out, Statistics(moments.mean, moments.covariance(), *about), over=session.group.again)
 
     session.group.once(write)  # all wait: what they do next may read it
     session.say(f"{out}: {moments.n} images, d = {len(moments.mean)}, {extractor.recipe}")
@@ -427,6 +427,7 @@ def _is_zip(path: Path) -> bool:
 def statistics_of(reference: str) -> tuple[Statistics, str]:
     """The statistics in a file, or the bundled ones of that name, and the SHA-256 of their file."""
     from seeds.metrics.references import bundled_statistics, load_statistics
+    from seeds.storage import hash_file
 
     if not reference:
         raise MetricError("`--ref` is empty. Give the statistics' file, or the name of bundled ones: fashion-mnist.")
@@ -436,4 +437,4 @@ def statistics_of(reference: str) -> tuple[Statistics, str]:
             f"`--ref` {reference} is a folder; a reference is a file of statistics. Make one of the images in it: "
             f"seeds ref --images {reference} --out reference.npz, with the --features of the distance."
         )
-    return load_statistics(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    return load_statistics(path), hash_file(path)

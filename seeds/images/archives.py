@@ -22,10 +22,6 @@ class Header(NamedTuple):
     fortran: bool
     dtype: np.dtype
 
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
 
 def read_header(file: IO[bytes]) -> Header:
     """The header of an npy file; the data follow. Raises: ValueError if it is none."""
@@ -54,7 +50,7 @@ def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
                     raise InputError(f"its `{name}` is no array")
                 file.seek(0)
                 check_size(archive, info, read_header(file), file.tell())
-            with archive.open(info) as file:
+                file.seek(0)
                 members[name] = np.lib.format.read_array(file, allow_pickle=False)
     return members
 
@@ -64,8 +60,8 @@ def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, 
     name, there = info.filename.removesuffix(".npy"), _there(archive, info)
     if header.dtype.hasobject:
         raise InputError(f"its `{name}` holds Python objects, which are not read")
-    wrong = header.nbytes != info.file_size - begun or min(header.shape, default=0) < 0
-    if wrong or info.file_size > DEFLATE * there + begun:
+    size = math.prod(header.shape) * header.dtype.itemsize
+    if size != info.file_size - begun or min(header.shape, default=0) < 0 or info.file_size > DEFLATE * there + begun:
         raise InputError(
             f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that "
             "are there"

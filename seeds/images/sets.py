@@ -2,7 +2,6 @@
 clear error each."""
 
 import gzip
-import hashlib
 import io
 import math
 import os
@@ -10,11 +9,11 @@ import re
 import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -24,24 +23,12 @@ from PIL import Image, UnidentifiedImageError
 from seeds.errors import InputError, SeedsError
 from seeds.images.archives import DEFLATE, arrays, check_size, member, read_header
 from seeds.names import some
-from seeds.storage import digest, special
+from seeds.storage import digest, hash_file, special
 
 
 class ImageError(SeedsError, ValueError):
     """Images cannot be read: the sentence names the file, what is wrong with it, and the way out."""
 
-
-_BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    NotImplementedError,
-)
 
 Key = TypeVar("Key", str, int)
 """Where an image is: its name in a folder or a zip, its number in an npz."""
@@ -68,7 +55,7 @@ class ImageSet:
         path: where they are.
         count: how many there are.
         read: starts a pass; yields (name, a function that gives the uint8 array (H, W, C)).
-        files: of a folder, the images' paths from there.
+        files: of a folder or a zip, the images' paths in it.
     """
 
     path: Path
@@ -95,30 +82,26 @@ class ImageSet:
             raise ImageError(
                 f"`num` = {wanted} images in batches of {size} were asked of {self.path}, which holds {self.count}."
             )
-        batch: list[np.ndarray] = []
-        shape: tuple[int, ...] = ()
-        i = -1
-        for i, (name, load) in enumerate(self.read()):
-            own = owns(i // size)
-            # which gives the shape of all: a set is taken or refused by any number of processes alike
-            if own or i == 0:
-                image = load()
-                shape = shape or image.shape
-                if image.shape != shape:
-                    raise ImageError(
-                        f"{name} has shape {image.shape} (H, W, C), the first image {shape}. Make them alike first."
-                    )
+        records = islice(self.read(), None if wanted == self.count else wanted)  # a whole set is read to its end
+        seen, shape = 0, None
+        for number, batch in groupby(enumerate(records), key=lambda record: record[0] // size):
+            own, images = owns(number), []
+            for i, (name, load) in batch:
+                # the first image gives the shape of all: a set is taken or refused by any number of processes alike
+                if own or i == 0:
+                    images.append(load())
+                    shape = shape or images[0].shape
+                    if images[-1].shape != shape:
+                        raise ImageError(
+                            f"{name} has shape {images[-1].shape} (H, W, C), the first image {shape}. Make them alike "
+                            "first."
+                        )
+                seen = i + 1
             if own:
-                batch.append(image)
-            if i + 1 == wanted or (i + 1) % size == 0:
-                if batch:
-                    yield Piece(i + 1 - len(batch), np.stack(batch))
-                batch = []
-            if i + 1 == wanted < self.count:
-                return
-        if i + 1 < wanted:
+                yield Piece(number * size, np.stack(images))
+        if seen < wanted:
             raise ImageError(
-                f"{self.path} ended after {i + 1} of {wanted} images. Was it changed meanwhile? Start again."
+                f"{self.path} ended after {seen} of {wanted} images. Was it changed meanwhile? Start again."
             )
 
 
@@ -140,30 +123,34 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path, seeds)
-    with _reading(path), _opened(path) as file:
-        head = file.read(4)
-    if head[:2] == b"PK":
-        return _zip(path, seeds)
-    if seeds is not None:
-        raise ImageError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
-    if head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
-        return _idx(path)
-    raise ImageError(
-        f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an IDX "
-        "file."
-    )
+        names = (file.relative_to(path).as_posix() for file in _files(path))
+        found = _named(path, names, lambda: nullcontext(lambda name: _opened(path / name)), seeds)
+    else:
+        with _reading(path), _opened(path) as file:
+            head = file.read(4)
+        if head[:2] == b"PK":
+            found = _zip(path, seeds)
+        elif seeds is not None:
+            raise ImageError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
+        elif head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
+            found = _array(path, partial(_idx, path), range)
+        else:
+            raise ImageError(
+                f"{path} holds no images that can be read here: give a folder, a zip, an npz with uint8 `arr_0`, or an "
+                "IDX file."
+            )
+    if not found.count:
+        raise ImageError(
+            f"{path} holds no images: no file in it has an ending that Pillow knows, or its array is empty."
+        )
+    return found
 
 
 def fingerprint(images: ImageSet) -> str:
     """SHA-256 of the file that holds a set of images; of a folder, `storage.digest` over its images."""
     if images.path.is_dir():
         return digest(images.path, images.files)
-    total = hashlib.sha256()
-    with images.path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            total.update(block)
-    return total.hexdigest()
+    return hash_file(images.path)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -172,16 +159,28 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _folder(path: Path, seeds: Sequence[int] | None) -> ImageSet:
-    names = _of_seeds(path, _image_names(file.relative_to(path).as_posix() for file in _files(path)), seeds)
+def _named(
+    path: Path,
+    names: Iterable[str],
+    opened: Callable[[], AbstractContextManager[Callable[[str], BinaryIO]]],
+    seeds: Sequence[int] | None,
+) -> ImageSet:
+    """The images among the files of a folder or a zip; `opened` gives what opens a file of it by its name."""
+    names = _image_names(names)
+    if seeds is not None:
+        stems = ((PurePosixPath(name).stem, name) for name in names)
+        names = _by_seed(path, ((int(stem), name) for stem, name in stems if stem.isdecimal()), seeds)
 
-    def load(name: str) -> np.ndarray:
-        with _reading(path / name), _opened(path / name) as file:
+    def load(opening: Callable[[str], BinaryIO], name: str) -> np.ndarray:
+        with _reading(f"{path}/{name}"), opening(name) as file:
             return _decode(file)
 
-    return _filled(
-        ImageSet(path, len(names), lambda: ((str(path / name), partial(load, name)) for name in names), names)
-    )
+    def read() -> Records:
+        with opened() as opening:
+            for name in names:
+                yield f"{path}/{name}", partial(load, opening, name)
+
+    return ImageSet(path, len(names), read, names)
 
 
 def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
@@ -205,27 +204,13 @@ def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
         members = archive.namelist()
     if any(name.endswith(".npy") for name in members):
         return _npz(path, members, seeds)
-    names = _of_seeds(path, _image_names(name for name in members if not name.endswith("/")), seeds)
 
-    def load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-        with _reading(f"{path}/{name}"):
-            return _decode(io.BytesIO(member(archive, name)))
-
-    def read() -> Records:
+    @contextmanager
+    def opened() -> Iterator[Callable[[str], BinaryIO]]:
         with zipfile.ZipFile(path) as archive:
-            for name in names:
-                yield f"{path}/{name}", partial(load, archive, name)
+            yield lambda name: io.BytesIO(member(archive, name))
 
-    return _filled(ImageSet(path, len(names), read))
-
-
-def _of_seeds(path: Path, names: list[str], seeds: Sequence[int] | None) -> list[str]:
-    """The names of the seeds' images, in their order; all names without seeds."""
-    if seeds is None:
-        return names
-    return _by_seed(
-        path, ((int(stem), name) for name in names if (stem := PurePosixPath(name).stem).isdecimal()), seeds
-    )
+    return _named(path, (name for name in members if not name.endswith("/")), opened, seeds)
 
 
 def _by_seed(path: Path, pairs: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
@@ -290,28 +275,24 @@ def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) ->
     return places
 
 
-def _idx(path: Path) -> ImageSet:
-    @contextmanager
-    def opened() -> Iterator[Array]:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with gzip.open(raw) if zipped else raw as file:
-                magic, dims = struct.unpack(">HBB", file.read(4))[1:]
-                if magic != 8 or dims != 3:
-                    raise InputError(
-                        f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), "
-                        "labels are 1"
-                    )
-                count, *size = struct.unpack(">3I", file.read(12))
-                there = path.stat().st_size
-                if count * math.prod(size) > there * (DEFLATE if zipped else 1):
-                    raise InputError(
-                        f"its header says {count:,} images of {size[0]} x {size[1]}, but it has {there:,} bytes"
-                    )
-                yield file, (count, *size)
-
-    return _array(path, opened, range)
+@contextmanager
+def _idx(path: Path) -> Iterator[Array]:
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.open(raw) if zipped else raw as file:
+            magic, dims = struct.unpack(">HBB", file.read(4))[1:]
+            if magic != 8 or dims != 3:
+                raise InputError(
+                    f"its IDX header says {dims} dimensions of type {magic:#x}; images are 3 of uint8 (0x8), labels 1"
+                )
+            count, *size = struct.unpack(">3I", file.read(12))
+            there = path.stat().st_size
+            if count * math.prod(size) > there * (DEFLATE if zipped else 1):
+                raise InputError(
+                    f"its header says {count:,} images of {size[0]} x {size[1]}, but it has {there:,} bytes"
+                )
+            yield file, (count, *size)
 
 
 def _array(
@@ -337,7 +318,7 @@ def _array(
             with _reading(path):
                 file.read()  # to the end, where archives keep their checksum
 
-    return _filled(ImageSet(path, len(meant), read))
+    return ImageSet(path, len(meant), read)
 
 
 def _decode(file) -> np.ndarray:
@@ -382,14 +363,6 @@ def _order(name: str) -> tuple[str, str]:
     return re.sub(r"(?<![^/])\d+(?=[./])", lambda number: number[0].zfill(20), name), name
 
 
-def _filled(images: ImageSet) -> ImageSet:
-    if not images.count:
-        raise ImageError(
-            f"{images.path} holds no images: no file in it has an ending that Pillow knows, or its array is empty."
-        )
-    return images
-
-
 @contextmanager
 def _reading(what: str | Path):
     """Whatever goes wrong while reading comes out as one sentence that names the file."""
@@ -399,7 +372,7 @@ def _reading(what: str | Path):
             yield
     except FileNotFoundError:
         raise ImageError(f"{what} does not exist.") from None
-    except (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # a damaged file may break any reader in any way
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(
             f"{what} cannot be read: {reason}. Replace it or take it away; no result was formed."

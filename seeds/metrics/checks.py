@@ -97,12 +97,12 @@ def check_whole(name: str, value: int) -> None:
         raise MetricError(f"`{name}` is {value!r}, but must be a whole number.")
 
 
-def same_width(features: np.ndarray, reference: np.ndarray) -> None:
-    """Raises: MetricError if the two sets have different dimensions d."""
-    if features.shape[1] != reference.shape[1]:
+def same_width(first: int, second: int, names: tuple[str, str] = ("`features`", "`reference`")) -> None:
+    """Raises: MetricError if two sets of these names have different dimensions d."""
+    if first != second:
         raise MetricError(
-            f"`features` has d = {features.shape[1]} and `reference` d = {reference.shape[1]}: "
-            "they come from different extractors. Extract both with the same one."
+            f"{names[0]} has d = {first} and {names[1]} d = {second}: they come from different extractors. Extract "
+            "both with the same one."
         )
 
 

@@ -97,7 +97,7 @@ def jackknife(metric: str, statistic: Callable[[int | None], float], units: int,
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11.
     """
     value, parts = statistic(None), [statistic(g) for g in range(units)]
-    return _estimate(metric, value, _error(parts, JACKKNIFE), f"{JACKKNIFE} over {units} units", n, parts)
+    return _estimate(metric, value, f"{JACKKNIFE} over {units} units", n, parts)
 
 
 def over_parts(metric: str, values: Sequence[float], n: int, parts: str = "disjoint seed ranges") -> Estimate:
@@ -112,7 +112,7 @@ def over_parts(metric: str, values: Sequence[float], n: int, parts: str = "disjo
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise MetricError(f"`values` must be finite numbers, one for each part, but is {values!r}.")
-    return _estimate(metric, float(array.mean()), _error(array, parts), f"{array.size} {parts}", n, array.tolist())
+    return _estimate(metric, float(array.mean()), f"{array.size} {parts}", n, array.tolist())
 
 
 def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Estimate:
@@ -130,9 +130,9 @@ def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Estimate:
         )
     if paired:
         parts = [x - y for x, y in zip(a.parts, b.parts, strict=True)]
-        return _estimate(a.metric, a.value - b.value, _error(parts, a.method), f"{a.method}, paired", a.n, parts)
+        return _estimate(a.metric, a.value - b.value, f"{a.method}, paired", a.n, parts)
     error, least = math.hypot(a.error, b.error), min(a, b, key=lambda it: len(it.parts))
-    apart = _estimate(a.metric, a.value - b.value, error, f"{least.method}, independent", least.n, list(least.parts))
+    apart = _estimate(a.metric, a.value - b.value, f"{least.method}, independent", least.n, list(least.parts), error)
     return replace(apart, parts=())
 
 
@@ -157,18 +157,17 @@ def share(metric: str, hits: int, n: int) -> Estimate:
     return Estimate(metric, p, (high - low) / (2 * z), low, high, "Wilson, the manifold taken as given", n, ())
 
 
-def _error(parts: Sequence[float] | np.ndarray, method: str) -> float:
-    """The standard error that the spread of the parts is: of values with one unit left out, or of values of disjoint
-    parts. nan of a single one."""
+def _estimate(
+    metric: str, value: float, method: str, n: int, parts: list[float], error: float | None = None
+) -> Estimate:
+    """With the error that the spread of the parts is, if none is given: of values with one unit left out, or of values
+    of disjoint parts. nan of a single one."""
     count = len(parts)
-    if count < 2:
-        return math.nan
-    scale = (count - 1) / count if method.startswith(JACKKNIFE) else 1 / (count * (count - 1))
-    return math.sqrt(scale * float(np.sum((np.asarray(parts) - np.mean(parts)) ** 2)))
-
-
-def _estimate(metric: str, value: float, error: float, method: str, n: int, parts: list[float]) -> Estimate:
-    half = t_quantile(len(parts) - 1) * error if len(parts) > 1 else math.nan
+    if error is None and count > 1:
+        scale = (count - 1) / count if method.startswith(JACKKNIFE) else 1 / (count * (count - 1))
+        error = math.sqrt(scale * float(np.sum((np.asarray(parts) - np.mean(parts)) ** 2)))
+    error = math.nan if error is None else error
+    half = t_quantile(count - 1) * error if count > 1 else math.nan
     return Estimate(metric, value, error, value - half, value + half, method, n, tuple(parts))
 
 

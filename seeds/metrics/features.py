@@ -156,7 +156,9 @@ def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
         )
     if recipe.resize != "none":
         _, kind, size = recipe.resize.split("-")
-        images = np.stack([_resized(image, kind, int(size)) for image in images])
+        how = (int(size), int(size)), Image.Resampling[kind.upper()]
+        planes = [Image.fromarray(plane).resize(*how) for image in images for plane in image.transpose(2, 0, 1)]
+        images = np.stack(list(map(np.asarray, planes))).reshape(-1, channels, *how[0]).transpose(0, 2, 3, 1)
     if rule and rule[channels] != channels:
         images = np.repeat(images, rule[channels], axis=3)
     return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
@@ -190,33 +192,23 @@ def from_module(
 
     Args:
         module: put in eval mode and on `device`.
-        sha256: of the file that holds the weights; by default `hash_weights(module)`.
+        sha256: of the file that holds the weights; by default `storage.hash_tensors` of its parameters and buffers.
         size: (H, W) of the images that the network knows; by default what it says itself, as `module.size`, else any.
     """
     module = module.eval().to(device)
 
-    def call(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return module(images.float() / 127.5 - 1)
-
     def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        out = call(images)
+        out = module(images.float() / 127.5 - 1)
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             raise MetricError(
                 f"The network {name} gave {type(out).__name__}, not (features, logits). Wrap it, or take "
                 "`from_callable`."
             )
-        features, logits = out
-        return features, logits.softmax(dim=1)
+        return out[0], out[1].softmax(dim=1)
 
-    recipe = Recipe(name, sha256 or hash_weights(module), resize, channels)
-    return Extractor(
-        recipe,
-        lambda images: both(images)[0],
-        lambda images: both(images)[1],
-        device,
-        both,
-        size or getattr(module, "size", None),
-    )
+    recipe = Recipe(name, sha256 or hash_tensors(module.state_dict()), resize, channels)
+    size = size or getattr(module, "size", None)
+    return Extractor(recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both, size)
 
 
 def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:
@@ -262,16 +254,3 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
     return Extractor(
         Recipe(path.stem, own, "none", "rgb"), lambda images: module(images, return_features=True), classify, device
     )
-
-
-def hash_weights(module: torch.nn.Module) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of all parameters and buffers, in the order of their names."""
-    return hash_tensors(module.state_dict())
-
-
-def _resized(image: np.ndarray, kind: str, size: int) -> np.ndarray:
-    planes = [
-        Image.fromarray(plane).resize((size, size), Image.Resampling[kind.upper()])
-        for plane in image.transpose(2, 0, 1)
-    ]
-    return np.stack([np.asarray(plane) for plane in planes], axis=2)

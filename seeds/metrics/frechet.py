@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import torch
 
-from seeds.metrics.checks import BLOCK, MetricError, as_features, as_gaussian, check_units
+from seeds.metrics.checks import MetricError, as_features, as_gaussian, check_units, same_width
 from seeds.metrics.estimate import Estimate, jackknife, units_of
-from seeds.metrics.moments import Moments, moments_of
+from seeds.metrics.moments import moments_of
 
 
 class RankWarning(UserWarning):
@@ -34,8 +34,7 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
     """
     mu1, root1 = _gaussian(mu1, sigma1, "1")
     mu2, root2 = _gaussian(mu2, sigma2, "2")
-    if len(mu1) != len(mu2):
-        raise MetricError(f"`mu1` has d = {len(mu1)} and `mu2` d = {len(mu2)}: they come from different extractors.")
+    same_width(len(mu1), len(mu2), ("`mu1`", "`mu2`"))
     for which, root in (("sigma1", root1), ("sigma2", root2)):
         _warn_rank(which, root)
     return _distance(mu1, root1, mu2, root2)
@@ -58,15 +57,11 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     rows, (mu, root) = as_features(features, dtype=None), _gaussian(mu, sigma, "")
     check_units(units, len(rows), 2)
     total, unit = moments_of([rows]), units_of(np.arange(len(rows)), units)
-    if len(total.mean) != len(mu):
-        raise MetricError(
-            f"`features` has d = {len(total.mean)} and the reference d = {len(mu)}: they come from different "
-            "extractors."
-        )
+    same_width(len(total.mean), len(mu), ("`features`", "the reference"))
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        rest = total if left_out is None else _without(total, rows, np.flatnonzero(unit == left_out))
+        rest = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
         mean, sigma = rest.mean, rest.covariance()
         del rest  # its (d, d) would be held through the eigenproblem
         rest_root = _root(sigma, "features")
@@ -75,11 +70,6 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
         return _distance(mean, rest_root, mu, root)
 
     return jackknife("squared Frechet distance", distance, units, total.n)
-
-
-def _without(total: Moments, rows: np.ndarray, places: np.ndarray) -> Moments:
-    """The moments of all rows but those at these places."""
-    return total.plus(moments_of(rows[places[at : at + BLOCK]] for at in range(0, len(places), BLOCK)), -1)
 
 
 def _gaussian(mu, sigma, number: str) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +84,7 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
     The algebra, here and below, is torch's: its last digits depend on torch's threads, which a run records and
     `--threads` sets, and not on those of numpy's BLAS, which it does not.
     """
-    values, vectors = (array.numpy() for array in torch.linalg.eigh(_on_cpu(sigma)))
+    values, vectors = (array.numpy() for array in torch.linalg.eigh(torch.from_numpy(sigma)))
     if values[0] < -1e-6 * abs(values[-1]):
         raise MetricError(
             f"`{name}` has the eigenvalue {values[0]:.3g}, so it is no covariance. Recompute it in float64."
@@ -106,13 +96,8 @@ def _root(sigma: np.ndarray, name: str) -> np.ndarray:
 
 
 def _distance(mu1: np.ndarray, root1: np.ndarray, mu2: np.ndarray, root2: np.ndarray) -> float:
-    overlap = float(torch.linalg.svdvals(_on_cpu(root1).T @ _on_cpu(root2)).sum())
+    overlap = float(torch.linalg.svdvals(torch.from_numpy(root1).T @ torch.from_numpy(root2)).sum())
     return max(0.0, float(np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.sum(root2**2) - 2 * overlap))
-
-
-def _on_cpu(array: np.ndarray) -> torch.Tensor:
-    """The same numbers, whatever torch's default device."""
-    return torch.from_numpy(array)
 
 
 def _warn_rank(which: str, root: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     Source: Binkowski et al. 2018 (arXiv:1801.01401), section 4.
     """
     x, y = as_features(features), as_features(reference, "reference")
-    same_width(x, y)
+    same_width(x.shape[1], y.shape[1])
     check_units(units, len(x), 2)
     check_units(units, len(y), 2, of="reference")
     xs, ys = ([rows[units_of(range(len(rows)), units) == g] for g in range(units)] for rows in (x, y))

@@ -21,9 +21,9 @@ def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
     """Share of each set that lies inside the other's manifold: the union of balls around its points, each reaching to
     its k-th neighbour.
 
-    A point on the edge of a ball is inside, also where rounding says otherwise. Time is of order N^2 d; memory is flat
-    in N. Both shares
-    depend on N and k: compare equal ones only.
+    A point on the edge of a ball is inside, also where rounding says otherwise: squared distances are formed by matrix
+    products and count as equal where they differ by less than (d + 16) 2^-52 of the squared lengths, seen from the mean
+    of the set. Time is of order N^2 d; memory is flat in N. Both shares depend on N and k: compare equal ones only.
 
     The interval is Wilson's, of a share of independent rows: the manifold is taken as given, and the chance in its own
     points is not in it. Measured on normals, N = 200 to 1000 and d = 2 to 64: it holds the truth for the given manifold
@@ -37,7 +37,7 @@ def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
     Source: Kynkaanniemi et al. 2019 (arXiv:1904.06991), equations 1 to 3.
     """
     x, y = as_features(features), as_features(reference, "reference")
-    same_width(x, y)
+    same_width(x.shape[1], y.shape[1])
     check_whole("k", k)
     fewest = min(len(x), len(y))
     if not 1 <= k < fewest:
@@ -48,58 +48,29 @@ def precision_recall(features, reference, *, k: int = 3) -> PrecisionRecall:
 
 
 def _covered(points: np.ndarray, centres: np.ndarray, k: int) -> int:
-    """How many of `points` lie in a ball around one of `centres` that reaches to its k-th other centre.
-
-    Matrix products tell nearly all pairs, up to their rounding. The few that they cannot tell are told by differences,
-    whose rounding is a part of the distance and not of the lengths; distances that differ by no more than that are
-    equal.
-    """
+    """How many of `points` lie in a ball around one of `centres` that reaches to its k-th other centre."""
     offset = centres.mean(axis=0)  # it would cost digits of the products
-    shifted, rounding = centres - offset, _rounding(centres)
-    least, most = np.concatenate([_radii(shifted, i, k) for i in range(0, len(centres), _ROWS)], axis=1)
-    radii, count = np.full(len(centres), np.nan), 0  # found when needed
-    for i in range(0, len(points), _ROWS):
-        block = points[i : i + _ROWS]
-        low, of_block, of_centres = _bounds(block - offset, shifted)
-        near = low <= most * (1 + rounding)
-        for row in np.flatnonzero(near.any(axis=1)):
-            balls = np.flatnonzero(near[row])
-            inside = (low[row, balls] + of_block[row] + of_centres[balls] <= least[balls]).any()
-            if not inside:
-                for ball in balls[np.isnan(radii[balls])]:
-                    radii[ball] = np.partition(_squared(centres[ball], centres), k)[k]  # the centre itself comes first
-                inside = (_squared(block[row], centres[balls]) <= radii[balls] * (1 + rounding)).any()
-            count += int(inside)
-    return count
+    points, centres = points - offset, centres - offset
+    starts = range(0, len(centres), _ROWS)
+    radii = np.concatenate([_radii(centres[at : at + _ROWS], centres, at, k) for at in starts])
+    blocks = (points[at : at + _ROWS] for at in range(0, len(points), _ROWS))
+    return sum(int((_squared(block, centres, -1) <= radii).any(axis=1).sum()) for block in blocks)
 
 
-def _radii(centres: np.ndarray, start: int, k: int) -> np.ndarray:
-    """Two numbers (2, _ROWS) between which the squared radii of the balls around centres[start : start + _ROWS] lie."""
-    low, of_rows, of_centres = _bounds(centres[start : start + _ROWS], centres)
-    rows = np.arange(len(low))
-    low[rows, start + rows] = np.inf
-    near = np.argpartition(low, k - 1, axis=1)[:, :k]
-    nearest = np.take_along_axis(low, near, axis=1)
-    return np.stack([nearest.max(axis=1), (nearest + of_rows[:, None] + of_centres[near]).max(axis=1)])
+def _radii(block: np.ndarray, centres: np.ndarray, start: int, k: int) -> np.ndarray:
+    """The squared radii of the balls around a block of the centres, which begins at `start`."""
+    squared = _squared(block, centres, +1)
+    rows = np.arange(len(block))
+    squared[rows, start + rows] = np.inf  # a centre is no neighbour of itself
+    return np.partition(squared, k - 1, axis=1)[:, k - 1]
 
 
-def _bounds(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(low, of_a, of_b): squared distance i, j, by matrix products, lies between low[i, j] and low[i, j] + of_a[i] +
-    of_b[j]."""
-    of_a, of_b, rounding = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b), _rounding(a)
-    low = (-2 * a) @ b.T
-    low += (1 - rounding) * of_a[:, None]
-    low += (1 - rounding) * of_b
-    return low, 2 * rounding * of_a, 2 * rounding * of_b
+def _squared(a: np.ndarray, b: np.ndarray, side: int) -> np.ndarray:
+    """Squared distances between rows, by matrix products: no less than they are (`side` = 1), or no more (-1).
 
-
-def _squared(point: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared distances (len(others),) of one point, by differences."""
-    apart = others - point
-    return np.einsum("ij,ij->i", apart, apart)
-
-
-def _rounding(rows: np.ndarray) -> float:
-    """The most, as a part of the whole, by which rounding moves a sum of d squares or products, with all that is done
-    before and after."""
-    return (rows.shape[1] + 16) * np.finfo(np.float64).eps
+    Rounding moves a sum of d squares or products, with all that is done before and after, by a part of the squared
+    lengths that is added or taken away.
+    """
+    part = 1 + side * (a.shape[1] + 16) * np.finfo(np.float64).eps
+    of_a, of_b = (part * np.einsum("ij,ij->i", rows, rows) for rows in (a, b))
+    return (-2 * a) @ b.T + of_a[:, None] + of_b

@@ -12,7 +12,6 @@ from seeds.errors import InputError
 from seeds.images.archives import arrays
 from seeds.metrics.checks import MetricError, as_features, as_gaussian
 from seeds.metrics.features import Recipe
-from seeds.metrics.moments import Moments
 from seeds.names import some
 from seeds.storage import replacing
 
@@ -24,7 +23,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and covariance of a set of images' features, and where they come from.
+    """Mean and covariance of a set of images' features, as of `moments.moments_of`, and where they come from.
 
     Attributes:
         mu, sigma: float64, shapes (d,) and (d, d).
@@ -43,19 +42,6 @@ class Statistics:
     dtype: str = "unknown"
     source: str = ""
     features: np.ndarray | None = None
-
-    @classmethod
-    def of(
-        cls,
-        moments: Moments,
-        recipe: Recipe,
-        source: str = "",
-        features: np.ndarray | None = None,
-        dtype: str = "float32",
-    ) -> "Statistics":
-        """The statistics of a stream of an Extractor's features. Raises: MetricError for fewer than 2 images."""
-        sigma = moments.covariance()
-        return cls(moments.mean, sigma, moments.n, recipe, dtype, source, features)
 
 
 def bundled_statistics() -> dict[str, Path]:
@@ -98,17 +84,12 @@ def load_statistics(path: str | Path) -> Statistics:
     """
     path = Path(path)
     try:
-        with path.open("rb") as raw:
-            if raw.read(4) not in (b"PK\3\4", b"PK\5\6"):  # what np.load takes for a pickle, and advises to trust
-                raise InputError("it does not begin as an npz does")
-            raw.seek(0)
-            with zipfile.ZipFile(raw) as archive:
-                fields = arrays(archive, {*_NUMBERS, *_TEXTS})
-                missing = {"mu", "sigma"} - set(fields)
-                if missing:
-                    names = [name.removesuffix(".npy") for name in archive.namelist()]
-                    raise InputError(f"it holds {some(names)}, but no `{'`, `'.join(sorted(missing))}`")
-            return _checked(fields)
+        with zipfile.ZipFile(path) as archive:
+            fields = arrays(archive, {*_NUMBERS, *_TEXTS})
+            if missing := sorted({"mu", "sigma"} - set(fields)):
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
+                raise InputError(f"it holds {some(names)}, but no `{'`, `'.join(missing)}`")
+        return _checked(fields)
     except FileNotFoundError:
         raise MetricError(
             f"The reference {path} does not exist. `seeds ref` makes one; bundled: {', '.join(bundled_statistics())}."
@@ -136,14 +117,8 @@ def _checked(found: dict[str, np.ndarray]) -> Statistics:
         raise InputError(f"its `features` {features.shape} do not belong to its `mu` {mu.shape} of {n} images")
     text = {key: str(found[key]) for key in _TEXTS if key in found}
     recipe = {key: text.pop(key) for key in _RECIPE if key in text}
-    return Statistics(
-        mu,
-        sigma,
-        None if n is None else int(n),
-        Recipe(**recipe) if len(recipe) == 4 else None,
-        **text,
-        features=features,
-    )
+    made_by = Recipe(**recipe) if len(recipe) == len(_RECIPE) else None
+    return Statistics(mu, sigma, None if n is None else int(n), made_by, **text, features=features)
 
 
 def check_comparable(recipe: Recipe, dim: int, reference: Statistics) -> None:

@@ -71,8 +71,8 @@ def exact_sets(job: Job, extractor: Extractor, folder: Path, count: int, group: 
     group.once(lambda: folder.mkdir(parents=True, exist_ok=True))
     if not group.once(reference.exists):
         moments = moments_of(in_order(features(), len(blocks), group))
-        about_it = f"exact samples of {job.model}"
-        group.once(lambda: save_statistics(reference, Statistics.of(moments, extractor.recipe, about_it)))
+        about_it = moments.n, extractor.recipe, "float32", f"exact samples of {job.model}"
+        group.once(lambda: save_statistics(reference, Statistics(moments.mean, moments.covariance(), *about_it)))
     if not group.once(floor.exists):
         group.once(write_floor)
     return reference, floor

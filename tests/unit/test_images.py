@@ -369,7 +369,7 @@ def test_what_is_no_image_set(tmp_path):
     refused(tmp_path / "text", "give a folder, a zip, an npz with uint8 `arr_0`, or an IDX file")
     labels = tmp_path / "labels"
     labels.write_bytes(struct.pack(">HBBI", 0, 8, 1, 3) + b"abc")
-    refused(labels, "its IDX header says 1 dimensions.*labels are 1")
+    refused(labels, "its IDX header says 1 dimensions.*labels 1")
 
 
 def test_mixed_sets_and_modes(tmp_path):

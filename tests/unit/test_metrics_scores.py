@@ -208,17 +208,6 @@ def test_points_on_the_edge_of_a_ball_are_inside_in_any_order_of_columns_and_blo
             assert (found.precision.value, found.recall.value) == exact
 
 
-@pytest.mark.parametrize("shift", [0, 1e-6, 2e-6, 3e-6, 1e-5])
-@pytest.mark.parametrize("rows", [13, 1024])
-def test_distances_far_below_the_lengths_are_told_apart(monkeypatch, shift, rows):
-    monkeypatch.setattr(module, "_ROWS", rows)
-    rng = np.random.default_rng(1)
-    x, y = (np.where(np.arange(200) < 100, 1, -1)[:, None] + 1e-7 * rng.standard_normal((200, 4)) for _ in range(2))
-    x[:100, 0] += shift
-    found = precision_recall(x, y)
-    assert (found.precision.value, found.recall.value) == shares_by_differences(x, y, 3)
-
-
 def test_the_interval_of_a_precision_holds_the_truth_of_the_given_manifold():
     rng = np.random.default_rng(5)
     reference = rng.standard_normal((100, 4))
