@@ -19,7 +19,7 @@ from seeds.errors import InputError
 from seeds.solvers import SOLVERS
 
 if TYPE_CHECKING:
-    from seeds.report import Bench
+    from seeds.report.comparison import Comparison
 
 MODEL = "fashion-mixture"
 NFE = "5,10,20"
@@ -124,12 +124,13 @@ def show(session: Session, studies: Sequence[Path], out: Path | None, as_json: b
     """Print the comparison of a study, a folder or its curves.json, of `seeds bench` or `seeds curves`; or of
     several."""
     from seeds.report.comparison import bench, joined, table
+    from seeds.report.text import finite
 
     record = joined([_record(place) for place in studies])
     found = bench(record, **seen)
     if out is not None:
         _write(record, found, out)
-    session.say(json.dumps(found.facts(), indent=2, allow_nan=False) if as_json else table(found))
+    session.say(json.dumps(finite(found), indent=2, allow_nan=False) if as_json else table(found))
 
 
 @bench.command(cls=Command)
@@ -170,6 +171,7 @@ def run(
     """Measures what is missing, and shows all of it."""
     from seeds import report
     from seeds.report.comparison import known, table
+    from seeds.report.text import finite
     from seeds.runs.measuring import RECORD, check_free
     from seeds.runs.overhead import overhead
     from seeds.runs.records import json_bytes
@@ -190,17 +192,18 @@ def run(
     earlier = (record.get("bench") or {}).get("overhead") or {}
     record["bench"] = {"overhead": {line: earlier.get(line) or overhead(job) for line, job in jobs_of.items()}}
     compared = report.bench(record, convention=convention, floor=floor, against=against)
-    atomic(out / RECORD, json_bytes(record | {"bench": compared.facts()}))
+    atomic(out / RECORD, json_bytes(record | {"bench": finite(compared)}))
     _write(record, compared, out)
     session.say(f"{table(compared)}\n\n{len(record['rows'])} rows: {out / 'index.html'}")
 
 
-def _write(record: Mapping[str, Any], found: Bench, out: Path) -> None:
+def _write(record: Mapping[str, Any], found: Comparison, out: Path) -> None:
     """The table and the plot, as files."""
     from seeds.report import pareto
+    from seeds.report.comparison import csv_of
     from seeds.storage import atomic
 
-    atomic(out / "bench.csv", found.csv_text().encode())
+    atomic(out / "bench.csv", csv_of(found).encode())
     atomic(out / "bench.png", pareto(record, found))
 
 

@@ -4,10 +4,10 @@ A record is the object of curves.json, with the study's settings, the baselines 
 of seeds. What is still waiting is left out and counted, so a running study can be looked at.
 """
 
-from seeds.report.comparison import Bench, bench
+from seeds.report.comparison import bench
 from seeds.report.figures import pareto, plots
 from seeds.report.html import page
 from seeds.report.table import csv_text
 from seeds.report.writing import write
 
-__all__ = ["Bench", "bench", "csv_text", "page", "pareto", "plots", "write"]
+__all__ = ["bench", "csv_text", "page", "pareto", "plots", "write"]

@@ -7,15 +7,16 @@ All from a record alone, so from any curves.json. Lines of a study share their s
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate, difference
 from seeds.report.points import METRICS, Row, StudyRecord, baselines, check, lines, point_of, together
-from seeds.report.text import DASH, finite, number, to_csv
+from seeds.report.text import DASH, number, to_csv
 
+Comparison = Mapping[str, Any]
+"""What `bench` returns."""
 KEY = METRICS[0].key
 """Of the metric that lines are compared by."""
 
@@ -44,87 +45,27 @@ CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
 """How calls are counted: in words, and of a row under guidance. A first step without a call counts in none of them."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line at one number of model calls.
-
-    Attributes:
-        asked, nfe, calls: calls allowed, made, and made as the convention counts them.
-        value: of the metric.
-        excess: above the floor; None without one.
-        behind: what it is worse by than the best line at as many calls allowed.
-        best, ties: it is the best there; the interval of `behind` holds 0.
-        front: no line has as good a value with fewer calls.
-        needed: calls that the line compared with needs for this value; None without one, nan if it never has it.
-    """
-
-    line: str
-    asked: int
-    nfe: int
-    calls: int
-    value: Estimate
-    excess: Estimate | None
-    behind: Estimate
-    best: bool
-    front: bool
-    needed: float | None
-
-    @property
-    def ties(self) -> bool:
-        return self.best or not self.behind.low > 0
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a study says of its lines at equal numbers of calls.
-
-    Attributes:
-        entries: by line and calls allowed, in the order of the record.
-        floor: name and value of the baseline that has no solver's error.
-        against: the line whose calls `Entry.needed` are.
-        overhead: of each line, what it costs beside the model, where it was measured: `ms` and `passes` for each call.
-    """
-
-    entries: Sequence[Entry]
-    convention: str
-    floor: tuple[str, Estimate] | None
-    against: str | None
-    overhead: Mapping[str, Mapping[str, float]]
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON-able values."""
-        return {
-            "metric": KEY,
-            "convention": self.convention,
-            "conventions": {name: words for name, (words, _) in CONVENTIONS.items()},
-            "floor": None if self.floor is None else {"name": self.floor[0], **_numbers(self.floor[1])},
-            "against": self.against,
-            "overhead": dict(self.overhead),
-            "entries": [self._flat(entry) for entry in self.entries],
-        }
-
-    def csv_text(self) -> str:
-        """The entries as CSV, as `to_csv` writes it."""
-        rows = [self._flat(entry) for entry in self.entries]
-        return to_csv(list(rows[0]) if rows else ["line"], rows)
-
-    def _flat(self, entry: Entry) -> dict[str, Any]:
-        held = {"line": entry.line, "nfe_asked": entry.asked, "nfe": entry.nfe, "calls": entry.calls}
-        for above, part in (("", entry.value), ("excess.", entry.excess), ("behind.", entry.behind)):
-            held |= {above + name: value for name, value in _numbers(part).items()}
-        held |= {"best": entry.best, "ties": entry.ties, "front": entry.front, "needed": finite(entry.needed)}
-        return held | {f"overhead.{name}": self.overhead.get(entry.line, {}).get(name) for name in ("ms", "passes")}
-
-
 def bench(
     record: StudyRecord, *, convention: str = "calls", floor: str | None = None, against: str | None = None
-) -> Bench:
+) -> dict[str, Any]:
     """The lines of a record, compared.
 
     Args:
         convention: how calls are counted; nothing is drawn anew.
         floor: the name of a baseline; None is the first, if there is one.
         against: a line; None is the first that is called auto, if there is one.
+    Returns: plain values, nan and infinities among them:
+
+        - `metric`, `convention`, and all `conventions` in words;
+        - `floor`: name, value and interval of the baseline that has no solver's error; None without one;
+        - `against`: the line whose calls are `needed`;
+        - `overhead`: of each line, what it costs beside the model, where it was measured: `ms` and `passes` a call;
+        - `entries`, one for each line and number of calls allowed, in the order of the record. `nfe_asked`, `nfe` and
+          `calls` are calls allowed, made, and made as the convention counts them; `value`, `low` and `high` are of the
+          metric; `excess.value`, ... are above the floor, `behind.value`, ... what it is worse by than the best line at
+          as many calls allowed. `best`: it is that line; `ties`: the interval of `behind` holds 0; `front`: no line has
+          as good a value with fewer calls; `needed`: calls that the line compared with needs for this value, nan if it
+          never has it; `overhead.ms`, `overhead.passes`. What there is none of is None.
     Raises: ValueError if this is no record of a curves study, or has no such baseline or line.
     """
     check(record)
@@ -135,10 +76,27 @@ def bench(
     line = known("against", against, names, next((name for name in names if _solver(name) == "auto"), None))
     guidance, count = record.get("study", {}).get("guidance") or 1.0, CONVENTIONS[convention][1]
     held = [(rows[0], point_of(rows, KEY).estimate) for rows in _by_calls(record).values()]
-    measured = [Measured(row, count(row, guidance), value) for row, value in held]
-    curve = None if line is None else [(it.calls, it.value.value) for it in measured if it.row["line"] == line]
-    entries = [_entry(it, measured, levels.get(level or ""), curve) for it in measured]
-    return Bench(entries, convention, None if level is None else (level, levels[level]), line, _overhead(record))
+    measured = [(row, count(row, guidance), value) for row, value in held]
+    curve = [(calls, value.value) for row, calls, value in measured if row["line"] == line]
+    return {
+        "metric": KEY,
+        "convention": convention,
+        "conventions": {name: words for name, (words, _) in CONVENTIONS.items()},
+        "floor": None if level is None else {"name": level} | _numbers("", levels[level]),
+        "against": line,
+        "overhead": (overhead := _overhead(record)),
+        "entries": [
+            _entry(*it, measured, levels.get(level or ""))
+            | {"needed": None if line is None else needed(curve, it[2].value)}
+            | {f"overhead.{name}": overhead.get(it[0]["line"], {}).get(name) for name in ("ms", "passes")}
+            for it in measured
+        ],
+    }
+
+
+def csv_of(found: Comparison) -> str:
+    """The entries as CSV, as `to_csv` writes it."""
+    return to_csv(list(found["entries"][0]) if found["entries"] else ["line"], found["entries"])
 
 
 def _solver(line: str) -> str:
@@ -148,6 +106,26 @@ def _solver(line: str) -> str:
 
 def _overhead(record: StudyRecord) -> Mapping[str, Mapping[str, float]]:
     return (record.get("bench") or {}).get("overhead") or {}
+
+
+def _by_calls(record: StudyRecord) -> dict[tuple, list[Row]]:
+    """The measured rows of each line and number of calls, one for each range of seeds."""
+    return together(record, KEY, "line", "nfe_asked")
+
+
+def _entry(
+    row: Row, calls: int, value: Estimate, measured: Sequence[tuple[Row, int, Estimate]], floor: Estimate | None
+) -> dict[str, Any]:
+    """Where a line stands among those of its model."""
+    own = [held for held in measured if held[0].get("model") == row.get("model")]
+    there = [other for held, _, other in own if held["nfe_asked"] == row["nfe_asked"]]
+    best = min(there, key=lambda other: other.value)
+    behind = difference(value, best, paired=len(best.parts) == len(value.parts))
+    excess = None if floor is None else difference(value, floor, paired=False)
+    better = any(n <= calls and (other.value, n) < (value.value, calls) for _, n, other in own)
+    numbers = _numbers("", value) | _numbers("excess.", excess) | _numbers("behind.", behind)
+    named = {"line": row["line"], "nfe_asked": row["nfe_asked"], "nfe": row["nfe"], "calls": calls}
+    return named | numbers | {"best": best is value, "ties": not behind.low > 0, "front": not better}
 
 
 def joined(records: Sequence[StudyRecord]) -> StudyRecord:
@@ -206,86 +184,52 @@ def _ends(row: Row) -> int:
     return 0 if row.get("options", {}).get("final") == "none" else 1
 
 
-def _by_calls(record: StudyRecord) -> dict[tuple, list[Row]]:
-    """The measured rows of each line and number of calls, one for each range of seeds."""
-    return together(record, KEY, "line", "nfe_asked")
+def _numbers(above: str, held: Estimate | None) -> dict[str, float | None]:
+    return {above + name: getattr(held, name, None) for name in ("value", "low", "high")}
 
 
-class Measured(NamedTuple):
-    """A row, its model calls as a convention counts them, and its value over all ranges of seeds."""
-
-    row: Row
-    calls: int
-    value: Estimate
-
-
-def _entry(
-    it: Measured,
-    measured: Sequence[Measured],
-    floor: Estimate | None,
-    against: Sequence[tuple[float, float]] | None,
-) -> Entry:
-    """Where a line stands among those of its model."""
-    row, calls, value = it
-    own = [other for other in measured if other.row.get("model") == row.get("model")]
-    there = [other.value for other in own if other.row["nfe_asked"] == row["nfe_asked"]]
-    best = min(there, key=lambda other: other.value)
-    excess = None if floor is None else difference(value, floor, paired=False)
-    behind = difference(value, best, paired=len(best.parts) == len(value.parts))
-    front = not any(n <= calls and (other.value, n) < (value.value, calls) for _, n, other in own)
-    calls_needed = None if against is None else needed(against, value.value)
-    asked, nfe = row["nfe_asked"], row["nfe"]
-    return Entry(row["line"], asked, nfe, calls, value, excess, behind, best is value, front, calls_needed)
-
-
-def _numbers(held: Estimate | None) -> dict[str, float | None]:
-    return {name: getattr(held, name, None) for name in ("value", "low", "high")}
-
-
-def table(found: Bench) -> str:
+def table(found: Comparison) -> str:
     """Lines down, calls allowed across: the value with half its interval, * the best, = not told from it."""
-    budgets = sorted({entry.asked for entry in found.entries})
-    held = {(entry.line, entry.asked): entry for entry in found.entries}
-    names = list(dict.fromkeys(entry.line for entry in found.entries))
+    entries, against = found["entries"], found["against"]
+    budgets = sorted({entry["nfe_asked"] for entry in entries})
+    names = list(dict.fromkeys(entry["line"] for entry in entries))
 
-    def across(corner: str, names: Sequence[str], cell: Callable[[Entry], str]) -> list[list[str]]:
-        cells = {key: cell(entry) for key, entry in held.items()}
+    def across(corner: str, names: Sequence[str], cell: Callable[[Mapping[str, Any]], str]) -> list[list[str]]:
+        cells = {(entry["line"], entry["nfe_asked"]): cell(entry) for entry in entries}
         rows = [[name, *(cells.get((name, asked), DASH) for asked in budgets)] for name in names]
         return [[corner, *map(str, budgets)], *rows]
 
     rows = across("", names, _cell)
-    if found.overhead:
-        costs = [number(found.overhead.get(name, {}).get("ms")) for name in names]
+    if found["overhead"]:
+        costs = [number(found["overhead"].get(name, {}).get("ms")) for name in names]
         rows = [[*row, cost] for row, cost in zip(rows, ["ms a call", *costs], strict=True)]
     text = [_aligned(rows)]
-    if found.floor is not None:
-        text.append(f"floor ({found.floor[0]}): {_value(found.floor[1])}")
+    if found["floor"] is not None:
+        text.append(f"floor ({found['floor']['name']}): {_value(found['floor'])}")
     marks = "* best, = not told from it (95 %, paired seeds); in brackets the calls made, where they are others"
-    text += [marks, f"convention {found.convention}: {CONVENTIONS[found.convention][0]}"]
-    own = {entry.calls for entry in found.entries if entry.line == found.against}
+    text += [marks, f"convention {found['convention']}: {CONVENTIONS[found['convention']][0]}"]
+    own = {entry["calls"] for entry in entries if entry["line"] == against}
     if len(own) > 1:
-        others = [name for name in names if name != found.against]
-        text += ["", _aligned(across(f"calls of {found.against} for", others, lambda entry: _calls(entry, own)))]
+        others = [name for name in names if name != against]
+        text += ["", _aligned(across(f"calls of {against} for", others, lambda it: _calls(it["needed"], own)))]
     return "\n".join(text)
 
 
-def _cell(entry: Entry) -> str:
-    made = f" ({entry.calls})" if entry.calls != entry.asked else ""
-    return _value(entry.value) + (" *" if entry.best else " =" if entry.ties else "") + made
+def _cell(entry: Mapping[str, Any]) -> str:
+    made = f" ({entry['calls']})" if entry["calls"] != entry["nfe_asked"] else ""
+    return _value(entry) + (" *" if entry["best"] else " =" if entry["ties"] else "") + made
 
 
-def _value(value: Estimate) -> str:
-    half = f" \u00b1{value.high - value.value:.2g}" if math.isfinite(value.high) else ""
-    return f"{number(value.value)}{half}"
+def _value(held: Mapping[str, Any]) -> str:
+    half = f" \u00b1{held['high'] - held['value']:.2g}" if math.isfinite(held["high"]) else ""
+    return f"{number(held['value'])}{half}"
 
 
-def _calls(entry: Entry, own: Collection[int]) -> str:
-    """The calls that are needed for an entry, where the line compared with was measured at its `own`."""
-    if entry.needed is None:
-        return DASH
-    if math.isnan(entry.needed):
+def _calls(needed: float, own: Collection[int]) -> str:
+    """The calls that are needed of the line compared with, which was measured at its `own`."""
+    if math.isnan(needed):
         return f"> {max(own)}"
-    return f"< {min(own)}" if entry.needed < 0 else f"{entry.needed:.1f}"
+    return f"< {min(own)}" if needed < 0 else f"{needed:.1f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -318,8 +262,9 @@ def compared(first: StudyRecord, second: StudyRecord) -> list[dict[str, Any]]:
         change = difference(two, one, paired=paired)
         said = {"line": line, "nfe_asked": asked, "nfe": [a[0]["nfe"], b[0]["nfe"]]}
         said |= {"before": one.value, "now": two.value}
-        said |= {f"change.{name}": value for name, value in _numbers(change).items()}
-        found.append(said | {"paired": paired, "tells": not (change.low <= 0 <= change.high)})
+        found.append(
+            said | _numbers("change.", change) | {"paired": paired, "tells": not (change.low <= 0 <= change.high)}
+        )
     if not found:
         raise InputError("The studies have no line and number of calls in common: there is nothing to compare.")
     return found

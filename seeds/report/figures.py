@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seeds.report.comparison import Bench
+from seeds.report.comparison import Comparison
 from seeds.report.palette import DASHES, LIGHT, MARKERS, look
-from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, drawn, heading, span
+from seeds.report.points import METRICS, CurvePoint, Metric, StudyRecord, baselines, drawn, estimate, heading, span
 from seeds.report.text import number as text_of
 
 INK, MUTED, RULE = "#1c2126", "#59616b", "#e4e6ea"
@@ -38,17 +38,19 @@ def _positive(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     return [point for point in points if point.estimate.value > 0]
 
 
-def pareto(record: StudyRecord, found: Bench) -> bytes:
+def pareto(record: StudyRecord, found: Comparison) -> bytes:
     """A PNG file: distance against calls as the convention counts them, and the front, what no line has with fewer
     calls.
 
     Lines that are on it, or the best at some number of calls, have their colours and names; the others are grey.
     """
-    named = {entry.line for entry in found.entries if entry.front or entry.best or entry.line == found.against}
-    lines: dict[str, list[CurvePoint]] = {entry.line: [] for entry in found.entries if entry.line in named}
-    for entry in found.entries:
-        lines.setdefault(entry.line, []).append(CurvePoint(entry.calls, entry.value, ()))
-    front = sorted({(entry.calls, entry.value.value) for entry in found.entries if entry.front})
+    entries = found["entries"]
+    named = {it["line"] for it in entries if it["front"] or it["best"] or it["line"] == found["against"]}
+    lines: dict[str, list[CurvePoint]] = {it["line"]: [] for it in entries if it["line"] in named}
+    for it in entries:
+        if (value := estimate(it)) is not None:
+            lines.setdefault(it["line"], []).append(CurvePoint(it["calls"], value, ()))
+    front = sorted({(it["calls"], it["value"]) for it in entries if it["front"]})
     return _plot(record, METRICS[0], lines, named, front)
 
 
