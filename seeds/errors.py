@@ -17,3 +17,7 @@ class InputError(SeedsError, ValueError):
     """An argument that cannot be right."""
 
     exit_code = 2
+
+
+class TooFewCalls(InputError):
+    """Model calls that allow no step."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from seeds import auto, grids, schedules
 from seeds.auto import AUTO, is_auto
 from seeds.denoisers import Denoiser, Facts, facts
-from seeds.errors import InputError
+from seeds.errors import InputError, TooFewCalls
 from seeds.integrals import Eta, EtaLike
 from seeds.names import lookup, near_names, resolve
 from seeds.plans import SAME, Before, Plan, Point, described
@@ -344,8 +344,8 @@ class Request:
             )
         if self.lists_levels:
             raise InputError(
-                f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Leave `nfe` "
-                "out."
+                f"`nfe` = {nfe} says how many levels a named grid is to have, but the levels are given. Give the "
+                "grid by its name, or leave `nfe` out."
             )
 
     def _of_calls(self, nfe: int) -> Plan:
@@ -357,7 +357,7 @@ class Request:
 
         one = made(1)
         if one.nfe > nfe:
-            raise InputError(
+            raise TooFewCalls(
                 f"`nfe` = {nfe} is too few for {self.method.name}: one step takes {one.nfe} calls here, the final "
                 "denoise included."
             )
@@ -513,7 +513,7 @@ class _Choice:
             # a step makes two calls at most, and a start-up some more
             count = max(least, count - max(1, (made.nfe - self.nfe) // 2))
         if made.nfe > self.nfe:
-            raise InputError(f"`nfe` = {self.nfe} is too few: one step takes {made.nfe} calls here.")
+            raise TooFewCalls(f"`nfe` = {self.nfe} is too few: one step takes {made.nfe} calls here.")
         return laid, made
 
     @property

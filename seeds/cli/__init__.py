@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 
 import click
 
@@ -16,24 +17,18 @@ from seeds.errors import SeedsError
 FAILURE, INTERRUPTED = 1, 130
 
 COMMANDS = {
-    "sample": ("seeds.cli.sample:sample", "Draw images, a PNG for each seed."),
-    "plan": ("seeds.cli.plan:plan", "Print what a run would do, and check its laws."),
-    "convert": (
-        "seeds.cli.convert:convert",
-        "Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it.",
-    ),
-    "info": ("seeds.cli.info:info", "Show what a weight file holds, or what is installed."),
-    "ref": ("seeds.cli.metrics:ref", "Write the reference statistics of images."),
-    "fid": (
-        "seeds.cli.metrics:fid",
-        "Squared Frechet distance of images to a reference (FID when the features are Inception's).",
-    ),
-    "is": ("seeds.cli.metrics:is_", "Inception score of images, under a classifier."),
-    "kid": ("seeds.cli.metrics:kid", "Kernel distance of images to a reference: KID."),
-    "bench": ("seeds.cli.bench:bench", "Compare samplers at equal numbers of model calls."),
-    "curves": ("seeds.cli.curves:curves", "Measure solvers at several numbers of model calls."),
+    "sample": ("sample", "Draw images, a PNG for each seed."),
+    "plan": ("plan", "Print what a run would do, and check its laws."),
+    "convert": ("convert", "Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it."),
+    "info": ("info", "Show what a weight file holds, or what is installed."),
+    "ref": ("metrics", "Write the reference statistics of images."),
+    "fid": ("metrics", "Squared Frechet distance of images to a reference (FID when the features are Inception's)."),
+    "is": ("metrics", "Inception score of images, under a classifier."),
+    "kid": ("metrics", "Kernel distance of images to a reference: KID."),
+    "bench": ("bench", "Compare samplers at equal numbers of model calls."),
+    "curves": ("curves", "Measure solvers at several numbers of model calls."),
 }
-"""Where each command is, and the first sentence of its help: the list is shown without loading any."""
+"""The module that each command is in, and the first sentence of its help: the list is shown without loading any."""
 
 
 class Commands(click.Group):
@@ -46,8 +41,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        return getattr(importlib.import_module(module), name)
+        module = importlib.import_module(f"seeds.cli.{COMMANDS[cmd_name][0]}")
+        return getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -101,12 +96,6 @@ def _run(session: Session) -> tuple[str, int]:
         return _explain(error)
 
 
-def _is(error: Exception, name: str) -> bool:
-    """Whether an error is of that class; it is not where nobody has loaded its module."""
-    module, _, kind = name.rpartition(".")
-    return module in sys.modules and isinstance(error, getattr(sys.modules[module], kind))
-
-
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
     if isinstance(error, SeedsError):
@@ -116,7 +105,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}." if error.filename else str(error)), FAILURE
     first = str(error).strip().partition("\n")[0]
-    if _is(error, "torch.distributed.DistError"):
+    if "DistError" in (kind.__name__ for kind in type(error).__mro__):  # torch's, which may not be loaded
         return (
             f"This process has lost the others ({first}). Every file that is there is whole; --resume makes the rest.",
             FAILURE,

@@ -21,19 +21,19 @@ RANGES = {
     "iddpm": (0.002, 81.0),
     "edm": (0.002, 80.0),
 }
-ONLY = {
-    "order": "the number in the name, as seeds-3",
-    "noise_pred": "--prediction noise or data",
-    "disc": "--grid",
-    "scaling": "--schedule, which has its own",
-    "c2": "--r",
-    "butcher_type": "--variant",
-    "noise_type": "--noise",
+ONLY: dict[str, tuple[type, str]] = {
+    "order": (int, "the number in the name, as seeds-3"),
+    "noise_pred": (bool, "--prediction noise or data"),
+    "disc": (str, "--grid"),
+    "scaling": (str, "--schedule, which has its own"),
+    "c2": (float, "--r"),
+    "butcher_type": (str, "--variant"),
+    "noise_type": (str, "--noise"),
 }
-"""Options of this spelling alone, and what says the same in ours."""
+"""Options of this spelling alone: of what type, and what says the same in ours."""
 SHARED = ("S_churn", "S_min", "S_max", "S_noise")
 """Options of a solver that both spellings have."""
-TAKEN = ("solver", "steps", "schedule", "nsr_min", "nsr_max", "rho", "final", *SHARED, *ONLY)
+TAKEN = ("solver", "steps", "nfe", "schedule", "nsr_min", "nsr_max", "rho", "final", *SHARED, *ONLY)
 """All that `translate` reads."""
 
 
@@ -52,30 +52,20 @@ def translate(options: Mapping[str, Any], denoiser: Any = None) -> dict[str, Any
     known = getattr(denoiser, "nsr_range", None) or (0.0, float("inf"))
     low, high = max(options.get("nsr_min", low), known[0]), min(options.get("nsr_max", high), known[1])
     betas = _betas(low, high)
-    ours: dict[str, Any] = {
-        "steps": _intervals(options.get("steps", 18)),
-        "grid": grid,
-        "nsr_min": low,
-        "nsr_max": high,
-    }
+    ours: dict[str, Any] = {"grid": grid, "nsr_min": low, "nsr_max": high}
+    if "steps" in options or "nfe" not in options:
+        ours["steps"] = _intervals(options.get("steps", 18))
     ours["schedule"] = _schedule(options.get("schedule", "linear"), options.get("scaling", "none"), betas)
     if disc == "vp":
         ours |= {"beta_d": betas[0], "beta_min": betas[1]}
-    if "final" in options:
-        ours["final"] = options["final"]
-    if disc == "edm" and "rho" in options:
-        ours["rho"] = options["rho"]
     if "noise_type" in options:
         ours["noise"] = lookup("--noise_type", options["noise_type"], NOISE)
-    if options.get("S_churn", 0) != 0:
-        ours |= {name: options[name] for name in SHARED if name in options}
+    same = ["nfe", "final", *(["rho"] if disc == "edm" else []), *(SHARED if options.get("S_churn") else ())]
+    ours |= {name: options[name] for name in same if name in options}
     ours |= _runge_kutta(options) if family == "rk" else _exponential(family, options, _raw_std(denoiser))
     if getattr(denoiser, "round_nsr", None) is not None:
-        ours |= (
-            {"round_nsr": None}
-            if family != "rk" and ours["solver"][-1] == "3" and _is_edm(options)
-            else {"stages": "free"}
-        )
+        third = family != "rk" and ours["solver"][-1] == "3"
+        ours |= {"round_nsr": None} if third and _is_edm(options) else {"stages": "free"}
     return ours
 
 
@@ -94,12 +84,8 @@ def _is_edm(options: Mapping[str, Any]) -> bool:
 def _exponential(family: str, options: Mapping[str, Any], raw_std: float | None) -> dict[str, Any]:
     order = _order(options, 4)
     ours: dict[str, Any] = {"solver": f"{family}-{order}", "prediction": PREDICTION[options.get("noise_pred", True)]}
-    if (
-        ours["prediction"] == "noise"
-        and raw_std is not None
-        and _is_edm(options)
-        and options.get("disc", "edm") == "edm"
-    ):
+    raw = raw_std is not None and _is_edm(options) and options.get("disc", "edm") == "edm"
+    if raw and ours["prediction"] == "noise":
         ours |= {"prediction": "edm_raw"} | ({} if raw_std == 0.5 else {"sd": raw_std})
     if order in VARIANTS:
         if "c2" in options:

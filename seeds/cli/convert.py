@@ -7,23 +7,16 @@ import click
 
 from seeds.cli import options
 from seeds.cli.info import rows
+from seeds.cli.options import Flag
 
 
 @click.command()
 @click.argument("source", metavar="IN.pkl|IN.pt|URL")
 @click.argument("out", metavar="OUT.safetensors", type=options.FilePath(dir_okay=False))
-@click.option("--sha256", metavar="HEX", help="Refuse the source unless it has this SHA-256.")
-@click.option(
-    "--max-size", metavar="MIB", type=click.IntRange(1), default=4096, show_default=True, help="Refuse a larger source."
-)
-@click.option(
-    "--image-size",
-    type=click.IntRange(1),
-    default=64,
-    show_default=True,
-    help="Of a guided-diffusion network, whose file does not say.",
-)
-@click.option("--strict", is_flag=True, help="Refuse what would be converted with a warning.")
+@Flag("--sha256", "Refuse the source unless it has this SHA-256.", metavar="HEX")
+@Flag("--max-size", "Refuse a larger source.", options.POSITIVE, metavar="MIB", default=4096)
+@Flag("--image-size", "Of a guided-diffusion network, whose file does not say.", options.POSITIVE, default=64)
+@Flag("--strict", "Refuse what would be converted with a warning.", is_flag=True)
 def convert(source: str, out: Path, sha256: str | None, max_size: int, image_size: int, strict: bool) -> None:
     """Turn an EDM pickle or a guided-diffusion .pt into safetensors, without running it.
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from seeds.cli.options import JSON
+
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE|NAME]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def info(file: str | None, as_json: bool) -> None:
     """Show what a weight file holds, or what is installed.
 

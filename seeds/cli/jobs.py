@@ -9,59 +9,46 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seeds.cli import models, options
-from seeds.cli.session import Session
+from seeds.cli.options import Flag
 from seeds.errors import InputError
 
 if TYPE_CHECKING:
     from seeds import runs
 
-MODEL = ("--model", "--network", "model")
+MODEL = "--model --network model"
 _WHAT = (
-    click.option(
-        "--class",
-        "label",
-        type=options.CLASSES,
+    Flag(
+        "--class label",
+        "The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: one is "
+        "drawn for each seed]",
+        options.CLASSES,
         metavar="CLASSES",
-        help="The class of all images; several, as 0,1,2, which take turns; each:100, 100 images of each.  [default: "
-        "one is drawn for each seed]",
     ),
-    click.option(
-        "--guidance",
-        type=options.FINITE,
-        default=1.0,
-        show_default=True,
-        help="Scale of classifier-free guidance; 1 is none.",
-    ),
-    click.option(
+    Flag("--guidance", "Scale of classifier-free guidance; 1 is none.", options.FINITE, default=1.0),
+    Flag(
         "--data-range",
-        type=options.RANGE,
+        "Of the model's data, black to white.  [default: the model's own; -1,1]",
+        options.RANGE,
         metavar="LOW,HIGH",
-        help="Of the model's data, black to white.  [default: the model's own; -1,1]",
     ),
-    click.option(
-        "--null", type=int, help="The class that means none, for guidance.  [default: the model's own, or no label]"
-    ),
+    Flag("--null", "The class that means none, for guidance.  [default: the model's own, or no label]", int),
 )
 _HOW = (
-    click.option(
+    Flag(
         "--dtype",
-        type=click.Choice(("float32", "float64", "bf16", "fp16")),
+        "float32, float64: of the state. bf16, fp16: of the network, the state being float32.",
+        ("float32", "float64", "bf16", "fp16"),
         default="float32",
-        show_default=True,
-        help="float32, float64: of the state. bf16, fp16: of the network, the state being float32.",
     ),
-    click.option(
-        "--compile",
-        "compiled",
+    Flag(
+        "--compile compiled",
+        "Compile the network: minutes first, then faster; the same images to rounding.",
         is_flag=True,
-        help="Compile the network: minutes first, then faster; the same images to rounding.",
     ),
 )
-device = click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
-threads = click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    help="Of the CPU.  [default: torch's choice, or those of the run resumed]",
+device = Flag("--device", "cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]")
+threads = Flag(
+    "--threads", "Of the CPU.  [default: torch's choice, or those of the run resumed]", click.IntRange(1, 1024)
 )
 
 
@@ -70,11 +57,6 @@ def job_options(*left_out: str) -> Callable[[Callable], Callable]:
     out by name."""
     plan = (flag for name, flag in options.PLAN.items() if name not in left_out)
     return options.adding(*_WHAT, *plan, *options.NOISE.values(), *_HOW)
-
-
-def loaded(session: Session, model: str, device: str | None) -> models.Model:
-    """The model, on this process' device."""
-    return models.load_model(model, session.device(device))
 
 
 def seeds_of(asked: list[int] | None, label: Any, model: models.Model) -> list[int] | None:
@@ -102,20 +84,16 @@ def job(
     batch: int,
     *,
     label: Any = None,
-    guidance: float = 1.0,
     null: int | None = None,
-    dtype: str = "float32",
-    compiled: bool = False,
-    data_range: tuple[float, float] | None = None,
     data: Path | None = None,
     start: float | None = None,
     plan: Path | None = None,
-    **spelt: Any,
+    **given: Any,
 ) -> runs.Job:
     """The job that the values of `job_options` ask for.
 
     Args:
-        spelt: the options of a plan and of its noise, in either spelling.
+        given: fields of `Job` by their name, and the options of a plan and of its noise, in either spelling.
     Raises: ValueError as `seeds.plan` and `Job` do.
     """
     from seeds import runs
@@ -124,7 +102,8 @@ def job(
     from seeds.planning import plan_for
     from seeds.plans import Plan
 
-    if null is not None and guidance == 1:
+    own = {name: given.pop(name) for name in ("guidance", "dtype", "compiled", "data_range") if name in given}
+    if null is not None and own.get("guidance", 1) == 1:
         raise InputError(
             f"`null` = {null} is the class that guidance takes for none, but there is no guidance. Add --guidance 2, "
             "or leave it out."
@@ -136,11 +115,11 @@ def job(
             "`data` and `start` belong together: the images to begin from, and the noise level that they are brought "
             "to."
         )
-    arguments = options.arguments(spelt, model.denoiser) if plan is None else _beside_a_plan({**spelt, "start": start})
+    arguments = options.arguments(given, model.denoiser) if plan is None else _beside_a_plan({**given, "start": start})
     if start is not None:
         arguments["start"] = ("nsr", start)
     noise, classes = arguments.pop("noise", "gaussian"), facts(model.denoiser).classes
-    denoiser = model.tuned(dtype, compiled)
+    denoiser = model.tuned(own.get("dtype", "float32"), own.get("compiled", False))
     return runs.Job(
         denoiser if null is None else state(denoiser, null=null),
         plan_for(model.denoiser, **arguments) if plan is None else Plan.load(plan),
@@ -149,21 +128,17 @@ def job(
         model_hash=model.sha256,
         batch=batch,
         label=(tuple(range(classes)) or 0) if isinstance(label, options.Each) else label,
-        guidance=guidance,
         noise=noise,
-        dtype=dtype,
-        compiled=compiled,
         device=model.device,
-        data_range=data_range,
         data=open_images(data) if data is not None else None,
+        **own,
     )
 
 
 def _beside_a_plan(own: dict[str, Any]) -> dict[str, Any]:
     """What may be said beside a plan from a file. Raises: ValueError for what the plan fixes."""
     given = {name: value for name, value in own.items() if value is not None}
-    fixed = [name for name in given if name != "noise"]
-    if fixed:
+    if fixed := [name for name in given if name != "noise"]:
         name = fixed[0].replace("_", "-")
         raise InputError(
             f"`--plan` fixes the whole run, but `--{name}` is given too. Leave it out, or make another plan with seeds "

@@ -14,9 +14,9 @@ import click
 import numpy as np
 
 from seeds import __version__
-from seeds.cli import jobs, options
-from seeds.cli.sentences import Command
-from seeds.cli.session import Session, pass_session
+from seeds.cli import jobs, models, options
+from seeds.cli.options import POSITIVE, FilePath, Flag
+from seeds.cli.session import Command, Session, pass_session
 from seeds.metrics.checks import MetricError, check_splits, check_units
 
 if TYPE_CHECKING:
@@ -36,52 +36,37 @@ MAY_BE = (
 )
 
 
-_images = click.argument("images", required=False, type=options.FilePath())
 _extraction = options.adding(
-    click.option(
+    Flag(
         "--features",
+        "fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt.",
         default=FEATURES,
-        show_default=True,
-        help="fashion-features, or the path of a TorchScript detector: inception-2015-12-05.pt.",
     ),
-    click.option("--sha256", metavar="HEX", help="SHA-256 of the detector's file; required with one."),
-    click.option("--num", type=click.IntRange(1), help="Use the first NUM images in order.  [default: all]"),
-    click.option(
-        "--batch", type=click.IntRange(1), default=64, show_default=True, help="Images looked at, or drawn, at once."
-    ),
+    Flag("--sha256", "SHA-256 of the detector's file; required with one.", metavar="HEX"),
+    Flag("--num", "Use the first NUM images in order.  [default: all]", POSITIVE),
+    Flag("--batch", "Images looked at, or drawn, at once.", POSITIVE, default=64),
     jobs.device,
 )
-_sampler = options.adding(
-    click.option(
-        *jobs.MODEL, help="Draw the images from this model instead: a bundled name, a file, or module:factory."
-    ),
-    click.option(
-        "--seeds",
-        "seed_text",
-        help="Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]",
+_images = options.adding(
+    click.argument("images", required=False, type=FilePath()),
+    _extraction,
+    Flag(jobs.MODEL, "Draw the images from this model instead: a bundled name, a file, or module:factory."),
+    Flag(
+        "--seeds seed_text",
+        "Use the images of these seeds only; with --model, draw them.  [default there: 0 to NUM - 1]",
     ),
     jobs.job_options(),
 )
-_reference = click.option(
-    "--ref", "reference", default=REFERENCE, show_default=True, help="Reference statistics: fashion-mnist, or an npz."
-)
-_units = click.option(
-    "--units",
-    type=click.IntRange(2, 10),
-    default=10,
-    show_default=True,
-    help="Parts of the jackknife behind the interval.",
-)
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: the value, the interval, and everything they came from."
-)
+_reference = Flag("--ref reference", "Reference statistics: fashion-mnist, or an npz.", default=REFERENCE)
+_units = Flag("--units", "Parts of the jackknife behind the interval.", click.IntRange(2, 10), default=10)
+_json = Flag("--json as_json", "Print JSON: the value, the interval, and everything they came from.", is_flag=True)
 
 
 @click.command(cls=Command)
-@click.option("--images", required=True, type=options.FilePath(), help="Folder, zip, npz (arr_0) or IDX file.")
+@Flag("--images", "Folder, zip, npz (arr_0) or IDX file.", FilePath(), required=True)
 @_extraction
-@click.option("--out", required=True, type=options.FilePath(), help="The npz to write.")
-@click.option("--keep-features", is_flag=True, help="Store every image's features too; `seeds kid` needs them.")
+@Flag("--out", "The npz to write.", FilePath(), required=True)
+@Flag("--keep-features", "Store every image's features too; `seeds kid` needs them.", is_flag=True)
 @pass_session
 def ref(session, images, features, sha256, num, batch, device, out, keep_features):
     """Write the reference statistics of images."""
@@ -111,10 +96,8 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 
 
 @click.command(cls=Command)
-@_images
 @_reference
-@_extraction
-@_sampler
+@_images
 @_units
 @_json
 @pass_session
@@ -135,11 +118,7 @@ def fid(session, reference, units, as_json, **asked):
 
 @click.command("is", cls=Command)
 @_images
-@_extraction
-@_sampler
-@click.option(
-    "--splits", type=click.IntRange(1), default=10, show_default=True, help="Splits of the images, in their order."
-)
+@Flag("--splits", "Splits of the images, in their order.", POSITIVE, default=10)
 @_json
 @pass_session
 def is_(session, splits, as_json, **asked):
@@ -157,12 +136,10 @@ def is_(session, splits, as_json, **asked):
 
 
 @click.command(cls=Command)
-@_images
 @_reference
-@_extraction
-@_sampler
+@_images
 @_units
-@click.option("--subsets", is_flag=True, help="Compare within units only: faster, with a larger error.")
+@Flag("--subsets", "Compare within units only: faster, with a larger error.", is_flag=True)
 @_json
 @pass_session
 def kid(session, reference, units, subsets, as_json, **asked):
@@ -184,15 +161,8 @@ def kid(session, reference, units, subsets, as_json, **asked):
     check_units(units, measured.source.count, 2)
     rows = measured.rows(measured.features)
     if session.group.first:
-        measured.report(
-            kernel_distance(rows, reference_rows, units=units, across=not subsets),
-            as_json,
-            units=units,
-            subsets=subsets,
-        )
-
-
-COMMANDS = (ref, fid, is_, kid)
+        distance = kernel_distance(rows, reference_rows, units=units, across=not subsets)
+        measured.report(distance, as_json, units=units, subsets=subsets)
 
 
 @dataclass(frozen=True)
@@ -222,12 +192,8 @@ class _Source:
         image_set = open_images(images, seeds)
         count = image_set.count if num is None else num
         sizes = [min(batch, count - at) for at in range(0, count, batch)]
-        facts = {
-            "images": str(images),
-            "num": num,
-            "seeds": None if seeds is None else show_seeds(seeds),
-            "batch": batch,
-        }
+        said = None if seeds is None else show_seeds(seeds)
+        facts = {"images": str(images), "num": num, "seeds": said, "batch": batch}
         shape = next(image_set.batches(1)).shape[1:]
         return cls(lambda owns, asked, tally: image_set.pieces(batch, num, owns), sizes, shape, facts)
 
@@ -235,9 +201,8 @@ class _Source:
     def live(cls, job: Job) -> _Source:
         import torch
 
-        channels, height, width = job.image_shape
         facts = {"job": job.facts(__version__, torch.get_num_threads())}
-        return cls(job.pieces, [len(unit) for unit in job.units], (height, width, channels), facts, job)
+        return cls(job.pieces, [len(unit) for unit in job.units], job.image_shape, facts, job)
 
     @property
     def count(self) -> int:
@@ -275,15 +240,14 @@ def _source(session: Session, device: str | None, *, images, num, batch, model, 
         if alien := options.typed(given):
             raise click.UsageError(f"`{alien[0]}` is for images that a model draws: give --model instead of IMAGES.")
         return _Source.files(images, num, batch, seeds)
-    each = isinstance(given["label"], options.Each)
-    if seeds is None and num is None and not each:
+    if seeds is None and num is not None:
+        seeds = list(range(num))
+    elif seeds is None and not isinstance(given["label"], options.Each):
         raise click.UsageError(
             "Say which images the model is to draw: --seeds 0-9999, or --num 10000 for the first of them."
         )
-    source = jobs.loaded(session, model, device)
-    seeds = (
-        jobs.seeds_of(list(range(num)) if seeds is None and num is not None else seeds, given["label"], source) or []
-    )
+    source = models.load_model(model, session.device(device))
+    seeds = jobs.seeds_of(seeds, given["label"], source) or []
     if num is not None and num > len(seeds):
         raise MetricError(f"`num` = {num} images were asked of {len(seeds)} seeds.")
     return _Source.live(jobs.job(source, seeds[:num], batch, **given))
@@ -349,11 +313,9 @@ class _Measured:
         import torch
 
         made = {"device": self.extractor.device.partition(":")[0], "threads": torch.get_num_threads()}
-        versions = {"version": __version__, "torch": torch.__version__}
-        features = {"features": vars(self.extractor.recipe)}
-        click.echo(
-            json.dumps(estimate.facts() | self.source.facts | features | facts | self.facts | made | versions, indent=2)
-        )
+        made |= {"version": __version__, "torch": torch.__version__}
+        asked = self.source.facts | {"features": vars(self.extractor.recipe)} | facts | self.facts
+        click.echo(json.dumps(estimate.facts() | asked | made, indent=2))
 
 
 def _claim(session: Session, out: Path) -> None:

@@ -102,35 +102,23 @@ def _called(source: str, make: Any, device: str | None) -> Any:
     """The denoiser that a factory makes. Raises: ValueError if it is no factory, or makes none."""
     import torch
 
-    from seeds.modules import check_device
     from seeds.networks.classifier import ConvClassifier
 
     takes = _parameters(make)
     needs = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name != "device"]
-    if isinstance(make, torch.nn.Module) or not callable(make) or needs:
-        what = (
-            f"needs {', '.join(needs)}"
-            if needs and not isinstance(make, torch.nn.Module)
-            else f"is a {type(make).__name__}"
-        )
+    bare = isinstance(make, torch.nn.Module)
+    if bare or not callable(make) or needs:
+        what = f"needs {', '.join(needs)}" if needs and not bare else f"is a {type(make).__name__}"
         raise InputError(
             f"`model` = {source!r} {what}, but must be a function that takes nothing, or `device`, and returns a "
             f"denoiser: {WRAP}"
         )
-    if "device" in takes:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        check_device(device)
-        made = make(device=device)
-    else:
-        made = make()
+    made = make(device=device or ("cuda" if torch.cuda.is_available() else "cpu")) if "device" in takes else make()
     if not callable(made) or isinstance(made, type):
         what = repr(made) if isinstance(made, (str, type(None))) else f"a {type(made).__name__}"
         raise InputError(f"`model` = {source!r} returned {what}, but must return a denoiser: {WRAP}")
-    if (
-        isinstance(made, torch.nn.Module)
-        and getattr(made, "shape", None) is None
-        and not isinstance(made, ConvClassifier)
-    ):
+    is_module = isinstance(made, torch.nn.Module) and not isinstance(made, ConvClassifier)
+    if is_module and getattr(made, "shape", None) is None:
         raise InputError(
             f"`model` = {source!r} returned a bare network, {type(made).__name__}, which does not say what it was "
             f"trained to output, on which levels and shape. Return a denoiser: {WRAP}"

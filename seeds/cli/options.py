@@ -1,9 +1,9 @@
 """Options that commands share, those of a plan in both spellings, and what they mean to the library."""
 
 import math
+import operator
 import re
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,12 +23,18 @@ OF_SOLVERS = tuple(dict.fromkeys(name for solver in SOLVERS.values() for name in
 """The options of the registered solvers."""
 
 
-@dataclass(frozen=True)
 class Flag:
-    """An option, written down once: a decorator of commands; its parameter reads the words of a `--line`."""
+    """An option, written down once: a decorator of commands; its parameter reads the words of a `--line`.
 
-    names: tuple[str, ...]
-    settings: dict[str, Any]
+    Args:
+        names: as click.option takes them, with blanks between.
+        help, type, settings: as of click.option; a tuple is a choice, and a default is shown.
+    """
+
+    def __init__(self, names: str, help: str | None = None, type: Any = None, **settings: Any):
+        type = click.Choice(type) if isinstance(type, tuple) else type
+        shown = {"show_default": True} if settings.get("default") else {}
+        self.names, self.settings = names.split(), {"help": help, "type": type, **shown, **settings}
 
     @property
     def parameter(self) -> click.Option:
@@ -36,11 +42,6 @@ class Flag:
 
     def __call__(self, command: Callable) -> Callable:
         return click.option(*self.names, **self.settings)(command)
-
-
-def flag(*names: str, **settings: Any) -> Flag:
-    """As click.option."""
-    return Flag(names, settings)
 
 
 def adding(*flags: Callable) -> Callable:
@@ -84,10 +85,6 @@ def _numbers(text: str) -> Any:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _finite(text: str) -> float:
-    return _checked(float(text), math.isfinite)
-
-
 def _table(text: str) -> Any:
     text = text.replace("\N{MINUS SIGN}", "-")
     if ":" not in text:
@@ -97,11 +94,6 @@ def _table(text: str) -> Any:
 
 def _grid(text: str) -> Any:
     return _numbers(text) if text[:1].isdigit() or text[:1] == "." else text
-
-
-def _range(text: str) -> tuple[float, float]:
-    low, high = (float(part) for part in text.split(","))
-    return _checked((low, high), lambda ends: ends[0] < ends[1])
 
 
 def _classes(text: str) -> Any:
@@ -114,24 +106,29 @@ def _classes(text: str) -> Any:
     return tuple(parse_seeds(text))
 
 
-def _shard(text: str) -> tuple[int, int]:
-    part, parts = (int(number) for number in text.split("/"))
-    return _checked((part, parts), lambda shard: 1 <= shard[0] <= shard[1])
+def _pair(text: str, between: str, kind: Callable[[str], Any], holds: Callable[[Any, Any], bool]) -> tuple[Any, Any]:
+    one, other = (kind(part) for part in text.split(between))
+    return checked((one, other), lambda pair: holds(*pair))
 
 
-def _checked(value: T, holds: Callable[[T], bool]) -> T:
+def checked(value: T, holds: Callable[[T], bool]) -> T:
+    """The value, if that `holds` of it. Raises: ValueError."""
     if not holds(value):
         raise ValueError
     return value
 
 
 NUMBERS = Text("numbers", _numbers, "is no number, nor numbers with commas between, such as 0.25,0.8")
-FINITE = Text("float", _finite, "is no finite number")
+FINITE = Text("float", lambda text: checked(float(text), math.isfinite), "is no finite number")
 TABLE = Text("table", _table, "is no number, nor a table of lam_from:value such as -inf:0,1.2:1")
 GRID = Text("grid", _grid, NUMBERS.rule)
-RANGE = Text("range", _range, "is no range LOW,HIGH, such as 0,1")
+RANGE = Text("range", lambda text: _pair(text, ",", float, operator.lt), "is no range LOW,HIGH, such as 0,1")
 CLASSES = Text("classes", _classes, "is no class, nor several such as 0,1,2 or 0-4, nor each:100, 100 images of each")
-SHARD = Text("shard", _shard, "is no part I/N with 1 <= I <= N, such as 1/4 to 4/4")
+SHARD = Text(
+    "shard",
+    lambda text: _pair(text, "/", int, lambda i, n: 1 <= i <= n),
+    "is no part I/N with 1 <= I <= N, such as 1/4",
+)
 
 
 class FilePath(click.Path):
@@ -160,10 +157,11 @@ def typed(names: Container[str]) -> list[str]:
 def _solver_options() -> list[Flag]:
     """One option for each of the registered solvers': its type, its default and its line of help are those of the
     builder's signature."""
-    takers = {
-        name: [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options] for name in OF_SOLVERS
-    }
-    return [flag(_flag(name), name, type=_type(pairs), help=_help(pairs)) for name, pairs in takers.items()]
+    found = []
+    for name in OF_SOLVERS:
+        takers = [(key, it.options[name]) for key, it in SOLVERS.items() if name in it.options]
+        found.append(Flag(f"{_flag(name)} {name}", _help(takers), _type(takers)))
+    return found
 
 
 def _flag(name: str) -> str:
@@ -183,84 +181,63 @@ def _help(pairs: list[tuple[str, Option]]) -> str:
     solvers: dict[tuple[str, str], list[str]] = {}
     for name, option in pairs:
         solvers.setdefault((option.help, _text(option.default)), []).append(name)
-    return (
-        "; ".join(f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in solvers.items())
-        + "."
-    )
+    said = (f"{', '.join(names)}: {words}  [default: {default}]" for (words, default), names in solvers.items())
+    return f"{'; '.join(said)}."
 
 
 def _text(default: Any) -> str:
     return ",".join(f"{number:.4g}" for number in default) if isinstance(default, tuple) else f"{default}"
 
 
+def _hidden(*names: str) -> list[Flag]:
+    """The options of the authors' spelling by these names; docs/authors-options.md lists them."""
+    return [Flag(f"--{name}", type=authors.ONLY[name][0], hidden=True) for name in names]
+
+
 _PLAN = (
-    flag(
+    Flag(
         "--solver",
-        help=f"auto, which chooses method and grid by --nfe; one of {', '.join(SOLVERS)}; or the authors' etd-serk, "
-        f"etd-erk, rk.  [default: auto]",
+        f"auto, which chooses method and grid by --nfe; one of {', '.join(SOLVERS)}; or the authors' etd-serk, "
+        "etd-erk, rk.  [default: auto]",
     ),
-    flag(
+    Flag(
         "--nfe",
-        type=int,
-        help=f"Model calls, all counted; of a named solver the most steps that they allow.  [default: {CALLS}, of "
-        f"auto]",
+        f"Model calls, all counted; of a named solver the most steps that they allow.  [default: {CALLS}, of auto]",
+        int,
     ),
-    flag(
-        "--aim",
-        type=click.Choice(AIMS),
-        help="Of auto: a learned network's law, or the least error of the solver.  [default: law]",
-    ),
-    flag("--steps", type=int, help=f"Of a named solver, instead of --nfe: intervals of the grid.  [default: {STEPS}]"),
-    flag("--schedule", help="vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
-    flag(
+    Flag("--aim", "Of auto: a learned network's law, or the least error of the solver.  [default: law]", AIMS),
+    Flag("--steps", f"Of a named solver, instead of --nfe: intervals of the grid.  [default: {STEPS}]", int),
+    Flag("--schedule", "vp, ve, edm, cosine or flow.  [default: the model's own; edm without a model]"),
+    Flag(
         "--grid",
-        type=GRID,
-        help=f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: auto's, or karras, or the "
-        f"solver's own]",
+        f"One of {', '.join(GRIDS)}; or times t of the schedule, falling.  [default: auto's, or karras, or the "
+        "solver's own]",
+        GRID,
     ),
-    flag("--sigmas", type=NUMBERS, help="Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises."),
-    flag("--nsr-min", "--sigma_min", "nsr_min", type=float, help="Lowest level of a named grid."),
-    flag("--nsr-max", "--sigma_max", "nsr_max", type=float, help="Highest level of a named grid."),
-    flag("--rho", type=float, help="Of the karras grid.  [default: 7]"),
-    flag("--prediction", help=f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data, or the solver's own]"),
-    flag(
-        "--eta",
-        type=TABLE,
-        help="Noise: a number >= 0, or a table such as -inf:0,1.2:1.  [default: auto's, or the solver's own]",
-    ),
-    flag(
-        "--fraction",
-        type=float,
-        help="Instead of --eta: the fresh part of the noise after each step, from 0 to below 1.",
-    ),
-    flag("--final", type=click.Choice(["denoise", "none"]), help="What the last level ends in.  [default: denoise]"),
-    flag(
-        "--stages",
-        type=click.Choice(["known", "free"]),
-        help="Of networks that know some levels: moved to those.  [default: known]",
-    ),
-    flag(
+    Flag("--sigmas", "Noise levels sigma/alpha, falling, instead of a grid; a last 0 denoises.", NUMBERS),
+    Flag("--nsr-min --sigma_min nsr_min", "Lowest level of a named grid.", float),
+    Flag("--nsr-max --sigma_max nsr_max", "Highest level of a named grid.", float),
+    Flag("--rho", "Of the karras grid.  [default: 7]", float),
+    Flag("--prediction", f"What is interpolated: {', '.join(PREDICTIONS)}.  [default: data, or the solver's own]"),
+    Flag("--eta", "Noise: a number >= 0, or a table as -inf:0,1.2:1.  [default: auto's, or the solver's own]", TABLE),
+    Flag("--fraction", "Instead of --eta: the fresh part of the noise after each step, from 0 to below 1.", float),
+    Flag("--final", "What the last level ends in.  [default: denoise]", ("denoise", "none")),
+    Flag("--stages", "Of networks that know some levels: moved to those.  [default: known]", ("known", "free")),
+    Flag(
         "--start-at",
-        type=click.Choice(["zero", "mean"]),
-        help="mean: begin at the data's mean, as the first answer tells it.  [default: mean of auto, else zero]",
+        "mean: begin at the data's mean, as the first answer tells it.  [default: mean of auto, else zero]",
+        ("zero", "mean"),
     ),
-    flag("--s-noise", "s_noise", type=float, help="Multiplies all noise; anything but 1 is not exact."),
+    Flag("--s-noise s_noise", "Multiplies all noise; anything but 1 is not exact.", float),
     *_solver_options(),
-    flag("--order", type=int, hidden=True),
-    flag("--noise_pred", type=bool, hidden=True),
-    flag("--disc", hidden=True),
-    flag("--scaling", hidden=True),
-    flag("--c2", type=float, hidden=True),
-    flag("--butcher_type", hidden=True),
+    *_hidden("order", "noise_pred", "disc", "scaling", "c2", "butcher_type"),
 )
-_NOISE = (
-    flag("--noise", help="gaussian or two-point.  [default: gaussian]"),
-    flag("--noise_type", hidden=True),
-)
+_NOISE = (Flag("--noise", "gaussian or two-point.  [default: gaussian]"), *_hidden("noise_type"))
 PLAN, NOISE = ({it.parameter.name or "": it for it in flags} for flags in (_PLAN, _NOISE))
-"""The options that make a plan, and those that say the noise, by name, in both spellings; docs/authors-options.md lists
-the hidden ones."""
+"""The options that make a plan, and those that say the noise, by name, in both spellings."""
 plan_options = adding(*PLAN.values())
+POSITIVE = click.IntRange(1)
+JSON = Flag("--json as_json", "Print JSON.", is_flag=True)
 
 
 def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
@@ -284,7 +261,7 @@ def arguments(options: dict[str, Any], denoiser: Any = None) -> dict[str, Any]:
     if mixed:
         raise InputError(
             f"`--{mixed[0]}` is of the authors' spelling, which needs --solver {' or '.join(authors.SOLVERS)}. With "
-            f"{values.get('solver', 'auto')} give {authors.ONLY[mixed[0]]} instead."
+            f"{values.get('solver', 'auto')} give {authors.ONLY[mixed[0]][1]} instead."
         )
     if is_auto(values.get("solver")):
         refuse_steps(values.get("steps"))

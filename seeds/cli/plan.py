@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seeds.cli import models, options
+from seeds.cli import jobs, models, options
+from seeds.cli.options import Flag
 from seeds.schedules import EDM
 
 if TYPE_CHECKING:
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", "--network", "model", help="Plan for this model: its schedule, its noise levels.")
+@Flag(jobs.MODEL, "Plan for this model: its schedule, its noise levels.")
 @options.plan_options
-@click.option("--json", "as_json", is_flag=True, help="The plan as JSON, for Plan.from_json.")
-@click.option(
-    "--out", type=options.FilePath(), help="Write the plan to this file too, for seeds sample --plan and Plan.load."
-)
+@Flag("--json as_json", "The plan as JSON, for Plan.from_json.", is_flag=True)
+@Flag("--out", "Write the plan to this file too, for seeds sample --plan and Plan.load.", options.FilePath())
 def plan(model: str | None, as_json: bool, out: Path | None, **plan_options: Any) -> None:
     """Print what a run would do, and check its laws.
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-import seeds
-from seeds.cli import jobs, models, options
-from seeds.cli.sentences import Command
-from seeds.cli.session import Session, pass_session
+from seeds.cli import jobs, models
+from seeds.cli.options import POSITIVE, SHARD, FilePath, Flag
+from seeds.cli.session import Command, Session, pass_session
 
 SEEDS = "0-63"
 
@@ -19,62 +18,31 @@ SEEDS = "0-63"
     epilog="The options of the authors' scripts work too (--solver etd-serk --order 3 --steps 21 ...): "
     "docs/authors-options.md.",
 )
-@click.option(*jobs.MODEL, default=models.DEFAULT, show_default=True, help="A bundled name, a file, or module:factory.")
-@click.option(
-    "--out",
-    "--outdir",
-    "out",
-    type=options.FilePath(),
-    default="out",
-    show_default=True,
-    help="The folder to fill; or a file to make: images.zip, images.npz.",
+@Flag(jobs.MODEL, "A bundled name, a file, or module:factory.", default=models.DEFAULT)
+@Flag("--out --outdir out", "The folder to fill; or a file to make: images.zip, images.npz.", FilePath(), default="out")
+@Flag(
+    "--seeds seed_text",
+    f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]",
 )
-@click.option(
-    "--seeds",
-    "seed_text",
-    help=f"One image each: 0-63 or 1,2,5-10.  [default: {SEEDS}; with --class each:N as many as it needs]",
-)
-@click.option(
-    "--batch", type=click.IntRange(1), default=64, show_default=True, help="Images the model is asked about at once."
-)
+@Flag("--batch", "Images the model is asked about at once.", POSITIVE, default=64)
 @jobs.job_options()
-@click.option(
-    "--data",
-    type=options.FilePath(),
-    help="Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file.",
+@Flag(
+    "--data", "Image-to-image: begin from these images, one for each seed; a folder, zip, npz or IDX file.", FilePath()
 )
-@click.option(
+@Flag(
     "--plan",
-    type=options.FilePath(),
-    help="Run the plan in this file, of seeds plan --out or Plan.save, instead of options that make one.",
+    "Run the plan in this file, of seeds plan --out or Plan.save, instead of options that make one.",
+    FilePath(),
 )
-@click.option(
-    "--start", type=float, metavar="NSR", help="The noise level that --data is brought to; higher keeps less of it."
-)
+@Flag("--start", "The noise level that --data is brought to; higher keeps less of it.", float, metavar="NSR")
 @jobs.device
 @jobs.threads
-@click.option("--subdirs", is_flag=True, help="A folder for each thousand seeds.")
-@click.option(
-    "--shard",
-    type=options.SHARD,
-    default="1/1",
-    metavar="I/N",
-    help="Draw part I of N only: for N jobs that fill one folder.",
-)
-@click.option("--resume", is_flag=True, help="Complete the run in the folder, with the bytes of an unbroken one.")
+@Flag("--subdirs", "A folder for each thousand seeds.", is_flag=True)
+@Flag("--shard", "Draw part I of N only: for N jobs that fill one folder.", SHARD, default="1/1", metavar="I/N")
+@Flag("--resume", "Complete the run in the folder, with the bytes of an unbroken one.", is_flag=True)
 @pass_session
 def sample(
-    session: Session,
-    model: str,
-    out: Path,
-    seed_text: str | None,
-    batch: int,
-    device: str | None,
-    threads: int | None,
-    subdirs: bool,
-    shard: tuple[int, int],
-    resume: bool,
-    **given: Any,
+    session: Session, model: str, out: Path, seed_text: str | None, batch: int, device: str | None, **given: Any
 ) -> None:
     """Draw images, a PNG for each seed.
 
@@ -85,20 +53,11 @@ def sample(
     from seeds import runs
 
     asked = None if seed_text is None else runs.parse_seeds(seed_text)
-    source = jobs.loaded(session, model, device)
+    source = models.load_model(model, session.device(device))
     seed = jobs.seeds_of(asked, given["label"], source) or runs.parse_seeds(SEEDS)
+    how = {name: given.pop(name) for name in ("subdirs", "resume", "shard", "threads")}
     job = jobs.job(source, seed, batch, **given)
-    record = runs.run(
-        job,
-        out,
-        subdirs=subdirs,
-        resume=resume,
-        shard=shard,
-        group=session.group,
-        threads=threads,
-        version=seeds.__version__,
-        command=session.command,
-    )
+    record = runs.run(job, out, **how, **session.call)
     left = f", {record['missing']} still to come from the other shards" if "missing" in record else ""
     session.say(
         f"{len(seed)} images ({record['drawn']} drawn last{left}), {job.plan.nfe} NFE each, {record['seconds']:.1f} s: "

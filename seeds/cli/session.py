@@ -1,14 +1,16 @@
-"""What a command knows of its call: the words that were typed, and the processes it runs in."""
+"""What a command knows of its call: the words that were typed, and the processes it runs in; and how it warns."""
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any
 
 import click
 
+import seeds
 from seeds.distributed import Group
 
 
@@ -29,6 +31,11 @@ class Session:
         """The line to type."""
         return shlex.join(["seeds", *self.arguments])
 
+    @property
+    def call(self) -> dict[str, Any]:
+        """What a run or a study is told of it."""
+        return {"group": self.group, "version": seeds.__version__, "command": self.command}
+
     def say(self, text: object, err: bool = False) -> None:
         """Prints a line, once for the whole group. An stderr that nobody reads any more ends nothing."""
         if self.group.first:
@@ -47,11 +54,27 @@ class Session:
         return f"cuda:{self.group.local % torch.cuda.device_count()}" if torch.cuda.is_available() else asked
 
 
-def pass_session(command: Callable) -> Callable:
-    """Gives a command the session as its first argument."""
+pass_session = click.make_pass_decorator(Session, ensure=True)
+"""Gives a command the session as its first argument."""
 
-    @wraps(command)
-    def call(*arguments: Any, **options: Any) -> Any:
-        return command(click.get_current_context().obj or Session(), *arguments, **options)
 
-    return call
+class Command(click.Command):
+    """A command that prints any UserWarning as a sentence, when it comes up, each once."""
+
+    def invoke(self, context: click.Context) -> Any:
+        session = context.obj or Session()
+        said: set[str] = set()
+        usual = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, UserWarning):
+                usual(message, category, *where, **more)
+            elif (text := str(message)) not in said and session.group.news(f"warning {text}"):
+                said.add(text)
+                with suppress(OSError):
+                    click.echo(f"Warning: {text}", err=True)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = say
+            return super().invoke(context)

@@ -2,9 +2,8 @@
 of many jobs."""
 
 from seeds.runs.decoding import Pixels
-from seeds.runs.facts import check_agreed
 from seeds.runs.folder import run
-from seeds.runs.identity import Identity
+from seeds.runs.identity import Identity, check_agreed
 from seeds.runs.job import DTYPES, Job
 from seeds.runs.progress import Progress
 from seeds.runs.seed_text import parse_seeds, show_seeds

@@ -18,8 +18,8 @@ class Judged(NamedTuple):
 
     features: np.ndarray
     probabilities: np.ndarray | None
-    ms: int
-    images: np.ndarray | None
+    ms: int = 0
+    images: np.ndarray | None = None
 
 
 class RowFiles:
@@ -37,12 +37,9 @@ class RowFiles:
         """A unit, if it is there and whole; with its images if they are to be `shown`."""
         try:
             with self.unit(number).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return Judged(
-                    file["features"],
-                    file["probabilities"] if "probabilities" in file.files else None,
-                    int(file["ms"]),
-                    file["images"] if shown else None,
-                )
+                probabilities = file["probabilities"] if "probabilities" in file.files else None
+                images = file["images"] if shown else None
+                return Judged(file["features"], probabilities, int(file["ms"]), images)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
 

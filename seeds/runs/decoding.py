@@ -11,6 +11,7 @@ from torch import Tensor
 from seeds.denoisers import check_range, facts
 from seeds.errors import InputError
 from seeds.images import DATA_RANGE, from_uint8, to_uint8
+from seeds.runs.identity import kind_of
 from seeds.runs.tally import Tally
 
 
@@ -35,23 +36,17 @@ class Pixels:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_range", check_range(self.data_range))
         if self.decode is not None and not callable(self.decode):
-            raise InputError(
-                f"`decode` must be a function from latents to images, but is a {type(self.decode).__name__}."
-            )
+            kind = type(self.decode).__name__
+            raise InputError(f"`decode` must be a function from latents to images, but is a {kind}.")
         if not isinstance(self.batch, int) or self.batch < 1:
             raise InputError(f"`decode_batch` must be a whole number, at least 1, but is {self.batch!r}.")
 
     @classmethod
     def of(cls, denoiser: Any, **chosen: Any) -> "Pixels":
         """Those of a denoiser, as `facts` says them; what is `chosen` and not None goes before."""
-        known = facts(denoiser)
-        own = {
-            "data_range": known.data_range,
-            "decode": known.decode,
-            "batch": known.decode_batch,
-            "encode": known.encode,
-        }
-        return cls(**own | {name: value for name, value in chosen.items() if value is not None})
+        known, chosen = facts(denoiser), {name: value for name, value in chosen.items() if value is not None}
+        own = {"data_range": known.data_range, "decode": known.decode, "batch": known.decode_batch}
+        return cls(**own | {"encode": known.encode} | chosen)
 
     @torch.no_grad()
     def decoded(self, x: Tensor) -> Tensor:
@@ -61,12 +56,9 @@ class Pixels:
         images = [self.decode(part) for part in x.split(self.batch)]
         for made, part in zip(images, x.split(self.batch), strict=True):
             if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[1] not in (1, 3) or len(made) != len(part):
-                what = (
-                    f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-                )
                 raise InputError(
-                    f"`decode` made {what} of latents {tuple(part.shape)}, but images are ({len(part)}, 1 | 3, H, W). "
-                    "Wrap what picks them out, as `lambda z: vae.decode(z / scale).sample`."
+                    f"`decode` made {kind_of(made)} of latents {tuple(part.shape)}, but images are ({len(part)}, 1 | 3,"
+                    " H, W). Wrap what picks them out, as `lambda z: vae.decode(z / scale).sample`."
                 )
         return torch.cat(images).to(x.dtype)  # a decoder of 16 bits tells 256 levels apart no better than that
 
@@ -98,9 +90,3 @@ class Pixels:
                 f"The model draws {tuple(shape)}, but {what} {tuple(x.shape[1:])}. Give images of the model's own size."
             )
         return x
-
-    def shape(self, sample: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> tuple[int, ...]:
-        """(C, H, W) of the image of a sample of that shape."""
-        if self.decode is None:
-            return tuple(sample)
-        return tuple(self.decoded(torch.zeros(1, *sample, dtype=dtype, device=device)).shape[1:])

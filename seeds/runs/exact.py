@@ -3,7 +3,8 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,32 +46,23 @@ def exact_sets(job: Job, extractor: Extractor, folder: Path, count: int, group: 
             "reference with --ref, or leave it out."
         )
     times = -(-count // len(job.seeds))
-    about = [
-        job.model_hash,
-        vars(extractor.recipe),
-        show_seeds(job.seeds),
-        repr(job.label),
-        times,
-        list(job.pixels.data_range),
-    ]
+    recipe, span = vars(extractor.recipe), list(job.pixels.data_range)
+    about = [job.model_hash, recipe, show_seeds(job.seeds), repr(job.label), times, span]
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     reference, floor = folder / f"{key}.ref.npz", folder / f"{key}.exact.npz"
 
-    blocks = [(k, seeds) for k in range(times) for seeds in _blocks(job.seeds)]
-
     def features() -> Iterator[tuple[int, np.ndarray]]:
-        for number, (k, seeds) in enumerate(blocks):
+        for number, images in enumerate(_blocks(job, FIRST, times)):
             if group.owns(number):
-                yield number, extractor(_images(job, seeds, FIRST + k * len(job.seeds)))
+                yield number, extractor(images())
 
     def write_floor() -> None:
-        images = np.concatenate([_images(job, seeds, 2 * FIRST) for seeds in _blocks(job.seeds)])
         with replacing(floor, shared=True) as part, part.open("wb") as file:
-            np.savez(file, arr_0=images)
+            np.savez(file, arr_0=np.concatenate([images() for images in _blocks(job, 2 * FIRST)]))
 
     group.once(lambda: folder.mkdir(parents=True, exist_ok=True))
     if not group.once(reference.exists):
-        moments = moments_of(in_order(features(), len(blocks), group))
+        moments = moments_of(in_order(features(), times * -(-len(job.seeds) // BLOCK), group))
         about_it = moments.n, extractor.recipe, "float32", f"exact samples of {job.model}"
         group.once(lambda: save_statistics(reference, Statistics(moments.mean, moments.covariance(), *about_it)))
     if not group.once(floor.exists):
@@ -78,12 +70,14 @@ def exact_sets(job: Job, extractor: Extractor, folder: Path, count: int, group: 
     return reference, floor
 
 
-def _blocks(seeds: Sequence[int]) -> list[list[int]]:
-    return [list(seeds[at : at + BLOCK]) for at in range(0, len(seeds), BLOCK)]
+def _blocks(job: Job, first: int, times: int = 1) -> Iterator[Callable[[], np.ndarray]]:
+    """What draws each block of exact samples, uint8 (B, H, W, C), of the classes of the job's seeds, so many `times`;
+    they are numbered from `first` on."""
 
+    def images(seeds: Sequence[int], number: int) -> np.ndarray:
+        own = range(number, number + len(seeds))
+        return job.pixels.images(job.denoiser.sample(own, job.labels(seeds)))
 
-def _images(job: Job, seeds: Sequence[int], first: int) -> np.ndarray:
-    """Exact samples as uint8 (B, H, W, C), of the classes of these seeds, numbered from `first` by their place."""
-    place = job.seeds.index(seeds[0])
-    own = range(first + place, first + place + len(seeds))
-    return job.pixels.images(job.denoiser.sample(own, job.labels(seeds)))
+    for start in range(first, first + times * len(job.seeds), len(job.seeds)):
+        for at in range(0, len(job.seeds), BLOCK):
+            yield partial(images, job.seeds[at : at + BLOCK], start + at)

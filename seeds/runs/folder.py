@@ -4,8 +4,8 @@ import hashlib
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +20,11 @@ from seeds.distributed import Group
 from seeds.errors import InputError
 from seeds.images import grid, png, read_png, whole_png
 from seeds.runs import packing
-from seeds.runs.claim import DONE, Claim, claim
-from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
+from seeds.runs.identity import check_agreed
 from seeds.runs.job import Job
 from seeds.runs.packing import RECORD
 from seeds.runs.progress import Progress
-from seeds.runs.records import json_bytes, name_of, read_record
+from seeds.runs.records import DONE, NAMES, NETWORK, Claim, claim, different, json_bytes, name_of, read_record
 from seeds.runs.tally import Tally
 from seeds.storage import atomic, digest, sums, sweep, there
 
@@ -90,12 +89,11 @@ def run(
     todo = begun.folder.missing(group.share(job.units[part - 1 :: parts]), checked=begun.resume)
     with limited(record["job"]["threads"]):
         drawn = _draw(begun.folder, todo, group, progress, tally)
-    warning = tally.total(group).warning(job.pixels.data_range)
-    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)} | (
-        {"warning": warning} if warning else {}
-    )
+    record |= {"drawn": drawn, "seconds": round(time.perf_counter() - started, 3)}
+    if warning := tally.total(group).warning(job.pixels.data_range):
+        record["warning"] = warning
     record = group.once(partial(begun.close, record))
-    if warning and group.first:
+    if warning:
         warnings.warn(warning, stacklevel=2)
     return record
 
@@ -120,16 +118,15 @@ class _Run:
             joined: this process has begun there, and another may have gone on.
         """
         folder = self.folder
-        claim = folder.claim(self.resume or joined, self._facts, joining=self.parts > 1).taken(self.group)
+        claim = folder.claim(self.resume or joined, self._facts, joining=self.parts > 1)
+        self.group.begin()
         if self.resume:
             folder.sweep()
         if claim.state == "done":
             folder.settle(self._facts(claim.record))
             return claim
         record = self._record(claim.record)
-        if claim.state == "resumed":
-            folder.write(record)
-        elif not folder.begin(record):
+        if not folder.write(record, over=claim.state == "resumed"):
             return self.begin(joined)  # another process was faster
         if not folder.packed:
             return Claim(claim.state, record)
@@ -148,9 +145,8 @@ class _Run:
                 "do not see one folder, or somebody took files away. Give all of them the same --out, on a disk they "
                 "share; with --resume the same command makes the rest."
             )
-        if left:  # of other shards: the last of them closes the record
-            return record | {"missing": left}
-        return folder.finish(record)
+        # those of other shards: the last of them closes the record
+        return record | {"missing": left} if left else folder.finish(record)
 
     def _facts(self, before: dict[str, Any] | None) -> dict[str, Any]:
         """What identifies the run, with the threads of the one before, if there was one."""
@@ -161,15 +157,15 @@ class _Run:
         job, facts = self.folder.job, self._facts(before)
         if before is not None:
             facts |= {key: before["job"][key] for key in (NETWORK, *NAMES) if key in before["job"]}  # who drew it first
-        record: dict[str, Any] = {
+        labels = job.labels(job.seeds)
+        return {
             "status": "running",
             "job": facts,
             "command": self.command,
             "environment": environment(job.device),
+            **({} if labels is None else {"labels": labels.tolist()}),
+            "plan": job.plan.to_json(),
         }
-        labels = job.labels(job.seeds)
-        record |= {"labels": labels.tolist()} if labels is not None else {}
-        return record | {"plan": job.plan.to_json()}
 
 
 class Folder:
@@ -191,7 +187,7 @@ class Folder:
         return self.archive if self.archive and there(self.archive) else None
 
     def claim(self, resume: bool, facts: Callable[[dict[str, Any]], dict[str, Any]], joining: bool = False) -> Claim:
-        """What the folder is to the job.
+        """What the folder is to the job. Raises: ValueError if it is none of its.
 
         Args:
             facts: what identifies the run, given the record of the one before.
@@ -202,13 +198,11 @@ class Folder:
             before = packing.record(packed)
         elif self.root.is_file():
             kinds = " or ".join(packing.KINDS)
-            return Claim(
-                "foreign", reason=f"`out` = {self.root} is a file. Give a folder, or a name that ends in {kinds}."
-            )
+            raise InputError(f"`out` = {self.root} is a file. Give a folder, or a name that ends in {kinds}.")
+        elif (before := self.read()) is None:
+            foreign = self.foreign()
         else:
-            before = self.read()
-            foreign = self.foreign() if before is None else None
-            resume = resume or (joining and before is not None and before["status"] != DONE)
+            resume = resume or (joining and before["status"] != DONE)
         result = claim(
             packed or self.root,
             RECORD,
@@ -218,11 +212,14 @@ class Folder:
             resume=resume,
             differences=lambda old: different(old["job"], facts(old)),
         )
-        if result.state != "done" or packed or self.holds(result.record.get("files")):
+        if result.state != "done" or packed:
+            return result
+        recorded = result.record.get("files")
+        if not self.missing(self.job.units) and self.digest() == recorded:
             return result
         if self.missing(self.job.units, checked=True):
             return Claim("resumed", before)
-        return Claim("foreign", before, self.changed(result.record.get("files")))
+        raise InputError(self.changed(recorded))
 
     def foreign(self) -> Path | None:
         """A file of no run, if there is one."""
@@ -240,10 +237,8 @@ class Folder:
         """Brings back what belongs to a run that is done, and takes away what does not."""
         if not self.archive:
             self.mend()
-        elif (left := self.read()) is not None and not different(
-            left["job"], facts
-        ):  # who packed it was killed before this
-            self.remove()
+        elif (left := self.read()) is not None and not different(left["job"], facts):
+            self.remove()  # who packed it was killed before this
 
     def finish(self, record: dict[str, Any]) -> dict[str, Any]:
         """Closes the run, all of whose images are there; the record."""
@@ -254,9 +249,8 @@ class Folder:
                 self.write(record)
                 sweep(self.root)
                 return record
-            packing.pack(
-                self.archive, list(map(self.path, self.job.seeds)), self.job.seeds, record, record.get("labels")
-            )
+            paths = list(map(self.path, self.job.seeds))
+            packing.pack(self.archive, paths, self.job.seeds, record, record.get("labels"))
         except OSError:
             if not (packed := self.packed):
                 raise
@@ -290,12 +284,9 @@ class Folder:
             return None
         return read_record(path, data)
 
-    def begin(self, record: dict[str, Any]) -> bool:
-        """Writes run.json where there is none; False if another process did so first."""
-        return atomic(self.root / RECORD, json_bytes(record), over=False)
-
-    def write(self, record: dict[str, Any]) -> None:
-        atomic(self.root / RECORD, json_bytes(record))
+    def write(self, record: dict[str, Any], over: bool = True) -> bool:
+        """Writes run.json; not `over` another: False if a process was faster."""
+        return atomic(self.root / RECORD, json_bytes(record), over=over)
 
     @property
     def names(self) -> list[str]:
@@ -314,10 +305,6 @@ class Folder:
         """What a record says of the images."""
         return {"count": len(self.job.seeds), "sha256": digest(self.root, self.names)}
 
-    def holds(self, recorded: dict[str, Any] | None) -> bool:
-        """Whether all files are there, and are those of which `digest` was recorded."""
-        return not self.missing(self.job.units) and self.digest() == recorded
-
     def changed(self, recorded: dict[str, Any] | None) -> str:
         """A sentence about whole images that are not those of which `digest` was recorded: which, if SHA256SUMS is
         still that of the record."""
@@ -327,16 +314,10 @@ class Folder:
             before = b""
         which = f" ({SUMS}, which would tell which, is not that of the record)"
         if recorded is not None and hashlib.sha256(before).hexdigest() == recorded["sha256"]:
-            now = sums(self.root, self.names)
-            names = [
-                line.partition("  ")[2]
-                for line in now.decode().splitlines()
-                if line not in set(before.decode().splitlines())
-            ]
-            which = (
-                f": {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''} ({len(names)} of "
-                f"{len(self.names)})"
-            )
+            old, now = (text.decode().splitlines() for text in (before, sums(self.root, self.names)))
+            names = [line.partition("  ")[2] for line in now if line not in {*old}]
+            more = ", ..." if len(names) > SHOWN else ""
+            which = f": {', '.join(names[:SHOWN])}{more} ({len(names)} of {len(now)})"
         return (
             f"{self.root} holds other images than its record says, so somebody has changed them{which}. Take away "
             "those that are not of the run, and --resume draws them; or draw into another folder."
@@ -361,33 +342,29 @@ def _draw(folder: Folder, units: Sequence[Sequence[int]], group: Group, progress
     processes."""
     job = folder.job
     label, images = f"{job.plan.solver}, {job.plan.nfe} NFE", sum(map(len, units))
-    writing: Future[None] | None = None
     with Progress(group, label, images * job.plan.nfe, images, progress) as bar, ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(_write, folder, (), ())
         for unit in units:
             made = job.images(unit, bar.asked, tally)
-            if writing is not None:
-                writing.result()
-            writing = writer.submit(_write, folder, unit, made)
-        if writing is not None:
             writing.result()
+            writing = writer.submit(_write, folder, unit, made)
+        writing.result()
     return bar.images
 
 
-def _write(folder: Folder, unit: Sequence[int], images: np.ndarray) -> None:
+def _write(folder: Folder, unit: Sequence[int], images: Iterable[np.ndarray]) -> None:
     for seed, image in zip(unit, images, strict=True):
         atomic(folder.path(seed), png(image))
 
 
 def environment(device: str) -> dict[str, str]:
     """What else to write down about the machine."""
-    name = (
-        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
-    )
+    cuda, own = device.startswith("cuda"), platform.processor() or platform.machine()
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": name,
+        "device": torch.cuda.get_device_name(device) if cuda else own,
     }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seeds.checking import refuse_random
 from seeds.denoisers import ask, facts
+from seeds.distributed import Group
 from seeds.errors import InputError
 from seeds.modules import modules, refuse_training
 from seeds.noise import gaussian
@@ -84,9 +85,8 @@ class Identity:
         try:
             return cls(str(facts["weights_sha256"]), tuple(tuple(row) for row in facts["answers"]))
         except (KeyError, TypeError) as error:
-            raise InputError(
-                f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`."
-            ) from error
+            why = f"`network` = {facts!r} of a record is no network: it needs `weights_sha256` and `answers`."
+            raise InputError(why) from error
 
     def apart(self, other: "Identity") -> str:
         """In what another network differs from this one, in words; "" if it is the same."""
@@ -101,6 +101,16 @@ class Identity:
         return f"another network: its answers to fixed probes differ {size}"
 
 
+def check_agreed(network: Identity, group: Group) -> None:
+    """Raises: ValueError if this process has another network than the first."""
+    first = group.once(network.facts)
+    if words := Identity.from_facts(first).apart(network):
+        raise InputError(
+            f"The processes draw with different networks; process {group.rank} has {words}. Let the factory load its "
+            "weights from a file, or seed them."
+        )
+
+
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers that are kept with them, by name."""
     return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
@@ -109,11 +119,8 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 def _levels(denoiser: Any) -> list[Point]:
     """`LEVELS` on the denoiser's own schedule, at levels that it knows."""
     known = facts(denoiser)
-    path, (low, high) = (
-        find_schedule(denoiser.schedule if known.schedule is None else known.schedule),
-        known.nsr_range or (0.0, math.inf),
-    )
-    nsr = np.clip(LEVELS, low, high)
+    path = find_schedule(denoiser.schedule if known.schedule is None else known.schedule)
+    nsr = np.clip(LEVELS, *(known.nsr_range or (0.0, math.inf)))
     nsr = nsr if known.round_nsr is None else np.asarray(known.round_nsr(nsr))
     return points_at(path, path.t_of_nsr(nsr))
 
@@ -122,11 +129,8 @@ def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, 
     size = math.hypot(0.5 * at.alpha, at.sigma)
     x = gaussian(range(count), 0, denoiser.shape).mul_(size).to(device, dtype)
     classes = facts(denoiser).classes
-    labels = (
-        torch.tensor([number * (classes - 1) // (PROBES - 1) for number in range(count)], device=device)
-        if classes
-        else None
-    )
+    turns = [number * (classes - 1) // (PROBES - 1) for number in range(count)]
+    labels = torch.tensor(turns, device=device) if classes else None
     try:
         answer = ask(denoiser, x, at, labels)
     except RuntimeError as error:
@@ -138,14 +142,16 @@ def _answer(denoiser: Any, at: Point, dtype: torch.dtype, device: torch.device, 
             "and build it there, give it a method `to`, or ask for the device that it is on."
         ) from error
     if not isinstance(answer, Tensor) or answer.shape != x.shape:
-        what = (
-            f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-        )
         raise InputError(
-            f"The model answered a state of shape {tuple(x.shape)} with {what}. A denoiser's answer has the shape of "
-            "x: see `seeds.wrap`."
+            f"The model answered a state of shape {tuple(x.shape)} with {kind_of(answer)}. A denoiser's answer has the "
+            "shape of x: see `seeds.wrap`."
         )
     return answer
+
+
+def kind_of(answer: Any) -> str:
+    """What an answer is, in words."""
+    return f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
 
 
 def _projections(answers: Tensor) -> tuple[float | None, ...]:

@@ -78,11 +78,8 @@ class Job:
             )
         for label in self._asked:
             if not 0 <= label < classes:
-                have = f"classes 0 to {classes - 1}" if classes else "no classes"
-                raise InputError(
-                    f"`class` = {label}, but this model has {have}. "
-                    + ("Pick one of them." if classes else "Leave it out.")
-                )
+                have = f"classes 0 to {classes - 1}. Pick one of them." if classes else "no classes. Leave it out."
+                raise InputError(f"`class` = {label}, but this model has {have}")
         if self.label is not None and not self._asked:
             raise InputError("`class` is empty. Give a class, several with commas between, or leave it out.")
         if self.guidance != 1 and not classes:
@@ -129,9 +126,11 @@ class Job:
         return Pixels.of(self.denoiser, data_range=self.data_range, decode=self.decode, batch=self.decode_batch)
 
     @cached_property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of an image. A latent model decodes one to know. Raises: ValueError if `decode` makes no images."""
-        return self.pixels.shape(self.denoiser.shape, DTYPES[self.dtype], self.device)
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of an image. A latent model decodes one to know. Raises: ValueError if `decode` makes no images."""
+        blank = torch.zeros(1, *self.denoiser.shape, dtype=DTYPES[self.dtype], device=self.device)
+        channels, height, width = self.pixels.decoded(blank).shape[1:]
+        return height, width, channels
 
     @cached_property
     def network(self) -> Identity:
@@ -139,12 +138,9 @@ class Job:
         if self.identity is not None:
             return self.identity
         decode = self.pixels.decoded if self.pixels.decode else None
-        points = (
-            [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha]
-            if facts(self.denoiser).schedule is None
-            else []
-        )
-        levels = [points[0], points[len(points) // 2], points[-1]] if points else []
+        points = [at for at in self.plan.points() if 0 < at.sigma and 0 < at.alpha]
+        own = points and facts(self.denoiser).schedule is None
+        levels = [points[0], points[len(points) // 2], points[-1]] if own else []
         return Identity.of(self.denoiser, decode=decode, levels=levels, dtype=DTYPES[self.dtype], device=self.device)
 
     @property
@@ -154,7 +150,7 @@ class Job:
 
     @cached_property
     def _label_of(self) -> Mapping[int, int]:
-        """The class of each seed, where several take turns."""
+        """The class of each seed: several take turns."""
         return {seed: self._asked[place % len(self._asked)] for place, seed in enumerate(self.seeds)}
 
     def labels(self, seeds: Sequence[int]) -> Tensor | None:
@@ -164,8 +160,6 @@ class Job:
             return None
         if self.label is None:
             return uniform_labels(seeds, classes)
-        if isinstance(self.label, int):
-            return torch.full((len(seeds),), self.label)
         return torch.tensor([self._label_of[seed] for seed in seeds])
 
     @property

@@ -20,12 +20,11 @@ from seeds.metrics.inception_score import inception_score
 from seeds.metrics.references import check_comparable
 from seeds.metrics.together import collected
 from seeds.runs.cache import Judged, RowFiles
-from seeds.runs.claim import DONE, Claim, claim
-from seeds.runs.facts import NAMES, NETWORK, check_agreed, different
 from seeds.runs.folder import limited
+from seeds.runs.identity import check_agreed
 from seeds.runs.job import Job
 from seeds.runs.progress import Progress
-from seeds.runs.records import json_bytes, read_record
+from seeds.runs.records import DONE, NAMES, NETWORK, claim, different, json_bytes, read_record
 from seeds.runs.study import Study, StudyRow
 from seeds.runs.tally import Tally
 from seeds.storage import atomic, sweep
@@ -83,46 +82,50 @@ def run_study(
     group.once(close)
     record["status"] = DONE
     for name, job in study.models.items():
-        warning = tallies[name].total(group).warning(job.pixels.data_range)
-        if warning and group.first:
+        if warning := tallies[name].total(group).warning(job.pixels.data_range):
             warnings.warn(f"{name}: {warning}" if len(study.models) > 1 else warning, stacklevel=2)
     return record
 
 
 def check_free(out: Path, resume: bool, group: Group) -> None:
     """Raises: ValueError if no study may begin in `out`, or go on there, whatever it is."""
-    group.once(lambda: _claim(out, _before(out), resume or group.again, lambda record: ()).checked().state)
+    group.once(lambda: _claimed(out, resume or group.again, lambda record: ()) and None)
 
 
-def _before(out: Path) -> dict[str, Any] | None:
-    path = out / RECORD
-    return read_record(path, path.read_bytes(), "study") if path.exists() else None
+def read_study(place: Path) -> dict[str, Any]:
+    """The record of the study in a folder, or in its curves.json. Raises: ValueError if there is none."""
+    path = place / RECORD if place.is_dir() else place
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist: give the folder of a study of `seeds bench` or `seeds curves`, or its {RECORD}."
+        )
+    return read_record(path, path.read_bytes(), "study")
 
 
-def _claim(
-    out: Path, before: dict[str, Any] | None, resume: bool, differences: Callable[[dict[str, Any]], Sequence[str]]
-) -> Claim:
+def _claimed(out: Path, resume: bool, differences: Callable[[dict[str, Any]], Sequence[str]]) -> dict[str, Any] | None:
+    """The record of the study that goes on in `out`; None if there is none. Raises: ValueError if it may not."""
+    before = read_study(out) if (out / RECORD).exists() else None
     foreign = next(chain.from_iterable(map(out.glob, ("rows", "[!.]*.html", "[!.]*.csv", "[!.]*.png"))), None)
-    return claim(out, RECORD, "study", before, foreign=foreign, resume=resume, differences=differences)
+    return claim(out, RECORD, "study", before, foreign=foreign, resume=resume, differences=differences).record
 
 
 def _begun(
     study: Study, out: Path, resume: bool, group: Group, threads: int | None, title: str, version: str, command: str
 ) -> dict[str, Any]:
     """The record of a study that begins, or goes on. Raises: ValueError if it may not."""
-    path = out / RECORD
-    before = _before(out)
-    chosen = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
-    facts = study.facts(version, chosen)
     rows = [{"row": number, **study.row_facts(number), "status": "waiting"} for number in range(len(study.rows))]
-    before = (
-        _claim(out, before, resume, lambda record: _differences(record, study, facts, rows, out)).taken(group).record
-    )
+
+    def facts(before: dict[str, Any] | None) -> dict[str, Any]:
+        own = threads or (before["study"].get("threads") if before else None) or torch.get_num_threads()
+        return study.facts(version, own)
+
+    before = _claimed(out, resume, lambda record: _differences(record, study, facts(record), rows, out))
+    group.begin()
     if before is None:
         record = {
             "format": FORMAT,
             "status": "running",
-            "study": facts,
+            "study": facts(None),
             "networks": study.networks,
             "title": title,
             "environment": study.environment(),
@@ -137,7 +140,7 @@ def _begun(
     for k, row in enumerate(study.rows):
         atomic(RowFiles(out, k).plan, row.job.plan.to_json().encode())
     record["sources"] = dict(study.sources)
-    atomic(path, json_bytes(record))
+    atomic(out / RECORD, json_bytes(record))
     return record
 
 
@@ -146,7 +149,7 @@ def _measure_baselines(study: Study, record: dict[str, Any], group: Group, write
     measured = [baseline["name"] for baseline in record["baselines"]]
     for name, images in study.baselines.items():
         if name not in measured:
-            pieces = [(piece.first, *_judged(study, piece.images)) for piece in images.pieces(1000, owns=group.owns)]
+            pieces = [(piece.first, _judged(study, piece.images)) for piece in images.pieces(1000, owns=group.owns)]
             numbers = _measured(study, pieces, group)
             sha256 = fingerprint(images) if group.first else ""
             record["baselines"].append({"name": name, "images": images.count, "sha256": sha256, **numbers})
@@ -163,10 +166,8 @@ def _measure_rows(
     progress: bool,
 ) -> None:
     """Measures the rows that are not done, fewest model calls first."""
-    todo = sorted(
-        (k for k, row in enumerate(record["rows"]) if row["status"] != DONE),
-        key=lambda k: (study.rows[k].job.plan.nfe, k),
-    )
+    todo = [k for k, row in enumerate(record["rows"]) if row["status"] != DONE]
+    todo.sort(key=lambda k: study.rows[k].job.plan.nfe)
     calls, images = (sum(own) for own in zip((0, 0), *(study.rows[k].work(group) for k in todo), strict=True))
     with Progress(group, "study", calls, images, progress, even=False) as bar:
         for done, k in enumerate(todo, 1):
@@ -196,7 +197,7 @@ def measure(
     """
     owned = [number for number in range(len(row.job.units)) if group.owns(number)]
     units = [(number * row.job.batch, _unit(study, row.job, number, asked, files, tally)) for number in owned]
-    numbers = _measured(study, [(first, unit.features, unit.probabilities) for first, unit in units], group)
+    numbers = _measured(study, units, group)
     if files:
         shown = collected(((first, unit.images) for first, unit in units if unit.images is not None), group)
         if group.first:  # whose the first unit is
@@ -214,39 +215,31 @@ def _unit(
         return kept
     begun = time.perf_counter()
     images = job.images(job.units[number], asked, tally)
-    features, probabilities = _judged(study, images)
-    ms = round(1000 * (time.perf_counter() - begun))
-    judged = Judged(features, probabilities, ms, images[:wanted] if wanted else None)
+    judged = _judged(study, images)._replace(images=images[:wanted] if wanted else None)
+    judged = judged._replace(ms=round(1000 * (time.perf_counter() - begun)))
     if files:
         files.write(number, judged)
     return judged
 
 
-def _judged(study: Study, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Features (B, d), and class probabilities if the extractor has classes."""
+def _judged(study: Study, images: np.ndarray) -> Judged:
+    """What the extractor makes of images."""
     features, probabilities = study.extractor.judge(images)
     check_comparable(study.extractor.recipe, features.shape[1], study.statistics)
-    return features, probabilities
+    return Judged(features, probabilities)
 
 
-def _measured(
-    study: Study, judged: Sequence[tuple[int, np.ndarray, np.ndarray | None]], group: Group
-) -> dict[str, Any]:
-    """On rank 0 the numbers of this process' pieces, (place of the first image, features, probabilities), and those of
-    the others."""
-    rows = collected(((first, features) for first, features, _ in judged), group)
-    classes = (
-        collected(((first, of) for first, _, of in judged if of is not None), group)
-        if study.extractor.classify
-        else None
-    )
+def _measured(study: Study, units: Sequence[tuple[int, Judged]], group: Group) -> dict[str, Any]:
+    """On rank 0 the numbers of this process' units, each with the place of its first image, and those of the others."""
+    rows = collected(((first, unit.features) for first, unit in units), group)
+    classes = None
+    if study.extractor.classify:
+        classes = collected(((first, of) for first, unit in units if (of := unit.probabilities) is not None), group)
     if not group.first:
         return {}
     distance = frechet_estimate(rows, study.statistics.mu, study.statistics.sigma, study.units)
-    return {
-        "frechet": distance.facts(),
-        "inception_score": None if classes is None else inception_score(classes, study.splits).facts(),
-    }
+    score = None if classes is None else inception_score(classes, study.splits).facts()
+    return {"frechet": distance.facts(), "inception_score": score}
 
 
 def _differences(
@@ -254,7 +247,8 @@ def _differences(
 ) -> list[str]:
     """In what the study of a record is another one, in words. Raises: ValueError if a baseline is, that was
     measured."""
-    words = different(_with_networks(before["study"], before.get("networks")), _with_networks(facts, study.networks))
+    networks = list((before.get("networks") or {}).values()) or None  # an older record says nothing of them
+    words = different({**before["study"], NETWORK: networks}, {**facts, NETWORK: list(study.networks.values())})
     for old, now in zip(before["rows"], rows, strict=False):
         # the networks are those of the study
         own = {key: value for key, value in now.items() if key not in ("status", *NAMES)}
@@ -269,9 +263,3 @@ def _differences(
                 f"{baseline['name']!r}. Bring them back, or choose another folder."
             )
     return words
-
-
-def _with_networks(study: Mapping[str, Any], networks: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The facts of a study and of its networks; those of an older record, which says nothing of networks, as they
-    are."""
-    return {**study} if networks is None else {**study, NETWORK: list(networks.values())}

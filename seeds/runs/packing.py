@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipInfo
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from seeds.storage import atomic
 
 KINDS = (".zip", ".npz")
 RECORD = "run.json"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same bytes, whenever
 
 
 def pack(
@@ -28,25 +28,26 @@ def pack(
     - .npz: `arr_0`, uint8 (N, H, W, C), and `arr_1`, int64 (N,), the labels, if there are any: what ADM's evaluator
       reads; `seeds`, uint64 (N,); `run.json`, the record, as an array of one text.
 
-    Several processes may do so at once.
+    The same images make the same bytes, whenever: a ZipInfo is of 1980. Several processes may do so at once.
     """
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
             if out.suffix.lower() == ".zip":
                 for path in images:
-                    file.writestr(_entry(path.name), path.read_bytes())
-                file.writestr(_entry(RECORD), json_bytes(record))
+                    file.writestr(ZipInfo(path.name), path.read_bytes())
+                file.writestr(ZipInfo(RECORD), json_bytes(record))
             else:
-                with file.open(_entry("arr_0.npy"), "w", force_zip64=True) as array:
+                with file.open(ZipInfo("arr_0.npy"), "w", force_zip64=True) as array:
                     first = read_png(images[0])
-                    _header(array, (len(images), *first.shape), "|u1")
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *first.shape)}
+                    np.lib.format.write_array_header_1_0(array, header)
                     for path in images:
                         array.write(read_png(path).tobytes())
                 if labels is not None:
-                    file.writestr(_entry("arr_1.npy"), _npy(np.array(labels, "<i8")))
-                file.writestr(_entry("seeds.npy"), _npy(np.array(seeds, "<u8")))
-                file.writestr(_entry(f"{RECORD}.npy"), _npy(np.array(json_bytes(record).decode())))
+                    file.writestr(ZipInfo("arr_1.npy"), _npy(np.array(labels, "<i8")))
+                file.writestr(ZipInfo("seeds.npy"), _npy(np.array(seeds, "<u8")))
+                file.writestr(ZipInfo(f"{RECORD}.npy"), _npy(np.array(json_bytes(record).decode())))
 
     atomic(out, write)
 
@@ -56,20 +57,14 @@ def record(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             if f"{RECORD}.npy" in file.namelist():
-                data = str(
-                    np.lib.format.read_array(io.BytesIO(file.read(f"{RECORD}.npy")), allow_pickle=False)
-                ).encode()
+                text = np.lib.format.read_array(io.BytesIO(file.read(f"{RECORD}.npy")), allow_pickle=False)
+                data = str(text).encode()
             else:
                 data = file.read(RECORD)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise InputError(
-            f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file."
-        ) from None
+        why = f"{path} is there already, and is of no run (it holds no {RECORD}). Choose another file."
+        raise InputError(why) from None
     return read_record(path, data)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name, EPOCH)
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -77,9 +72,3 @@ def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _header(file: Any, shape: tuple[int, ...], dtype: str) -> None:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
-    file.write(header.getvalue())

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seeds.denoisers import ask, facts
-from seeds.errors import InputError
+from seeds.denoisers import Changed, ask, facts
+from seeds.errors import InputError, TooFewCalls
 from seeds.grids import ENDS
 from seeds.noise import gaussian
 from seeds.planning import plan_for
@@ -38,36 +38,19 @@ from seeds.schedules import schedule as find_schedule
 LEVELS = ("grid", "rho", *ENDS)
 """Options of a plan that say the levels, for samplers that are told them."""
 SCHEDULERS = (
-    *(
-        "DDIM",
-        "DDPM",
-        "DEISMultistep",
-        "DPMSolverMultistep",
-        "DPMSolverSinglestep",
-        "EulerDiscrete",
-        "EulerAncestralDiscrete",
-    ),
-    *("HeunDiscrete", "LMSDiscrete", "SASolver", "UniPCMultistep"),
-)
+    "DDIM DDPM DEISMultistep DPMSolverMultistep DPMSolverSinglestep EulerDiscrete EulerAncestralDiscrete HeunDiscrete "
+    "LMSDiscrete SASolver UniPCMultistep"
+).split()
 """Of diffusers: those whose levels are on its variance-preserving table."""
 LINES = {
     "diffusers": (
-        *("diffusers:UniPCMultistep", "diffusers:DPMSolverMultistep use_karras_sigmas=true", "diffusers:DEISMultistep"),
-        *("diffusers:SASolver", "diffusers:DPMSolverMultistep algorithm_type=sde-dpmsolver++ use_karras_sigmas=true"),
-        *("diffusers:EulerAncestralDiscrete", "diffusers:HeunDiscrete", "diffusers:DDIM"),
+        "UniPCMultistep; DPMSolverMultistep use_karras_sigmas=true; DEISMultistep; SASolver; DPMSolverMultistep "
+        "algorithm_type=sde-dpmsolver++ use_karras_sigmas=true; EulerAncestralDiscrete; HeunDiscrete; DDIM"
     ),
-    "k-diffusion": (
-        *(
-            "k-diffusion:dpmpp_2m",
-            "k-diffusion:dpmpp_2m_sde",
-            "k-diffusion:dpmpp_3m_sde",
-            "k-diffusion:dpmpp_2s_ancestral",
-        ),
-        *("k-diffusion:heun", "k-diffusion:euler_ancestral"),
-    ),
-    "azula": ("azula:DDIM", "azula:DDPM", "azula:zEAB order=3", "azula:Heun"),
+    "k-diffusion": "dpmpp_2m; dpmpp_2m_sde; dpmpp_3m_sde; dpmpp_2s_ancestral; heun; euler_ancestral",
+    "azula": "DDIM; DDPM; zEAB order=3; Heun",
 }
-"""The lines of each package, if none are chosen."""
+"""The lines of each package, with "; " between, if none are chosen."""
 Ask = Callable[[Tensor, float], Tensor]
 """(y, nsr) -> D: what a sampler may ask, y being data + nsr eps."""
 Draw = Callable[..., Tensor]
@@ -112,6 +95,16 @@ class Sampler:
             levels = [*(point.nsr for point in plan.points()[: steps + 1]), 0.0]
         made = cls(name, options, steps, levels, 0, _version(package) or _hash(package))
         return replace(made, nfe=made._calls(denoiser))
+
+    @classmethod
+    def within(cls, calls: int, line: str, denoiser: Any, **grid: Any) -> "Sampler":
+        """The one of the most steps that make at most so many calls. Raises: ValueError as `of`; TooFewCalls."""
+        two, three = (cls.of(line, steps, denoiser, **grid) for steps in (2, 3))
+        each = max(1, three.nfe - two.nfe)  # all steps take as many
+        steps = 2 + (calls - two.nfe) // each
+        if steps < 1:
+            raise TooFewCalls(f"`nfe` = {calls} is too few for {line!r}: one step takes {two.nfe - each} calls here.")
+        return cls.of(line, steps, denoiser, **grid)
 
     @property
     def digest(self) -> str:
@@ -158,14 +151,12 @@ class Sampler:
     def _calls(self, denoiser: Any) -> int:
         calls = [0]
 
-        def free(x: Tensor, at: Point, labels: Any = None) -> Tensor:
+        def free(inner: Any, x: Tensor, at: Point, labels: Tensor | None) -> Tensor:
             calls[0] += 1
             return torch.zeros_like(x)
 
-        free.shape = denoiser.shape  # type: ignore[attr-defined]
-        free.schedule = "edm"  # type: ignore[attr-defined]
         try:
-            self.run(free, [0], None, dtype=torch.float32, device="cpu")
+            self.run(Changed(denoiser, free), [0], None, dtype=torch.float32, device="cpu")
         except TypeError as error:
             raise InputError(f"`--line` {self.solver} with {dict(self.options)}: {error}.") from error
         return calls[0]
@@ -245,14 +236,12 @@ def _sampler(name: str) -> Callable[[Sampler, Ask, Draw], Tensor]:
     package, _, own = name.partition(":")
     try:
         if package == "diffusers":
-            own = own.removesuffix("Scheduler")
-            if own not in SCHEDULERS:
+            if (own := own.removesuffix("Scheduler")) not in SCHEDULERS:
                 raise AttributeError(f"it is none of {', '.join(SCHEDULERS)}")
             return partial(_of_diffusers, getattr(importlib.import_module(package), f"{own}Scheduler"))
         if package == "azula":
-            return partial(
-                _of_azula, getattr(importlib.import_module("azula.sample"), f"{own.removesuffix('Sampler')}Sampler")
-            )
+            own = f"{own.removesuffix('Sampler')}Sampler"
+            return partial(_of_azula, getattr(importlib.import_module("azula.sample"), own))
         if package == "k-diffusion":
             return partial(_by_protocol, getattr(sampling_of_k_diffusion(), f"sample_{own}"))
         return partial(_by_protocol, getattr(importlib.import_module(package), own))

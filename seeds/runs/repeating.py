@@ -9,17 +9,16 @@ from typing import Any
 from seeds.errors import InputError
 from seeds.plans import Plan
 from seeds.runs.cache import RowFiles
-from seeds.runs.facts import NETWORK, different
-from seeds.runs.measuring import RECORD
+from seeds.runs.measuring import RECORD, read_study
 from seeds.runs.peers import Sampler
-from seeds.runs.records import read_record
-from seeds.runs.study import Study
+from seeds.runs.records import NETWORK, different
+from seeds.runs.study import OF_A_MODEL, Study
 
 ROUNDING = 1e-9
 """Relative; the linear algebra of another machine or version may change less of a number, and another picture changes
 far more."""
 ELSEWHERE = ("version", "torch", "device")
-"""Settings that may differ: `elsewhere` has them."""
+"""Settings that may differ: `verdict` names them."""
 
 
 def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Plan | Sampler]:
@@ -27,29 +26,24 @@ def recorded(out: Path, number: int) -> tuple[dict[str, Any], dict[str, Any], Pl
 
     Raises: ValueError if there is no such study or row, or the study was made by a version that kept no plans.
     """
-    path = out / RECORD
-    if not path.exists():
-        raise InputError(
-            f"{path} does not exist: `--row` repeats a row of a study. Give the study's folder with --out."
-        )
-    record = read_record(path, path.read_bytes(), "study")
+    record = read_study(out)
     study, rows = record["study"], record["rows"]
     if not number < len(rows):
         raise InputError(f"`row` = {number}, but the study in {out} has rows 0 to {len(rows) - 1}.")
     file = RowFiles(out, number).plan
     if "sources" not in record or not file.is_file():
         raise InputError(
-            f"Row {number} cannot be repeated: {path} keeps no plan of it ({file} is missing), as studies of earlier "
-            f"versions. Repeat it with version {record.get('version') or 'that made it'}, or make a new study in "
-            "another folder."
+            f"Row {number} cannot be repeated: {out / RECORD} keeps no plan of it ({file} is missing), as "
+            f"studies of earlier versions. Repeat it with version {record.get('version') or 'that made it'}, or make a "
+            "new study in another folder."
         )
-    model, several = rows[number].get("model", study["model"]), {}
+    row = study | rows[number]
     if "model" in rows[number]:
-        place = study["model"].index(model)
-        several = {key: study[key][place] for key in ("model_sha256", "data_range", "decode_batch")}
+        place = study["model"].index(row["model"])
+        row |= {key: study[key][place] for key in OF_A_MODEL}
     return (
         record,
-        study | rows[number] | several | {"model": model, NETWORK: record["networks"][model]},
+        row | {NETWORK: record["networks"][row["model"]]},
         Sampler.from_json(file.read_text()) or Plan.load(file),
     )
 
@@ -61,25 +55,21 @@ def changed(study: Study, row: dict[str, Any], version: str) -> list[str]:
     return different(row, {key: value for key, value in now.items() if key not in ELSEWHERE})
 
 
-def elsewhere(study: Study, record: dict[str, Any], version: str) -> list[str]:
-    """What of the versions, the platform and the device is not what the record says, in words."""
-    return different({**record["environment"], "seeds": record["version"]}, {**study.environment(), "seeds": version})
-
-
-def furthest(new: dict[str, Any], old: dict[str, Any]) -> float:
-    """The largest difference between the numbers of two measurements of a row, as `apart`."""
-    return max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
-
-
-def verdict(study: Study, record: dict[str, Any], old: dict[str, Any], new: dict[str, Any], version: str) -> str:
-    """A sentence: whether the numbers are the same, and where they were not made alike."""
-    largest = furthest(new, old)
-    if largest == 0:
-        return "The same numbers."
-    words = "; ".join(elsewhere(study, record, version))
+def verdict(
+    study: Study, record: dict[str, Any], old: dict[str, Any], new: dict[str, Any], version: str
+) -> tuple[bool, str]:
+    """Whether the numbers of a row are the same but for rounding, and a sentence that says so, and what it was made
+    with otherwise."""
+    furthest = max(apart(new[key], old[key]) for key in ("frechet", "inception_score"))
+    if furthest == 0:
+        return True, "The same numbers."
+    here = {**study.environment(), "seeds": version}
+    words = "; ".join(different({**record["environment"], "seeds": record["version"]}, here))
     others = f"It was made with {words}" if words else "Versions, platform and device are the same"
-    verdict = "The same numbers but for rounding" if largest < ROUNDING else "Other numbers than the study has"
-    return f"{verdict}, apart by up to {largest:.0e} of their size: frechet {old['frechet']['value']} there. {others}."
+    same = furthest < ROUNDING
+    said = "The same numbers but for rounding" if same else "Other numbers than the study has"
+    there = f"frechet {old['frechet']['value']} there"
+    return same, f"{said}, apart by up to {furthest:.0e} of their size: {there}. {others}."
 
 
 def apart(new: dict[str, Any] | None, old: dict[str, Any] | None) -> float:

@@ -12,10 +12,13 @@ from seeds.images import ImageSet
 from seeds.metrics.checks import check_splits, check_units
 from seeds.metrics.features import Extractor
 from seeds.metrics.references import Statistics
-from seeds.runs.facts import NETWORK
 from seeds.runs.folder import environment
 from seeds.runs.job import Job
+from seeds.runs.records import NETWORK
 from seeds.runs.seed_text import show_seeds
+
+OF_A_MODEL = ("model", "model_sha256", "data_range", "decode_batch")
+"""Facts of a study that are lists where it has several models."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,7 @@ class StudyRow:
         return {
             "line": self.line,
             "solver": plan.solver,
-            "options": {
-                key: value if isinstance(value, (str, int)) else repr(value) for key, value in self.options.items()
-            },
+            "options": {key: it if isinstance(it, (str, int)) else repr(it) for key, it in self.options.items()},
             "steps": self.steps,
             "nfe": plan.nfe,
             "nfe_asked": self.nfe_asked,
@@ -84,17 +85,13 @@ class Study:
     sources: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for images in {
-            *(len(row.job.seeds) for row in self.rows),
-            *(images.count for images in self.baselines.values()),
-        }:
-            check_units(self.units, images, 2)
+        sets = self.baselines.values()
+        for count in {*(len(row.job.seeds) for row in self.rows), *(images.count for images in sets)}:
+            check_units(self.units, count, 2)
             if self.extractor.classify:
-                check_splits(self.splits, images)
-        drawn = {
-            (height, width, channels) for channels, height, width in (job.image_shape for job in self.models.values())
-        }
-        for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in self.baselines.values())}:
+                check_splits(self.splits, count)
+        drawn = {job.image_shape for job in self.models.values()}
+        for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in sets)}:
             self.extractor.check(*shape)
 
     @cached_property
@@ -118,17 +115,11 @@ class Study:
 
     def facts(self, version: str, threads: int) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON-able values."""
-        job = next(iter(self.models.values())).facts(version, threads)
-        models = list(self.models.values())
-        several = {
-            "model": [job.model for job in models],
-            "model_sha256": [job.model_hash for job in models],
-            "data_range": [list(job.pixels.data_range) for job in models],
-            "decode_batch": [job.pixels.batch if job.pixels.decode else None for job in models],
-        }
+        job, *others = (job.facts(version, threads) for job in self.models.values())
+        several = {key: [job[key], *(other[key] for other in others)] for key in OF_A_MODEL} if others else {}
         return {
             **{key: job[key] for key in job if key not in ("solver", "nfe", "plan_sha256", "seeds", NETWORK)},
-            **(several if len(models) > 1 else {}),
+            **several,
             "features": vars(self.extractor.recipe),
             "reference": dict(self.reference),
             "seeds": list(dict.fromkeys(show_seeds(row.job.seeds) for row in self.rows)),

@@ -243,6 +243,13 @@ def test_our_words_do_not_mix_with_theirs(name):
         arguments({"solver": "etd-serk", name: "x"})
 
 
+def test_model_calls_are_said_in_both_spellings():
+    said = arguments({"solver": "etd-serk", "order": 3, "nfe": 10})
+    assert said["nfe"] == 10 and "steps" not in said and seeds.plan(**said).nfe == 10
+    with pytest.raises(ValueError, match="`steps` = 5 and `nfe` = 10 both say how long the run is"):
+        seeds.plan(**arguments({"solver": "etd-serk", "nfe": 10, "steps": 6}))
+
+
 @pytest.mark.parametrize("name", authors.ONLY)
 def test_their_words_do_not_mix_with_ours(name):
     with pytest.raises(

@@ -231,6 +231,10 @@ def test_samplers_of_others_ask_the_same_model_from_the_same_noise_in_any_batch(
     assert torch.equal(peer.run(law, [4, 5], None, **like), made[4:]) or torch.allclose(
         peer.run(law, [4, 5], None, **like), made[4:], atol=1e-5
     )
+    line = "seeds.integrations.k_diffusion:sample_seeds_2 eta=0.5 grid=uniform_lam"
+    assert Sampler.within(10, line, law) == peer
+    with pytest.raises(ValueError, match=r"`nfe` = 2 is too few for 'seeds\..*': one step takes 3 calls here"):
+        Sampler.within(2, line, law)
     assert (
         Sampler.from_json(peer.to_json()) == peer
         and Sampler.from_json(seeds.plan("erk-1", steps=2, schedule="vp").to_json()) is None
@@ -278,7 +282,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(mixture, 
 def test_of_all_solvers_those_that_the_calls_are_too_few_for_are_named(mixture, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("seeds.cli.bench.EXACT", 300)
     monkeypatch.setattr("seeds.cli.bench.SOLVERS", ["erk-1", "erk-4"])
-    monkeypatch.setattr("seeds.runs.peers.LINES", {"no-such-package": ("no-such-package:DDIM",)})
+    monkeypatch.setattr("seeds.runs.peers.LINES", {"no-such-package": "DDIM"})
     assert (
         main(
             [

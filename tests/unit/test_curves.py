@@ -20,7 +20,7 @@ from PIL import Image
 
 import seeds
 from seeds.cli import commands, jobs, main
-from seeds.cli.curves import length_of, line_options, steps_for
+from seeds.cli.curves import line_options, rows_of
 from seeds.cli.metrics import fid, is_
 from seeds.cli.models import Model, load_model
 from seeds.cli.session import Session
@@ -550,25 +550,40 @@ def test_another_study_is_not_resumed_and_none_is_overwritten(whole, measuring, 
     assert "it has 10 rows, now 14" in capsys.readouterr().err
 
 
+def rows(line, calls):
+    return list(rows_of(load_model("toy:plain"), line, line, [[0]], nfe=calls, batch=1))
+
+
 @pytest.mark.parametrize(
-    "line", ["seeds-3", "seeds-2 variant=2b", "erk-4", "rk-2", "euler-maruyama", "etd-serk order=3"]
+    ("line", "more"),
+    [
+        ("seeds-3", 1),
+        ("seeds-2 variant=2b", 1),
+        ("erk-4", 1),
+        ("rk-2", 1),
+        ("euler-maruyama", 1),
+        ("etd-serk order=3", 2),
+    ],
 )
-@pytest.mark.parametrize("calls", [6, 7, 8, 9, 20, 33])
-def test_steps_use_the_calls_that_are_allowed(line, calls):
-    found = load_model("toy:plain")
-    options = line_options(line)
-    ((asked, steps),) = steps_for(found, options, [calls], line).items()
-    now, more = (jobs.job(found, [0], 1, **options | {"steps": count}).plan.nfe for count in (steps, steps + 1))
-    assert asked == calls and now <= calls < more
+def test_steps_use_the_calls_that_are_allowed(line, more):
+    """Of the authors' solvers `steps` counts levels, one more than intervals."""
+    found = rows(line, [1, 6, 7, 8, 9, 20, 33])
+    assert len({row.steps for row in found}) == len(found) >= 3 and found[0].nfe_asked > 1
+    for row in found:
+        longer = jobs.job(load_model("toy:plain"), [0], 1, **line_options(line) | {"steps": row.steps + more}).plan
+        assert row.job.plan.nfe <= row.nfe_asked < longer.nfe
 
 
 @pytest.mark.parametrize("line", ["auto", "auto aim=accuracy", "auto eta=1 final=none"])
 def test_the_default_makes_as_many_calls_as_are_asked_for(line):
-    found, options = load_model("toy:plain"), line_options(line)
-    for calls, steps in steps_for(found, options, [5, 8], line).items():
-        plan = jobs.job(found, [0], 1, **options | length_of(options, calls, steps)).plan
-        assert (plan.solver, plan.nfe, plan.about["aim"]) == ("auto", calls, options.get("aim", "law"))
-        assert plan.steps - (plan.end.sigma == 0) == steps
+    for row, calls in zip(rows(line, [5, 8]), (5, 8), strict=True):
+        plan, aim = row.job.plan, line_options(line).get("aim", "law")
+        assert (plan.solver, plan.nfe, plan.about["aim"], row.steps) == (
+            "auto",
+            calls,
+            aim,
+            calls - ("none" not in line),
+        )
 
 
 def test_a_line_takes_the_options_of_the_solver():
@@ -589,14 +604,14 @@ def test_a_line_takes_the_options_of_the_solver():
 
 def test_mistakes_are_named(measuring, tmp_path, capsys):
     for more, words in (
-        (("--nfe", "1"), "allow no step of 'seeds-2'"),
+        (("--nfe", "1"), "`nfe` = 1 is too few for seeds-2: one step takes 3 calls"),
         (("--nfe", "x"), "are no numbers of model calls"),
         (("--baseline", "train"), "NAME=IMAGES"),
         (("--line", "seeds-33"), "There is no solver"),
         (("--solver", "seeds-2"), "No such option"),
         (("--steps", 5), "No such option"),
         (("--sigmas", "3,2,1"), "No such option"),
-        (("--grid", "3,2,1"), "`grid` of 'seeds-2' lists its levels"),
+        (("--grid", "3,2,1"), "but the levels are given. Give the grid by its name"),
         (("--seeds", "0-19", "--seeds", "15-34"), "have different sizes or seeds in common"),
         (("--seeds", "0-19", "--seeds", "20-24"), "have different sizes or seeds in common"),
         (("--seeds", "5-1"), "runs backwards"),

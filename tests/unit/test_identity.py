@@ -17,7 +17,8 @@ import seeds
 from seeds.distributed import Group
 from seeds.modules import modules
 from seeds.runs import Identity, Job
-from seeds.runs.facts import check_agreed, different
+from seeds.runs.identity import check_agreed
+from seeds.runs.records import different
 
 PLAN = seeds.plan("seeds-1", steps=2, schedule="vp")
 FEW = ("--seeds", "0-3", "--nfe", "1", "--batch", "2")
