@@ -139,7 +139,7 @@ def test_image_to_image_keeps_what_little_noise_leaves(call, model):  # noqa: F8
 
 def test_a_decoder_may_be_an_argument_and_must_make_images():
     job = Job(own.latents_only(), PLAN, (1, 2), decode=lambda z: z[:, :3].clamp(0, 1))
-    assert job.image_shape == (3, 8, 8) and job.images((1, 2)).shape == (2, 8, 8, 3)
+    assert job.image_shape == (8, 8, 3) and job.images((1, 2)).shape == (2, 8, 8, 3)
     with pytest.raises(ValueError, match=r"`shape` is \(4, 8, 8\), but images are .* Give a latent model its `decode`"):
         Job(own.latents_only(), PLAN, (1, 2))
     with pytest.raises(
