@@ -13,36 +13,48 @@ class MetricError(SeedsError, ValueError):
     way out."""
 
 
-def as_features(features, name: str = "features", least: int = 2, first: int = 0, dtype=np.float64) -> np.ndarray:
-    """`features`, an array or a tensor, as an array (N, d), refused by name if it is not a finite matrix of at least
-    `least` rows.
+def as_matrix(given, what: str, dtype=None) -> np.ndarray:
+    """A matrix (N, d) of real numbers, an array or a tensor, as an array.
 
     Args:
+        what: what a refusal calls it.
         dtype: of the result; None keeps float32 and float64 as they are, and copies nothing.
-
-    Raises: MetricError for what is no array of real numbers, another shape, no columns, too few rows, or a value that
-            is not finite (the first such row is named, counted from `first`).
+    Raises: MetricError for what is no array of real numbers, another shape, or no columns.
     """
     import torch
 
-    if isinstance(features, torch.Tensor):
-        features = features.detach().cpu()
-        features = features.float() if features.dtype == torch.bfloat16 else features  # NumPy has no bfloat16
+    rows = given
     try:
-        raw = np.asarray(features)
-        if isinstance(features, np.ma.MaskedArray) or raw.dtype.kind == "c":
+        if isinstance(rows, torch.Tensor):
+            rows = rows.detach().cpu()
+            rows = rows.float() if rows.dtype == torch.bfloat16 else rows  # NumPy has no bfloat16
+        raw = np.asarray(rows)
+        if isinstance(rows, np.ma.MaskedArray) or raw.dtype.kind not in "fiub":
             raise TypeError
-        as_is = dtype is None and raw.dtype in (np.float32, np.float64)
-        array = raw if as_is else np.asarray(raw, dtype=dtype or np.float64)
     except (TypeError, ValueError):
+        kind = getattr(given, "dtype", None)
+        if isinstance(given, torch.Tensor) and given.layout != torch.strided:
+            kind = given.layout  # not dense
         raise MetricError(
-            f"`{name}` must be an array or a tensor of real numbers, none of them masked, but is {kind_of(features)}."
+            f"{what} must be an array or a tensor of real numbers, none of them masked, but is {type(given).__name__}"
+            f"{f' of {kind}' if kind is not None else ''}."
         ) from None
+    as_is = dtype is None and raw.dtype in (np.float32, np.float64)
+    array = raw if as_is else np.asarray(raw, dtype=dtype or np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise MetricError(
-            f"`{name}` must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it "
+            f"{what} must have shape (N, d), a row for each image, but has shape {array.shape}. Flatten or pool it "
             "first."
         )
+    return array
+
+
+def as_features(features, name: str = "features", least: int = 2, first: int = 0, dtype=np.float64) -> np.ndarray:
+    """`as_matrix` of an argument, refused by name if it is not finite, or has fewer than `least` rows.
+
+    Raises: MetricError, also for a value that is not finite (the first such row is named, counted from `first`).
+    """
+    array = as_matrix(features, f"`{name}`", dtype)
     if len(array) < least:
         raise MetricError(f"`{name}` has N = {len(array)} rows; this needs at least {least}. Give more images.")
     for at in range(0, len(array), BLOCK):
@@ -53,16 +65,6 @@ def as_features(features, name: str = "features", least: int = 2, first: int = 0
                 "Look at that image, or at a network running in half precision; no metric can be trusted after it."
             )
     return array
-
-
-def kind_of(given) -> str:
-    """What it is, for a sentence: its type, and the dtype of an array or a tensor, or the layout of a tensor that is
-    not dense."""
-    import torch
-
-    sparse = isinstance(given, torch.Tensor) and given.layout != torch.strided
-    of = given.layout if sparse else getattr(given, "dtype", None)
-    return type(given).__name__ + (f" of {of}" if of is not None else "")
 
 
 def as_gaussian(mu, sigma, number: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -119,9 +121,7 @@ def check_units(units: int, rows: int, least: int, what: str = "units", of: str 
     if units < 2:
         raise MetricError(f"`{what}` is {units}; an interval needs at least 2.")
     if rows < units * least:
-        few, more = (
-            (f"N = {rows} is", "more images")
-            if of == "images"
-            else (f"The {of} has N = {rows} rows, which is", f"a larger {of}")
-        )
+        few, more = f"N = {rows} is", "more images"
+        if of != "images":
+            few, more = f"The {of} has N = {rows} rows, which is", f"a larger {of}"
         raise MetricError(f"{few} too small for {units} {what} of at least {least} rows. Give {more} or fewer {what}.")

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from seeds.metrics.checks import MetricError, kind_of
+from seeds.metrics.checks import MetricError, as_matrix
 from seeds.storage import hash_tensors
 
 # rule: channels that come in -> channels the network sees
@@ -63,40 +64,36 @@ class Extractor:
 
     Attributes:
         recipe: what it is known by.
-        features: uint8 tensor (B, C, H, W) on `device` -> tensor or array (B, d).
-        classify: the same -> class probabilities (B, classes); None if the extractor has none.
+        network: called with a uint8 tensor (B, C, H, W) on `device`, and whether features, and classes, are asked for;
+            gives features (B, d) and class probabilities (B, classes), or anything in place of what is not asked for.
+        classes: whether there are class probabilities.
         device: where the images are sent.
-        both: the same -> features and probabilities, where the network gives both at once.
         size: (H, W) of the images that it was made for, after resizing; None takes any.
     """
 
     recipe: Recipe
-    features: Callable[[torch.Tensor], torch.Tensor]
-    classify: Callable[[torch.Tensor], torch.Tensor] | None = None
+    network: Callable[[torch.Tensor, bool, bool], tuple[Any, Any]]
+    classes: bool = False
     device: str = "cpu"
-    both: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
     size: tuple[int, int] | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features (B, d), float32. Raises: MetricError for images that are not uint8 (B, H, W, C), or channels or a
         size against the rule."""
-        return self._run(lambda pixels: (self.features(pixels),), images)[0]
+        return self._run(images, True, False)[0]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities (B, classes), float32. Raises: as a call; MetricError if the extractor has no classes."""
-        if self.classify is None:
+        if not self.classes:
             raise MetricError(
                 f"The extractor {self.recipe.name} gives no class probabilities; an Inception score needs a classifier."
             )
-        classify = self.classify
-        return self._run(lambda pixels: (classify(pixels),), images)[0]
+        return self._run(images, False, True)[0]
 
     def judge(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Features, and class probabilities if there are classes, in one pass where the network can."""
-        if self.both is not None:
-            features, probabilities = self._run(self.both, images)
-            return features, probabilities
-        return self(images), self.probabilities(images) if self.classify else None
+        features, *probabilities = self._run(images, True, self.classes)
+        return features, probabilities[0] if probabilities else None
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Raises: MetricError, as a call does, if images of this shape are none that it takes."""
@@ -113,30 +110,14 @@ class Extractor:
         return pixels
 
     @torch.no_grad()
-    def _run(self, function: Callable, images: np.ndarray) -> list[np.ndarray]:
-        out = [self._tensor(rows) for rows in function(self._pixels(images).to(self.device))]
-        for rows in out:
-            if rows.ndim != 2 or len(rows) != len(images):
-                raise MetricError(
-                    f"The extractor {self.recipe.name} gave shape {tuple(rows.shape)}, not ({len(images)}, d). Pool or "
-                    "flatten."
-                )
-        return [rows.to("cpu", torch.float32).numpy() for rows in out]
-
-    def _tensor(self, rows) -> torch.Tensor:
-        answer = rows
-        try:
-            if isinstance(rows, np.ndarray) and not isinstance(rows, np.ma.MaskedArray):
-                # the only ones that torch takes
-                rows = torch.from_numpy(np.asarray(rows, rows.dtype.newbyteorder("="), order="C"))
-        except TypeError:  # its dtype is none of torch's
-            pass
-        if not isinstance(rows, torch.Tensor) or rows.is_complex() or rows.layout != torch.strided:
-            raise MetricError(
-                f"The extractor {self.recipe.name} gave {kind_of(answer)}, not a tensor or an array of real numbers "
-                "(B, d). Return features alone."
-            )
-        return rows
+    def _run(self, images: np.ndarray, *asked: bool) -> list[np.ndarray]:
+        """Of features and classes what is asked for."""
+        answers = self.network(self._pixels(images).to(self.device), *asked)
+        given = f"What the extractor {self.recipe.name} gave"
+        out = [as_matrix(rows, given) for rows, wanted in zip(answers, asked, strict=True) if wanted]
+        if any(len(rows) != len(images) for rows in out):
+            raise MetricError(f"{given} has {len(out[0])} rows for {len(images)} images. Give one for each.")
+        return [rows.astype(np.float32, copy=False) for rows in out]
 
 
 def prepare(images: np.ndarray, recipe: Recipe) -> torch.Tensor:
@@ -168,13 +149,13 @@ def from_callable(
     function: Callable, name: str, sha256: str, *, resize: str = "none", channels: str = "as-is", device: str = "cpu"
 ) -> Extractor:
     """An extractor of any function from a uint8 tensor (B, C, H, W) to features (B, d); `sha256` is yours to give."""
-    return Extractor(Recipe(name, sha256, resize, channels), function, device=device)
+    return Extractor(Recipe(name, sha256, resize, channels), lambda images, *_: (function(images), None), device=device)
 
 
 def pixels(device: str = "cpu") -> Extractor:
     """The pixels themselves, in [-1, 1], as features: images of any shape, all of one."""
     recipe = Recipe("pixels", hashlib.sha256(b"x = u / 127.5 - 1").hexdigest())
-    return Extractor(recipe, lambda images: images.float().div_(127.5).sub_(1).flatten(1), device=device)
+    return Extractor(recipe, lambda images, *_: (images.float().div_(127.5).sub_(1).flatten(1), None), device=device)
 
 
 def from_module(
@@ -197,7 +178,7 @@ def from_module(
     """
     module = module.eval().to(device)
 
-    def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def network(images: torch.Tensor, *_: bool) -> tuple[torch.Tensor, torch.Tensor]:
         out = module(images.float() / 127.5 - 1)
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             raise MetricError(
@@ -207,8 +188,7 @@ def from_module(
         return out[0], out[1].softmax(dim=1)
 
     recipe = Recipe(name, sha256 or hash_tensors(module.state_dict()), resize, channels)
-    size = size or getattr(module, "size", None)
-    return Extractor(recipe, lambda images: both(images)[0], lambda images: both(images)[1], device, both, size)
+    return Extractor(recipe, network, True, device, size or getattr(module, "size", None))
 
 
 def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu") -> Extractor:
@@ -250,7 +230,11 @@ def from_torchscript(path: str | Path, sha256: str | None, *, device: str = "cpu
             f"{path} is a TorchScript network without the argument `return_features`, by which a detector is asked for "
             "its features. Give inception-2015-12-05.pt, or a file with its calls."
         )
-    classify = (lambda images: module(images, no_output_bias=True)) if "no_output_bias" in takes else None
-    return Extractor(
-        Recipe(path.stem, own, "none", "rgb"), lambda images: module(images, return_features=True), classify, device
-    )
+
+    def network(images: torch.Tensor, features: bool, classes: bool) -> tuple[Any, Any]:
+        return (
+            module(images, return_features=True) if features else None,
+            module(images, no_output_bias=True) if classes else None,
+        )
+
+    return Extractor(Recipe(path.stem, own, "none", "rgb"), network, "no_output_bias" in takes, device)

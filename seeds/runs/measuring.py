@@ -233,7 +233,7 @@ def _measured(study: Study, units: Sequence[tuple[int, Judged]], group: Group) -
     """On rank 0 the numbers of this process' units, each with the place of its first image, and those of the others."""
     rows = collected(((first, unit.features) for first, unit in units), group)
     classes = None
-    if study.extractor.classify:
+    if study.extractor.classes:
         classes = collected(((first, of) for first, unit in units if (of := unit.probabilities) is not None), group)
     if not group.first:
         return {}

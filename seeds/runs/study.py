@@ -88,7 +88,7 @@ class Study:
         sets = self.baselines.values()
         for count in {*(len(row.job.seeds) for row in self.rows), *(images.count for images in sets)}:
             check_units(self.units, count, 2)
-            if self.extractor.classify:
+            if self.extractor.classes:
                 check_splits(self.splits, count)
         drawn = {job.image_shape for job in self.models.values()}
         for shape in {*drawn, *(next(images.batches(1)).shape[1:] for images in sets)}:

@@ -158,8 +158,16 @@ def test_images_are_uint8_arrays(images, match):
 
 
 def test_features_must_be_a_matrix():
-    with pytest.raises(MetricError, match=r"pixels gave shape \(60, 3, 8, 8\), not .*Pool or flatten"):
-        from_callable(lambda x: x, "pixels", HASH)(IMAGES)
+    for give, words in (
+        (
+            lambda rows: rows,
+            r"shape \(N, d\), a row for each image, but has shape \(60, 3, 8, 8\). Flatten or pool",
+        ),
+        (lambda rows: (rows.flatten(1), rows.flatten(1)), r"but has shape \(2, 60, 192\)"),
+        (lambda rows: rows[1:].flatten(1), "59 rows for 60 images"),
+    ):
+        with pytest.raises(MetricError, match=f"What the extractor pixels gave .*{words}"):
+            from_callable(give, "pixels", HASH)(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +175,6 @@ def test_features_must_be_a_matrix():
     [
         (lambda rows: None, "NoneType"),
         (lambda rows: {"features": rows}, "dict"),
-        (lambda rows: (rows, rows), "tuple"),
         (lambda rows: rows + 1j, "Tensor of torch.complex64"),
         (lambda rows: rows.to_sparse(), "Tensor of torch.sparse_coo"),
         (lambda rows: np.ma.masked_array(rows.numpy(), rows.numpy() > 1), "MaskedArray of float32"),
@@ -180,7 +187,7 @@ def test_what_an_extractor_gives_that_is_no_features(give, kind):
     extractor = from_callable(lambda x: give(x.flatten(1).float()), "pixels", HASH)
     with pytest.raises(
         MetricError,
-        match=rf"pixels gave {kind}, not a tensor or an array of real numbers \(B, d\). Return features alone",
+        match=f"What the extractor pixels gave must be an array or a tensor of real numbers, .* but is {kind}",
     ):
         extractor(IMAGES)
 
