@@ -71,10 +71,7 @@ class Group:
 
     def count(self, name: str, more: int = 0) -> int:
         """A counter that all processes add to; returns what it stands at."""
-        if self.store is not None:
-            return self.store.add(f"count/{name}", more)
-        self._counts[name] = self._counts.get(name, 0) + more
-        return self._counts[name]
+        return self.turn(name, more) if self.store is None else self.store.add(f"count/{name}", more)
 
     def news(self, text: str) -> bool:
         """Whether no other process has asked this about `text`: it is said by the first, and missed by none. A process
@@ -128,9 +125,9 @@ class Group:
         dist.gather_object(own, parts)
         return parts or []
 
-    def turn(self, name: str) -> int:
+    def turn(self, name: str, more: int = 1) -> int:
         """1, 2, 3, ...: how often this process has come by; what is done in the same turn belongs together."""
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self._counts[name] = self._counts.get(name, 0) + more
         return self._counts[name]
 
 
@@ -150,9 +147,12 @@ def joined() -> Iterator[Group]:
     _end_with_parent()
     import torch  # a process on its own does without, until it has something to do
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        agent, rank, world = _met()
+        if _agents_store():  # it was there first: if it is not there now, it will not be
+            socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
+        agent, rank, world = next(iter(rendezvous("env://")))
         attempt = _attempt(agent, rank, world)
         *earlier, store = [dist.PrefixStore(f"attempt/{number}", agent) for number in range(1, attempt + 1)]
         again = any(dist.PrefixStore("seeds", past).check(["begun"]) for past in earlier)
@@ -169,15 +169,6 @@ def joined() -> Iterator[Group]:
         yield Group(rank, world, int(os.environ.get("LOCAL_RANK", 0)), again, dist.PrefixStore("seeds", store))
     finally:
         dist.destroy_process_group()
-
-
-def _met() -> tuple[Any, int, int]:
-    """The store that the processes share, this one's rank, and how many there are."""
-    if _agents_store():  # it was there first: if it is not there now, it will not be
-        socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=60).close()
-    from torch.distributed.rendezvous import rendezvous
-
-    return next(iter(rendezvous("env://")))
 
 
 def _agents_store() -> bool:

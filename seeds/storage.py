@@ -33,17 +33,17 @@ def replacing(path: Path, *, shared: bool = False, over: bool = True) -> Iterato
         over: False leaves a file that is there at the end as it is. Of several processes that then make one, one does.
     Raises: FileExistsError if there is one that is to stay.
     """
-    part = _beside(path, shared)
+    own = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
+    part = path.with_name(f".{path.name}{own}.part")
     try:
         yield part
         if over:
             os.replace(part, path)
         else:
             _take(part, path)
-    except BaseException:
+    finally:
         with suppress(OSError):
             part.unlink()
-        raise
 
 
 def sweep(folder: Path, name: str = "") -> None:
@@ -108,24 +108,13 @@ def atomic(path: Path, data: bytes | Callable[[Path], Any], *, over: bool = True
 
 
 def _take(part: Path, path: Path) -> None:
-    """Renames `part` to `path`, if there is none."""
+    """Makes `part` be `path` too, if there is none."""
     try:
         os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if path.exists():
+    except OSError as error:  # there is one, or the file system has no links
+        if isinstance(error, FileExistsError) or path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.replace(part, path)
-    else:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _beside(path: Path, shared: bool) -> Path:
-    """A temporary name for what is to become `path`."""
-    own = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
-    return path.with_name(f".{path.name}{own}.part")
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

@@ -23,13 +23,6 @@ class Header(NamedTuple):
     dtype: np.dtype
 
 
-def read_header(file: IO[bytes]) -> Header:
-    """The header of an npy file; the data follow. Raises: ValueError if it is none."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return Header(*read(file))
-
-
 def member(archive: zipfile.ZipFile, name: str) -> bytes:
     """A member that is to be held in memory. Raises: ValueError if it would be unpacked to much more than it is in the
     file."""
@@ -46,26 +39,29 @@ def arrays(archive: zipfile.ZipFile, names: set[str]) -> dict[str, np.ndarray]:
         if name in names and name != info.filename:
             _bounded(archive, info)
             with archive.open(info) as file:
-                if file.read(6) != b"\x93NUMPY":
-                    raise InputError(f"its `{name}` is no array")
-                file.seek(0)
-                check_size(archive, info, read_header(file), file.tell())
+                read_header(archive, info, file)
                 file.seek(0)
                 members[name] = np.lib.format.read_array(file, allow_pickle=False)
     return members
 
 
-def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, begun: int) -> None:
-    """Raises: ValueError if an array, whose header took `begun` bytes, is not as large as it says, or cannot be."""
-    name, there = info.filename.removesuffix(".npy"), _there(archive, info)
+def read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: IO[bytes]) -> Header:
+    """The header of an npy file in an archive; the data follow. Raises: ValueError if it is none, or its array is not
+    as large as it says, or cannot be, or is of objects."""
+    name, there, magic = info.filename.removesuffix(".npy"), _there(archive, info), file.read(8)
+    if magic[:6] != b"\x93NUMPY":
+        raise InputError(f"its `{name}` is no array")
+    read = np.lib.format.read_array_header_1_0 if magic[6] == 1 else np.lib.format.read_array_header_2_0
+    header = Header(*read(file))
     if header.dtype.hasobject:
         raise InputError(f"its `{name}` holds Python objects, which are not read")
-    size = math.prod(header.shape) * header.dtype.itemsize
+    size, begun = math.prod(header.shape) * header.dtype.itemsize, file.tell()
     if size != info.file_size - begun or min(header.shape, default=0) < 0 or info.file_size > DEFLATE * there + begun:
         raise InputError(
             f"its `{name}` says that it is {header.dtype} {header.shape}, which does not fit the {there:,} bytes that "
             "are there"
         )
+    return header
 
 
 def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

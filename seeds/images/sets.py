@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from seeds.errors import InputError, SeedsError
-from seeds.images.archives import DEFLATE, arrays, check_size, member, read_header
+from seeds.images.archives import DEFLATE, arrays, member, read_header
 from seeds.names import some
 from seeds.storage import digest, hash_file, special
 
@@ -35,6 +35,9 @@ Key = TypeVar("Key", str, int)
 
 Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
 """(name, a function that gives the uint8 array (H, W, C))."""
+
+Opener = Callable[[], AbstractContextManager[Callable[[str], BinaryIO]]]
+"""Opens a folder or a zip: gives what opens a file of it by its name."""
 
 Array = tuple[Any, tuple[int, ...]]
 """A file that stands at the first image of an array, and the array's shape (N, H, W[, C])."""
@@ -129,7 +132,10 @@ def open_images(path: str | Path, seeds: Sequence[int] | None = None) -> ImageSe
         with _reading(path), _opened(path) as file:
             head = file.read(4)
         if head[:2] == b"PK":
-            found = _zip(path, seeds)
+            with _reading(path), zipfile.ZipFile(path) as archive:
+                members = [name for name in archive.namelist() if not name.endswith("/")]
+            named = not any(name.endswith(".npy") for name in members)
+            found = _named(path, members, partial(_zipped, path), seeds) if named else _npz(path, members, seeds)
         elif seeds is not None:
             raise ImageError(f"{path} does not say which image is of which seed. Leave `seeds` out and give `num`.")
         elif head[:2] == b"\x1f\x8b" or head[:3] == b"\0\0\x08":
@@ -159,13 +165,8 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _named(
-    path: Path,
-    names: Iterable[str],
-    opened: Callable[[], AbstractContextManager[Callable[[str], BinaryIO]]],
-    seeds: Sequence[int] | None,
-) -> ImageSet:
-    """The images among the files of a folder or a zip; `opened` gives what opens a file of it by its name."""
+def _named(path: Path, names: Iterable[str], opened: Opener, seeds: Sequence[int] | None) -> ImageSet:
+    """The images among the files of a folder or a zip."""
     names = _image_names(names)
     if seeds is not None:
         stems = ((PurePosixPath(name).stem, name) for name in names)
@@ -199,18 +200,10 @@ def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Pa
             yield path
 
 
-def _zip(path: Path, seeds: Sequence[int] | None) -> ImageSet:
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        members = archive.namelist()
-    if any(name.endswith(".npy") for name in members):
-        return _npz(path, members, seeds)
-
-    @contextmanager
-    def opened() -> Iterator[Callable[[str], BinaryIO]]:
-        with zipfile.ZipFile(path) as archive:
-            yield lambda name: io.BytesIO(member(archive, name))
-
-    return _named(path, (name for name in members if not name.endswith("/")), opened, seeds)
+@contextmanager
+def _zipped(path: Path) -> Iterator[Callable[[str], BinaryIO]]:
+    with zipfile.ZipFile(path) as archive:
+        yield lambda name: io.BytesIO(member(archive, name))
 
 
 def _by_seed(path: Path, pairs: Iterable[tuple[int, Key]], seeds: Sequence[int]) -> list[Key]:
@@ -240,12 +233,11 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
     @contextmanager
     def opened() -> Iterator[Array]:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
-            header = read_header(file)
+            header = read_header(archive, archive.getinfo("arr_0.npy"), file)
             if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
                 raise InputError(
                     f"`arr_0` is {header.dtype} {header.shape}, but must be uint8 (N, H, W, C) or (N, H, W) in C order"
                 )
-            check_size(archive, archive.getinfo("arr_0.npy"), header, file.tell())
             yield file, header.shape
 
     return _array(

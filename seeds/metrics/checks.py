@@ -5,7 +5,7 @@ import numpy as np
 from seeds.errors import SeedsError
 
 BLOCK = 1024
-"""Rows that are looked at, or summed, at a time."""
+"""Rows that are looked at, or summed, or of a matrix of all pairs, at a time."""
 
 
 class MetricError(SeedsError, ValueError):

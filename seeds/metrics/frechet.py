@@ -35,8 +35,8 @@ def frechet_distance(mu1, sigma1, mu2, sigma2) -> float:
     mu1, root1 = _gaussian(mu1, sigma1, "1")
     mu2, root2 = _gaussian(mu2, sigma2, "2")
     same_width(len(mu1), len(mu2), ("`mu1`", "`mu2`"))
-    for which, root in (("sigma1", root1), ("sigma2", root2)):
-        _warn_rank(which, root)
+    _warn_rank("sigma1", root1)
+    _warn_rank("sigma2", root2)
     return _distance(mu1, root1, mu2, root2)
 
 

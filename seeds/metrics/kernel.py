@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from seeds.metrics.checks import as_features, check_units, same_width
+from seeds.metrics.checks import BLOCK, as_features, check_units, same_width
 from seeds.metrics.estimate import Estimate, jackknife, over_parts, units_of
-
-_ROWS = 1024  # rows of a kernel matrix held at once
 
 
 def kernel_distance(features, reference, *, units: int = 10, across: bool = True) -> Estimate:
@@ -51,19 +49,13 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
 def _sums(a: list[np.ndarray], b: list[np.ndarray], across: bool) -> np.ndarray:
     """(units, units) sums of kernel values between units; a row paired with itself is left out; 0 off the diagonal
     unless `across`."""
-    total, same = np.zeros((len(a), len(b))), a is b
-    for g in range(len(a)):
-        for h in range(len(b)) if across else (g,):
-            if same and h < g:
-                total[g, h] = total[h, g]
-            else:
-                total[g, h] = _kernel_sum(a[g], b[h]) - (_self_sum(a[g]) if same and g == h else 0.0)
+    total = np.zeros((len(a), len(b)))
+    for g, h in np.ndindex(total.shape):
+        if across or g == h:
+            total[g, h] = total[h, g] if a is b and h < g else _kernel_sum(a[g], b[h])
     return total
 
 
 def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
-    return sum(float(((a[i : i + _ROWS] @ b.T / a.shape[1] + 1) ** 3).sum()) for i in range(0, len(a), _ROWS))
-
-
-def _self_sum(a: np.ndarray) -> float:
-    return float(((np.einsum("ij,ij->i", a, a) / a.shape[1] + 1) ** 3).sum())
+    total = sum(float(((a[i : i + BLOCK] @ b.T / a.shape[1] + 1) ** 3).sum()) for i in range(0, len(a), BLOCK))
+    return total - (float(((np.einsum("ij,ij->i", a, a) / a.shape[1] + 1) ** 3).sum()) if a is b else 0.0)

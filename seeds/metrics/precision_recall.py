@@ -4,10 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seeds.metrics.checks import MetricError, as_features, check_whole, same_width
+from seeds.metrics.checks import BLOCK, MetricError, as_features, check_whole, same_width
 from seeds.metrics.estimate import Estimate, share
-
-_ROWS = 1024  # rows of a distance matrix held at once
 
 
 class PrecisionRecall(NamedTuple):
@@ -51,9 +49,9 @@ def _covered(points: np.ndarray, centres: np.ndarray, k: int) -> int:
     """How many of `points` lie in a ball around one of `centres` that reaches to its k-th other centre."""
     offset = centres.mean(axis=0)  # it would cost digits of the products
     points, centres = points - offset, centres - offset
-    starts = range(0, len(centres), _ROWS)
-    radii = np.concatenate([_radii(centres[at : at + _ROWS], centres, at, k) for at in starts])
-    blocks = (points[at : at + _ROWS] for at in range(0, len(points), _ROWS))
+    starts = range(0, len(centres), BLOCK)
+    radii = np.concatenate([_radii(centres[at : at + BLOCK], centres, at, k) for at in starts])
+    blocks = (points[at : at + BLOCK] for at in range(0, len(points), BLOCK))
     return sum(int((_squared(block, centres, -1) <= radii).any(axis=1).sum()) for block in blocks)
 
 

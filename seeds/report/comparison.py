@@ -73,7 +73,10 @@ def bench(
         raise InputError(f"`convention` must be one of {', '.join(CONVENTIONS)}, but is {convention!r}.")
     levels, names = dict(baselines(record, KEY)), lines(record)
     level = known("floor", floor, list(levels), next(iter(levels), None))
-    line = known("against", against, names, next((name for name in names if _solver(name) == "auto"), None))
+    auto = next(
+        (name for name in names if name.rpartition(": ")[2].split()[0] == "auto"), None
+    )  # behind a model's name
+    line = known("against", against, names, auto)
     guidance, count = record.get("study", {}).get("guidance") or 1.0, CONVENTIONS[convention][1]
     held = [(rows[0], point_of(rows, KEY).estimate) for rows in _by_calls(record).values()]
     measured = [(row, count(row, guidance), value) for row, value in held]
@@ -97,11 +100,6 @@ def bench(
 def csv_of(found: Comparison) -> str:
     """The entries as CSV, as `to_csv` writes it."""
     return to_csv(list(found["entries"][0]) if found["entries"] else ["line"], found["entries"])
-
-
-def _solver(line: str) -> str:
-    """The first word of a line, behind the name of its model."""
-    return line.rpartition(": ")[2].split()[0]
 
 
 def _overhead(record: StudyRecord) -> Mapping[str, Mapping[str, float]]:

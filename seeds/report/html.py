@@ -4,7 +4,7 @@ page.html, .css and .js beside this."""
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -15,19 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
-from seeds.report.points import (
-    CUT,
-    CurvePoint,
-    Drawn,
-    Metric,
-    Row,
-    StudyRecord,
-    baselines,
-    drawn,
-    estimate,
-    heading,
-    lines,
-)
+from seeds.report.points import CUT, Drawn, Metric, Row, StudyRecord, baselines, drawn, estimate, heading, lines
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
 
@@ -157,18 +145,17 @@ def _state(record: StudyRecord) -> str:
 
 def _facts(record: StudyRecord, metrics: Drawn) -> str:
     """The best point of each metric, and the baselines."""
-    cards = []
+    cards: list[tuple[str, Estimate, tuple[str, ...]]] = []
     for metric, points in metrics.items():
         every = [(point, place, line) for place, line in enumerate(points) for point in points[line]]
         best = (min if metric.falls else max)(every, key=lambda held: held[0].estimate.value)
         title, (point, place, line) = f"{'Lowest' if metric.falls else 'Highest'} {metric.title}", best
-        cards.append(_fact(title, point.estimate, _mark(place), f"{line}, NFE {point.nfe}"))
-        cards += [_fact(metric.title, value, name) for name, value in baselines(record, metric.key)]
-    return html("dl", *cards, class_="facts") if cards else ""
-
-
-def _fact(title: str, value: Estimate, *what: str) -> Html:
-    return html("div", html("dt", title), html("dd", *_value(value), html("p", *what)))
+        cards.append((title, point.estimate, (_mark(place), f"{line}, NFE {point.nfe}")))
+        cards += [(metric.title, value, (name,)) for name, value in baselines(record, metric.key)]
+    shown = [
+        html("div", html("dt", title), html("dd", *_value(value), html("p", *what))) for title, value, what in cards
+    ]
+    return html("dl", *shown, class_="facts") if shown else ""
 
 
 def _value(value: Estimate) -> tuple[str, ...]:
@@ -305,27 +292,26 @@ def _data(record: StudyRecord, metrics: Drawn) -> str:
     data = {
         "lines": [{"name": line, **look(place)._asdict()} for place, line in enumerate(lines(record))],
         "rows": {row["row"]: _spoken_row(row, metrics) for row in record["rows"]},
-        "metrics": [_spoken_metric(record, metric, points) for metric, points in metrics.items()],
+        "metrics": [_spoken_metric(record, metrics, metric) for metric in metrics],
         "far": CUT,
     }
     return to_json(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _spoken_metric(record: StudyRecord, metric: Metric, points: Mapping[str, Sequence[CurvePoint]]) -> dict[str, Any]:
-    shown = [(place, point) for place, line in enumerate(points.values()) for point in line if point.estimate.value > 0]
+def _spoken_metric(record: StudyRecord, metrics: Drawn, metric: Metric) -> dict[str, Any]:
+    held = [(place, point) for place, points in enumerate(metrics[metric].values()) for point in points]
+    points = [(point, {"line": place, "nfe": point.nfe, "rows": list(point.rows)}) for place, point in held]
     floors = [(name, value.value) for name, value in baselines(record, metric.key) if value.value > 0]
     return vars(metric) | {
         "better": metric.better,
-        "points": [_spoken(place, point) for place, point in shown],
+        "points": [which | _spoken(point.estimate) for point, which in points if point.estimate.value > 0],
         "baselines": [{"name": name, "value": value, "text": number(value)} for name, value in floors],
     }
 
 
-def _spoken(place: int, point: CurvePoint) -> dict[str, Any]:
-    value = point.estimate
+def _spoken(value: Estimate) -> dict[str, Any]:
     numbers = {name: getattr(value, name) for name in ("value", "low", "high", "method")}
-    words = {"text": number(value.value), "interval": interval(value), "images": f"{value.n:,}"}
-    return {"line": place, "nfe": point.nfe, "rows": list(point.rows)} | numbers | words
+    return numbers | {"text": number(value.value), "interval": interval(value), "images": f"{value.n:,}"}
 
 
 def _spoken_row(row: Row, metrics: Iterable[Metric]) -> dict[str, Any]:

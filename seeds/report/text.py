@@ -28,10 +28,7 @@ def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested settings as one level: {"features": {"name": n}} is {"features.name": n}."""
     out: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, Mapping):
-            out |= flat(value, f"{above}{name}.")
-        else:
-            out[f"{above}{name}"] = value
+        out |= flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
     return out
 
 
@@ -54,15 +51,7 @@ def plain(value: Any) -> str:
 
 def finite(value: Any) -> Any:
     """The same JSON value with null for what JSON cannot hold: nan and the infinities."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {str(name): finite(held) for name, held in value.items()}
-        case list() | tuple():
-            return [finite(held) for held in value]
-        case _:
-            return value
+    return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
 def to_json(value: Any) -> str:

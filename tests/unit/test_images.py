@@ -344,7 +344,8 @@ def test_cut_idx_is_named(tmp_path, name):
     [
         ({"arr_0.npy": npy(RGB.astype(np.float32))}, r"`arr_0` is float32 .* must be uint8 \(N, H, W, C\)"),
         ({"arr_0.npy": npy(GREY[0])}, r"`arr_0` is uint8 \(6, 5\)"),
-        ({"arr_0.npy": npy(np.array([{}], object))}, "`arr_0` is object"),
+        ({"arr_0.npy": npy(np.array([{}], object))}, "`arr_0` holds Python objects, which are not read"),
+        ({"arr_0.npy": b"no array"}, "its `arr_0` is no array"),
         (
             {"arr_0.npy": npy(RGB)[:200]},
             r"`arr_0` says that it is uint8 \(7, 6, 5, 3\), which does not fit the 200 bytes",

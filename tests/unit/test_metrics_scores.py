@@ -132,7 +132,7 @@ def test_kernel_distance_over_disjoint_subsets():
 def test_kernel_matrix_in_blocks_is_the_whole_one(monkeypatch):
     x, y = RNG.standard_normal((130, 2)), RNG.standard_normal((150, 2)) + 1
     whole = kernel_distance(x, y, units=3).parts
-    monkeypatch.setattr(kernel, "_ROWS", 11)
+    monkeypatch.setattr(kernel, "BLOCK", 11)
     assert kernel_distance(x, y, units=3).parts == pytest.approx(whole, rel=1e-12)
 
 
@@ -199,7 +199,7 @@ def shares_by_differences(x, y, k):
 @pytest.mark.parametrize("offset", [0, 2**28])
 @pytest.mark.parametrize("rows", [13, 1024])
 def test_points_on_the_edge_of_a_ball_are_inside_in_any_order_of_columns_and_blocks(monkeypatch, k, offset, rows):
-    monkeypatch.setattr(module, "_ROWS", rows)
+    monkeypatch.setattr(module, "BLOCK", rows)
     rng = np.random.default_rng(0)
     for x, y in (rng.integers(0, 2, (2, 100, 12)), rng.poisson(3, (2, 150, 3))):
         exact = shares_by_differences(x, y, k)
