@@ -492,7 +492,7 @@ def test_the_seconds_of_a_row_are_those_of_all_processes(monkeypatch):
     row = SimpleNamespace(job=Job(toy.Toy(slow), seeds.plan("seeds-1", steps=3, schedule="edm"), (0, 1, 2, 3), batch=2))
     judge = SimpleNamespace(
         judge=lambda images: (images.reshape(len(images), -1)[:, :2].astype(np.float32), None),
-        classify=False,
+        classes=False,
         recipe=None,
     )
     at = SimpleNamespace(mu=np.zeros(2), sigma=np.eye(2))
