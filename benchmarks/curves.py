@@ -177,13 +177,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("out/curves"), help="for reference statistics and baselines")
     parser.add_argument("--images", type=int)
     parser.add_argument("--nfe")
-    given, more = parser.parse_known_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    work, count = given.work, IMAGES[given.study]
-    own = mixture(work) if "mixture" in given.study else unet(work, count)
-    lines = [word for line in LINES[given.study] for word in ("--line", line)]
-    size = ["--seeds", f"0-{(given.images or IMAGES[given.study]) - 1}", "--nfe", given.nfe or NFE[given.study]]
-    return seeds_command(["curves", "--out", str(given.out), *own, *lines, *size, "--resume", *more])
+    arguments, more = parser.parse_known_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    work, study = arguments.work, arguments.study
+    own = mixture(work) if "mixture" in study else unet(work, IMAGES[study])
+    lines = [word for line in LINES[study] for word in ("--line", line)]
+    size = ["--seeds", f"0-{(arguments.images or IMAGES[study]) - 1}", "--nfe", arguments.nfe or NFE[study]]
+    return seeds_command(["curves", "--out", str(arguments.out), *own, *lines, *size, "--resume", *more])
 
 
 if __name__ == "__main__":

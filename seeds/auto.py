@@ -59,20 +59,20 @@ class Setting:
     shape: tuple[float, float, float] = (1.0, 1.0, 1.0)
     start_at: str = "mean"
 
-    def options(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def options(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """The options of `adams`: those said, and of the others the rule's, where they go together with those.
 
         A corrector reads at most k + 1 values, and the measures of published methods have weights of their own, most of
         them in lam and without one.
         """
-        found: dict[str, Any] = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
-        found |= {"finish": self.finish} if self.finish else {}
-        measure, k = str(said.get("measure", "exact")), said.get("k", self.k)
+        options: dict[str, Any] = {"k": self.k, "corrector": self.corrector, "variable": self.variable}
+        options |= {"finish": self.finish} if self.finish else {}
+        measure, k = str(own.get("measure", "exact")), own.get("k", self.k)
         if isinstance(k, (int, np.integer)):
-            found["corrector"] = min(self.corrector, k + 1)
+            options["corrector"] = min(self.corrector, k + 1)
         if measure in PUBLISHED:
-            found |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
-        return found | dict(said)
+            options |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
+        return options | dict(own)
 
     def grid(
         self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None
@@ -131,15 +131,15 @@ def setting(nfe: int, aim: str = "law") -> Setting:
     if not calls < nfe < next_calls:
         return here
     part = math.log(nfe / calls) / math.log(next_calls / calls)
-    moving = [end for end in ("nsr_max", "nsr_min", "finish") if getattr(here, end)]
-    ends = {end: getattr(here, end) ** (1 - part) * getattr(there, end) ** part for end in moving}
+    names = [end for end in ("nsr_max", "nsr_min", "finish") if getattr(here, end)]
+    ends = {end: getattr(here, end) ** (1 - part) * getattr(there, end) ** part for end in names}
     return replace(here, **ends)
 
 
 def span(
-    chosen: Setting,
+    rule: Setting,
     path: Schedule,
-    known: tuple[float, float] | None = None,
+    nsr_range: tuple[float, float] | None = None,
     *,
     start: float | None = None,
     stop: float | None = None,
@@ -147,8 +147,8 @@ def span(
     nsr_max: Any = None,
     steps: int = 1,
 ) -> tuple[float, float]:
-    """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and the levels `known`
-    to the network.
+    """(noisiest, cleanest) nsr of the grid: what is said, else the rule's, inside the schedule and `nsr_range`, the
+    levels that the network knows.
 
     Args:
         nsr_min, nsr_max: as they are said: levels, or functions of the number of `steps`.
@@ -156,37 +156,37 @@ def span(
             it, at a quarter of its start.
     """
     bottom, top = float(path.nsr(path.t_min)), float(path.nsr(path.t_max))
-    if known is not None:
-        bottom, top = max(bottom, known[0]), min(top, known[1])
+    if nsr_range is not None:
+        bottom, top = max(bottom, nsr_range[0]), min(top, nsr_range[1])
     nsr_min, nsr_max = end_at("nsr_min", nsr_min, steps), end_at("nsr_max", nsr_max, steps)
-    high = start if start is not None else nsr_max if nsr_max is not None else min(chosen.nsr_max, top)
+    high = start if start is not None else nsr_max if nsr_max is not None else min(rule.nsr_max, top)
     low = nsr_min if stop is None else stop
     if low is not None:
         return high, low
-    return high, min(max(min(chosen.nsr_min, high / 4), bottom), high)
+    return high, min(max(min(rule.nsr_min, high / 4), bottom), high)
 
 
 def times(
-    chosen: Setting,
+    rule: Setting,
     path: Schedule,
     count: int,
-    known: tuple[float, float] | None = None,
+    nsr_range: tuple[float, float] | None = None,
     *,
     nsr_min: float | None = None,
     nsr_max: float | None = None,
 ) -> np.ndarray:
-    """(count,) times of the rule's grid, noisiest first, for hosts that own their list of times; `known` and ends as
-    for `span`.
+    """(count,) times of the rule's grid, noisiest first, for hosts that own their list of times; `nsr_range` and
+    ends as for `span`.
 
     Where the schedule begins at SNR 0, so does the grid, unless it is said: a host's first state is noise alone there.
     One call leaves it, to the second level, at the mean of the data.
     """
-    high, low = span(chosen, path, known, nsr_min=nsr_min, nsr_max=nsr_max)
+    high, low = span(rule, path, nsr_range, nsr_min=nsr_min, nsr_max=nsr_max)
     if count == 1 or not low < high:
         t = np.atleast_1d(np.asarray(path.t_of_nsr(high), np.float64))
     else:
-        t = grid(GRID, path, count - 1, nsr_max=high, nsr_min=low, **chosen.shaping)
-    if np.isinf(path.nsr(path.t_max)) and (known is None or np.isinf(known[1])) and nsr_max is None:
+        t = grid(GRID, path, count - 1, nsr_max=high, nsr_min=low, **rule.shaping)
+    if np.isinf(path.nsr(path.t_max)) and (nsr_range is None or np.isinf(nsr_range[1])) and nsr_max is None:
         t[0] = path.t_max
     return t
 
@@ -201,15 +201,15 @@ def lay(levels: Callable[[int], Sequence[Point]], count: int) -> list[Point]:
     Args:
         levels: (n) -> the levels of a grid of n, noisiest first, without equal neighbours.
     """
-    asked = max(count, 2)
-    found = list(levels(asked))
-    while len(found) < count and asked < 16 * count + MOST:
-        asked += max(count - len(found), asked // 4)
-        found = list(levels(asked))
-    while len(found) > max(count, 2):
-        lam = [point.lam for point in found]
-        found.pop(min(range(1, len(found) - 1), key=lambda i: lam[i + 1] - lam[i - 1]))
-    return found[:count]
+    n = max(count, 2)
+    points = list(levels(n))
+    while len(points) < count and n < 16 * count + MOST:
+        n += max(count - len(points), n // 4)
+        points = list(levels(n))
+    while len(points) > max(count, 2):
+        lam = [point.lam for point in points]
+        points.pop(min(range(1, len(points) - 1), key=lambda i: lam[i + 1] - lam[i - 1]))
+    return points[:count]
 
 
 def is_auto(solver: Any) -> bool:

@@ -251,9 +251,9 @@ def curve(
             "must be above 0."
         )
     place = (np.arange(_count(steps)) + 0.5) / steps
-    reached = np.cumsum(np.interp(place, [0.0, 0.5, 1.0], [first, middle, last]))[:-1]
+    ends = np.cumsum(np.interp(place, [0.0, 0.5, 1.0], [first, middle, last]))[:-1]
     total = float(np.interp(place, [0.0, 0.5, 1.0], [first, middle, last]).sum())
-    return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, _: _geometric(a, b, reached / total))
+    return _lay(schedule, steps, nsr_min, nsr_max, lambda a, b, _: _geometric(a, b, ends / total))
 
 
 AYS_TABLES = {

@@ -158,11 +158,11 @@ def plan_for(
     return Request.of(**locals()).plan()
 
 
-def request_for(denoiser: Denoiser | None, *said: Any, **named: Any) -> "Request":
+def request_for(denoiser: Denoiser | None, *positional: Any, **keywords: Any) -> "Request":
     """What `plan_for` is asked for with these arguments, before it is planned."""
-    given = inspect.signature(plan_for).bind(denoiser, *said, **named)
-    given.apply_defaults()
-    return Request.of(**given.arguments)
+    call = inspect.signature(plan_for).bind(denoiser, *positional, **keywords)
+    call.apply_defaults()
+    return Request.of(**call.arguments)
 
 
 def method_of(solver: str | Solver | None) -> Solver:
@@ -175,8 +175,8 @@ def method_of(solver: str | Solver | None) -> Solver:
 class Request:
     """What is asked of a plan: the arguments of `plan`, as they are said. `plan` makes the plan.
 
-    Two more: nsr_range, the levels that the network was trained on, which a named grid does not leave; laid, the levels
-    of the run where they are there.
+    Two more: nsr_range, the levels that the network was trained on, which a named grid does not leave; rule_levels, the
+    levels of the run where they are there.
     """
 
     solver: str | Solver
@@ -201,26 +201,28 @@ class Request:
     nsr_max: grids.End | None
     options: Mapping[str, Any]
     nsr_range: tuple[float, float] | None = None
-    laid: Levels | None = None
+    rule_levels: Levels | None = None
 
     @classmethod
-    def of(cls, denoiser: Denoiser | None, **said: Any) -> "Request":
+    def of(cls, denoiser: Denoiser | None, **arguments: Any) -> "Request":
         """What `plan_for` is asked for, with what is known of the denoiser.
 
         Raises: ValueError where neither the caller nor the denoiser has a schedule.
         """
-        known, given = Facts() if denoiser is None else facts(denoiser), said["schedule"]
-        path = known.schedule if given is None else schedules.schedule(given)
+        own, schedule = Facts() if denoiser is None else facts(denoiser), arguments["schedule"]
+        path = own.schedule if schedule is None else schedules.schedule(schedule)
         if path is None:
             raise InputError(
                 "`schedule` is missing, and the denoiser has none of its own: pass schedule='vp', 'edm', 'flow', ... "
                 "or an instance."
             )
         rounding = (
-            known.round_nsr if isinstance(said["round_nsr"], str) and said["round_nsr"] == OWN else said["round_nsr"]
+            own.round_nsr
+            if isinstance(arguments["round_nsr"], str) and arguments["round_nsr"] == OWN
+            else arguments["round_nsr"]
         )
-        asked = cls(**said | {"schedule": path, "round_nsr": rounding}, nsr_range=known.nsr_range)
-        return asked if asked.automatic else asked.within()
+        request = cls(**arguments | {"schedule": path, "round_nsr": rounding}, nsr_range=own.nsr_range)
+        return request if request.automatic else request.within()
 
     def __post_init__(self) -> None:
         if self.grid is None:
@@ -262,8 +264,8 @@ class Request:
         ends = {name: getattr(self, name) for name in grids.ENDS}
         if self.steps is not None:
             ends = {name: grids.end_at(name, end, self.steps) for name, end in ends.items()}
-        known = grid_options(self.grid) if self.sigmas is None else ()
-        return _given({name: value for name, value in self.options.items() if name in known} | ends)
+        names = grid_options(self.grid) if self.sigmas is None else ()
+        return _given({name: value for name, value in self.options.items() if name in names} | ends)
 
     @cached_property
     def own(self) -> dict[str, Any]:
@@ -273,17 +275,17 @@ class Request:
     @cached_property
     def times(self) -> tuple[np.ndarray, bool]:
         """The grid's times without a clean end, and whether it had one."""
-        if self.laid is not None:
-            return np.array([point.t for point in self.laid.points]), False
+        if self.rule_levels is not None:
+            return np.array([point.t for point in self.rule_levels.points]), False
         return _times(self.path, self.grid, self.sigmas, self.steps, self.shaping)
 
     @cached_property
     def levels(self) -> Levels:
         """The levels of the run."""
-        if self.laid is not None:
-            return self.laid
-        laid = lay_out(self.path, self.times[0], start=self.start, stop=self.stop, round_nsr=self.round_nsr)
-        return replace(laid, free_stages=self.stages == "free")
+        if self.rule_levels is not None:
+            return self.rule_levels
+        levels = lay_out(self.path, self.times[0], start=self.start, stop=self.stop, round_nsr=self.round_nsr)
+        return replace(levels, free_stages=self.stages == "free")
 
     @property
     def lists_levels(self) -> bool:
@@ -293,13 +295,13 @@ class Request:
     def within(self) -> "Request":
         """The request with the ends of the levels that a network was trained on, where a named grid would begin or end
         outside them."""
-        known = self.nsr_range
-        if known is None or self.lists_levels:
+        nsr_range = self.nsr_range
+        if nsr_range is None or self.lists_levels:
             return self
-        fixed = {name: value for name, value in self.shaping.items() if not callable(value)}
-        first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **fixed)))
-        low = known[0] if self.nsr_min is None and known[0] > last else self.nsr_min
-        high = known[1] if self.nsr_max is None and known[1] < first else self.nsr_max
+        options = {name: value for name, value in self.shaping.items() if not callable(value)}
+        first, last = (float(nsr) for nsr in self.path.nsr(grids.grid(self.grid, self.path, 1, **options)))
+        low = nsr_range[0] if self.nsr_min is None and nsr_range[0] > last else self.nsr_min
+        high = nsr_range[1] if self.nsr_max is None and nsr_range[1] < first else self.nsr_max
         return replace(self, nsr_min=low, nsr_max=high)
 
     def plan(self) -> Plan:
@@ -322,8 +324,8 @@ class Request:
         self.method.build(write, levels, prediction=self.form, eta=self.stochastic, **self.own)
         if write.final:
             write.denoise()
-        made = replace(write.plan(), before=self._before(), about=self.about)
-        return made.at_mean() if self.start_at == "mean" and self.start is None else made
+        draft = replace(write.plan(), before=self._before(), about=self.about)
+        return draft.at_mean() if self.start_at == "mean" and self.start is None else draft
 
     @property
     def chosen(self) -> "Request":
@@ -372,7 +374,7 @@ class Request:
     @property
     def about(self) -> dict[str, Any]:
         """How the plan is made, for people; `Plan.about`."""
-        eta, named = self.stochastic.value, isinstance(self.grid, str)
+        eta, by_name = self.stochastic.value, isinstance(self.grid, str)
         about = {
             "solver": self.method.name,
             "options": self.own,
@@ -384,7 +386,7 @@ class Request:
             "grid": {"sigmas": self.sigmas}
             if self.sigmas is not None
             else {"name": self.grid, **self.shaping}
-            if named
+            if by_name
             else {"t": self.grid},
             "steps": self.steps,
             "start": self.start,
@@ -447,36 +449,36 @@ class _Choice:
     """What "auto" makes of a request: one of the solver that the rule sets, on levels laid for the number of calls.
 
     Attributes:
-        asked: the request.
+        wish: the request, as it was made.
         nfe: the model calls that are asked for, or that the levels given make.
         rule: what the rule chooses for so many.
     Raises: ValueError naming the argument, its value and the rule it broke.
     """
 
-    def __init__(self, asked: Request):
-        self.asked = asked
-        auto.refuse_steps(asked.steps)
-        if asked.lists_levels and asked.nfe is None:
-            self.nfe = len(asked.times[0]) - (asked.final != "denoise")
+    def __init__(self, request: Request):
+        self.wish = request
+        auto.refuse_steps(request.steps)
+        if request.lists_levels and request.nfe is None:
+            self.nfe = len(request.times[0]) - (request.final != "denoise")
         else:
-            asked = replace(asked, nfe=auto.CALLS if asked.nfe is None else asked.nfe)
-            asked.check_calls()
-            self.nfe = int(asked.nfe)  # type: ignore[arg-type]
-        self.rule = auto.setting(self.nfe, "law" if asked.aim is None else asked.aim)
+            request = replace(request, nfe=auto.CALLS if request.nfe is None else request.nfe)
+            request.check_calls()
+            self.nfe = int(request.nfe)  # type: ignore[arg-type]
+        self.rule = auto.setting(self.nfe, "law" if request.aim is None else request.aim)
 
     def plan(self) -> Plan:
         """The plan; warns where it makes fewer calls than are asked for."""
-        made, asked = self._made[1], self.asked
-        if made.nfe < self.nfe and not asked.lists_levels:
+        draft, wish = self._made[1], self.wish
+        if draft.nfe < self.nfe and not wish.lists_levels:
             warnings.warn(
-                f"`nfe` = {self.nfe}, but {made.nfe} calls are made: there are no more levels here that the network "
+                f"`nfe` = {self.nfe}, but {draft.nfe} calls are made: there are no more levels here that the network "
                 "knows, or a step takes several.",
                 stacklevel=6,
             )
-        grid = {} if asked.lists_levels else {"grid": {"name": asked.grid, **self._ends(), **self._shape}}
-        said = {"solver": AUTO, "aim": asked.aim or auto.AIMS[0], "nfe": self.nfe, "method": auto.METHOD}
-        about = {**said, **{name: value for name, value in made.about.items() if name != "solver"}, **grid}
-        return replace(made, solver=AUTO, about=about | _given({"start": asked.start, "stop": asked.stop}))
+        grid = {} if wish.lists_levels else {"grid": {"name": wish.grid, **self._ends(), **self._shape}}
+        choice = {"solver": AUTO, "aim": wish.aim or auto.AIMS[0], "nfe": self.nfe, "method": auto.METHOD}
+        about = {**choice, **{name: value for name, value in draft.about.items() if name != "solver"}, **grid}
+        return replace(draft, solver=AUTO, about=about | _given({"start": wish.start, "stop": wish.stop}))
 
     @property
     def request(self) -> Request:
@@ -485,75 +487,77 @@ class _Choice:
 
     @cached_property
     def _made(self) -> tuple[Request, Plan]:
-        asked, rule = self.asked, self.rule
-        shaping = asked.shaping
-        own = {name: value for name, value in asked.options.items() if name not in shaping}
-        named = replace(
-            asked,
+        wish, rule = self.wish, self.rule
+        shaping = wish.shaping
+        own = {name: value for name, value in wish.options.items() if name not in shaping}
+        method = replace(
+            wish,
             solver=auto.METHOD,
             aim=None,
-            eta=rule.eta if asked.eta is None and asked.fraction is None else asked.eta,
-            start_at=rule.start_at if asked.start_at is None else asked.start_at,
+            eta=rule.eta if wish.eta is None and wish.fraction is None else wish.eta,
+            start_at=rule.start_at if wish.start_at is None else wish.start_at,
             options=rule.options(_given(own)),
         )
-        if asked.lists_levels:
-            return named, named.plan()
-        named = replace(
-            named, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if asked.denoises else "none"
+        if wish.lists_levels:
+            return method, method.plan()
+        method = replace(
+            method, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if wish.denoises else "none"
         )
-        named = named if asked.start is None else replace(named, start=None, start_at="zero")
-        least = 1 if asked.denoises else 2
+        method = method if wish.start is None else replace(method, start=None, start_at="zero")
+        least = 1 if wish.denoises else 2
         count = self.nfe + least - 1
         while True:
-            found = tuple(self._levels(count))
-            laid = replace(named, laid=Levels(asked.path, found, asked.round_nsr, len(found), asked.stages == "free"))
-            made = laid.plan()
-            if made.nfe <= self.nfe or count == least:
+            points = tuple(self._levels(count))
+            request = replace(
+                method, rule_levels=Levels(wish.path, points, wish.round_nsr, len(points), wish.stages == "free")
+            )
+            draft = request.plan()
+            if draft.nfe <= self.nfe or count == least:
                 break
             # a step makes two calls at most, and a start-up some more
-            count = max(least, count - max(1, (made.nfe - self.nfe) // 2))
-        if made.nfe > self.nfe:
-            raise TooFewCalls(f"`nfe` = {self.nfe} is too few: one step takes {made.nfe} calls here.")
-        return laid, made
+            count = max(least, count - max(1, (draft.nfe - self.nfe) // 2))
+        if draft.nfe > self.nfe:
+            raise TooFewCalls(f"`nfe` = {self.nfe} is too few: one step takes {draft.nfe} calls here.")
+        return request, draft
 
     @property
     def _shape(self) -> dict[str, Any]:
         """Options of the grid: those said, and the rule's, of its own grid."""
-        said = {name: value for name, value in self.asked.shaping.items() if name not in grids.ENDS}
-        return (self.rule.shaping if self.asked.grid == auto.GRID else {}) | said
+        own = {name: value for name, value in self.wish.shaping.items() if name not in grids.ENDS}
+        return (self.rule.shaping if self.wish.grid == auto.GRID else {}) | own
 
     def _levels(self, count: int) -> Sequence[Point]:
         """So many levels, all different, from the start to the stop."""
-        asked = self.asked
+        wish = self.wish
         ends = self._ends()
         if ends and not ends["nsr_min"] < ends["nsr_max"] * (1 - SAME):
-            t = np.atleast_1d(np.asarray(asked.path.t_of_nsr(ends["nsr_max"]), np.float64))
-            return lay_out(asked.path, t, round_nsr=asked.round_nsr).points
+            t = np.atleast_1d(np.asarray(wish.path.t_of_nsr(ends["nsr_max"]), np.float64))
+            return lay_out(wish.path, t, round_nsr=wish.round_nsr).points
 
         def levels(n: int) -> Sequence[Point]:
-            t = grids.grid(asked.grid, asked.path, n - 1, **ends, **self._shape)
-            return lay_out(asked.path, t, start=asked.start, stop=asked.stop, round_nsr=asked.round_nsr).points
+            t = grids.grid(wish.grid, wish.path, n - 1, **ends, **self._shape)
+            return lay_out(wish.path, t, start=wish.start, stop=wish.stop, round_nsr=wish.round_nsr).points
 
         return auto.lay(levels, count)
 
     def _ends(self) -> dict[str, float]:
         """Where the grid begins and ends; of a grid that has ends of its own, those that are said."""
-        asked = self.asked
-        if asked.grid in grids.OWN_ENDS:
-            within = asked.within()
+        wish = self.wish
+        if wish.grid in grids.OWN_ENDS:
+            within = wish.within()
             return _given({"nsr_max": within.nsr_max, "nsr_min": within.nsr_min})
         start, stop = (self._level(name) for name in ("start", "stop"))
-        ends, steps = {name: getattr(asked, name) for name in grids.ENDS}, max(1, self.nfe - asked.denoises)
-        high, low = auto.span(self.rule, asked.path, asked.nsr_range, start=start, stop=stop, steps=steps, **ends)
+        ends, steps = {name: getattr(wish, name) for name in grids.ENDS}, max(1, self.nfe - wish.denoises)
+        high, low = auto.span(self.rule, wish.path, wish.nsr_range, start=start, stop=stop, steps=steps, **ends)
         if stop is not None and not stop < high:
             raise InputError(
-                f"`stop` = {asked.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left."
+                f"`stop` = {wish.stop} lies at or above nsr = {high:.6g}, where the run begins: no step is left."
             )
         return {"nsr_max": high, "nsr_min": low}
 
     def _level(self, name: str) -> float | None:
         """nsr of a start or stop."""
-        place = getattr(self.asked, name)
+        place = getattr(self.wish, name)
         if place is None:
             return None
         if not isinstance(place, tuple):
@@ -573,9 +577,9 @@ def check_options(options: Mapping[str, Any], solver: Solver | None, grid: Any, 
         arguments: those of the function that was called, one of which may have been meant.
     Raises: ValueError that says what others' keywords are called here, or which names are near.
     """
-    every = {name for known in grids.GRIDS for name in grid_options(known)}
+    every = {name for each in grids.GRIDS for name in grid_options(each)}
     shaping = grid_options(grid) if solver else every
-    takes = solver.options if solver else {name for known in SOLVERS.values() for name in known.options}
+    takes = solver.options if solver else {name for each in SOLVERS.values() for name in each.options}
     for name, value in options.items():
         if name in SLIPS:
             raise InputError(f"`{name}` is no argument here. {SLIPS[name]}")
@@ -605,8 +609,8 @@ def arguments_of(function: Callable[..., Any]) -> list[str]:
 
 def grid_options(grid: Any) -> list[str]:
     """The options of a named grid; levels of one's own have none."""
-    known = arguments_of(lookup("grid", grid, grids.GRIDS)) if isinstance(grid, str) else []
-    return [name for name in known if name not in ("schedule", "steps")]
+    names = arguments_of(lookup("grid", grid, grids.GRIDS)) if isinstance(grid, str) else []
+    return [name for name in names if name not in ("schedule", "steps")]
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -618,9 +622,9 @@ def _from_snr_0(round_nsr: Round) -> Round:
     there."""
 
     def rounded(nsr: np.ndarray) -> np.ndarray:
-        known, finite = nsr.copy(), np.isfinite(nsr)
-        known[finite] = round_nsr(nsr[finite])
-        return known
+        levels, finite = nsr.copy(), np.isfinite(nsr)
+        levels[finite] = round_nsr(nsr[finite])
+        return levels
 
     return rounded
 
@@ -633,8 +637,8 @@ def _times(
         raise InputError("`grid` and `sigmas` both say where to stop: give one of them.")
     if sigmas is None and isinstance(grid, str):
         return grids.grid(grid, path, steps, **shaping), False
-    name, given = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
-    levels = _row(name, given)
+    name, values = ("grid", grid) if sigmas is None else ("sigmas", sigmas)
+    levels = _row(name, values)
     grids.check_falling(name, levels)
     clean = bool(levels[-1] == 0 if sigmas is not None else path.sigma(levels[-1]) == 0)
     if sigmas is not None and clean and levels[0] <= 1 and isinstance(path, Flow):

@@ -174,12 +174,12 @@ class Plan:
 
     def readers(self) -> dict[tuple[str, int], list[int]]:
         """For each ("x" | "d" | "z", index) the rows that read it, in order; the opening counts as row -1."""
-        found: dict[tuple[str, int], list[int]] = {("z", j): [-1] for j, _ in self.opening.z}
+        readers: dict[tuple[str, int], list[int]] = {("z", j): [-1] for j, _ in self.opening.z}
         for i, row in enumerate(self.rows):
             for part, pairs in (("x", row.x), ("d", row.d), ("z", row.z)):
                 for j, _ in pairs:
-                    found.setdefault((part, j), []).append(i)
-        return found
+                    readers.setdefault((part, j), []).append(i)
+        return readers
 
     def step_starts(self) -> list[int]:
         """For each row the state that its step starts from."""
@@ -244,9 +244,11 @@ class Plan:
         if to.nsr > here.nsr * (1 + SAME):
             lift = [(len(draws), to.alpha * math.sqrt(to.nsr**2 - here.nsr**2))]
             draws = (*draws, Draw(to.lam, here.lam, "churn"))
-        kept, (*rows, last) = other.opening.scale, self.rows
-        x, d, z = (_times(kept * scale, pairs) for pairs in (last.x, last.d, last.z))
-        rows.append(Row(last.at, x, d, (*z, *_times(kept, lift), *_moved(other.opening.z, len(draws))), last.completes))
+        factor, (*rows, last) = other.opening.scale, self.rows
+        x, d, z = (_times(factor * scale, pairs) for pairs in (last.x, last.d, last.z))
+        rows.append(
+            Row(last.at, x, d, (*z, *_times(factor, lift), *_moved(other.opening.z, len(draws))), last.completes)
+        )
         for row in other.rows:
             x, d, z = _moved(row.x, self.nfe), _moved(row.d, self.nfe), _moved(row.z, len(draws))
             rows.append(Row(row.at, x, d, z, row.completes))
@@ -359,8 +361,8 @@ class Plan:
     def to_json(self) -> str:
         """The whole plan as strict JSON; `from_json` gives back an equal plan, bit for bit (infinite lam as the strings
         "inf", "-inf")."""
-        written = 1 if self.start_at == "zero" else FORMAT
-        return json.dumps({"format": written, "about": self.about, **self._numbers()}, allow_nan=False)
+        version = 1 if self.start_at == "zero" else FORMAT
+        return json.dumps({"format": version, "about": self.about, **self._numbers()}, allow_nan=False)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `to_json` to a file, whole or not at all."""
@@ -390,10 +392,10 @@ class Plan:
         """
         try:
             it = _is(dict, json.loads(text, parse_constant=_no_number))
-            written, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
-            if not 1 <= written <= FORMAT:
+            version, about = _is(int, it.pop("format", FORMAT)), _is(dict, it.pop("about", {}))
+            if not 1 <= version <= FORMAT:
                 raise InputError(
-                    f"it has format {written}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date."
+                    f"it has format {version}, but this version reads formats 1 to {FORMAT}. Bring seeds up to date."
                 )
             start_at = _is(str, it.pop("start_at", "zero"))
             if start_at not in ("zero", "mean"):
@@ -461,12 +463,12 @@ def _no_number(word: str) -> float:
     raise InputError(f"it holds {word}, which is no number.")
 
 
-def _keys(it: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
+def _keys(it: Any, where: str, names: Iterable[str]) -> dict[str, Any]:
     """The record, once it is found to have these keys and no others."""
-    unknown, missing = sorted(set(_is(dict, it)) - set(known)), sorted(set(known) - set(it))
+    unknown, missing = sorted(set(_is(dict, it)) - set(names)), sorted(set(names) - set(it))
     if unknown or missing:
         have = f"an unknown key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
-        raise InputError(f"{where} has {have}; its keys are {', '.join(known)}.")
+        raise InputError(f"{where} has {have}; its keys are {', '.join(names)}.")
     return it
 
 

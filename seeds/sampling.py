@@ -252,27 +252,27 @@ def sample(
     run = Run.of(sample, locals())
     if batch is not None and not (isinstance(batch, (int, np.integer)) and batch >= 1):
         raise InputError(f"`batch` must be a whole number, at least 1, but is {batch!r}.")
-    units, done, watched = run.units(batch), [], []
+    units, results, watchers = run.units(batch), [], []
     with tqdm(
         total=sum(unit.plan.nfe for unit in units), disable=not progress, unit="call", desc=units[0].plan.solver
     ) as bar:
         for unit in units:
-            watched.append(run.watcher(unit))
-            calls = Calls(unit.plan, run.calls(unit, watched[-1], keep=callback is not None))
+            watchers.append(run.watcher(unit))
+            calls = Calls(unit.plan, run.calls(unit, watchers[-1], keep=callback is not None))
             for call in calls:
                 if callback is not None:
                     callback(call)
                 bar.update()
-            done.append(calls.result)
-    sizes = [one.read() for one in watched]
+            results.append(calls.result)
+    sizes = [one.read() for one in watchers]
     watch.refuse_lost(sizes, len(run.inputs.seeds))
     watch.warn(sizes, len(run.inputs.seeds))
-    return _in_order(done, units)
+    return _in_order(results, units)
 
 
-def _in_order(done: list[Tensor], units: list[Unit]) -> Tensor:
+def _in_order(results: list[Tensor], units: list[Unit]) -> Tensor:
     """The results of all units, in the order of the seeds."""
-    result = done[0] if len(done) == 1 else torch.cat(done)
+    result = results[0] if len(results) == 1 else torch.cat(results)
     order = [row for unit in units if isinstance(unit.rows, list) for row in unit.rows]
     return result[torch.as_tensor(order).argsort().to(result.device)] if order else result
 
@@ -305,46 +305,46 @@ class Run:
         self.inputs, self.groups, self.parts, self.source, self.project = inputs, groups, parts, source, project
 
     @classmethod
-    def of(cls, function: Callable[..., Any], said: Mapping[str, Any]) -> "Run":
+    def of(cls, function: Callable[..., Any], args: Mapping[str, Any]) -> "Run":
         """The run that the arguments of `sample` or `iterate` ask for.
 
         Raises: ValueError as `sample` does.
         """
-        method = None if said["plan"] is not None else method_of(said["solver"])
-        own = GRID if is_auto(said["solver"]) and said["sigmas"] is None else "karras"
-        check_options(said["options"], method, own if said["grid"] is None else said["grid"], arguments_of(function))
-        inputs = Inputs(**{name: said[name] for name in arguments_of(Inputs)})
-        planned = {name: said[name] for name in PLANNED if said[name] is not UNSAID.get(name)} | said["options"]
-        if inputs.given and said["plan"] is None:
-            planned["start_at"] = "zero"
-        groups = _groups(said["denoiser"], said["plan"], len(inputs.seeds), planned, said["start"])
+        method = None if args["plan"] is not None else method_of(args["solver"])
+        own = GRID if is_auto(args["solver"]) and args["sigmas"] is None else "karras"
+        check_options(args["options"], method, own if args["grid"] is None else args["grid"], arguments_of(function))
+        inputs = Inputs(**{name: args[name] for name in arguments_of(Inputs)})
+        settings = {name: args[name] for name in PLANNED if args[name] is not UNSAID.get(name)} | args["options"]
+        if inputs.given and args["plan"] is None:
+            settings["start_at"] = "zero"
+        groups = _groups(args["denoiser"], args["plan"], len(inputs.seeds), settings, args["start"])
         first = groups[0][0]
         if inputs.given and first.start_at == "mean":
             raise InputError(
                 f"`plan` starts at the mean, for runs that begin with noise alone, but `{inputs.given}` is given, "
                 "which holds data already. Plan without start_at."
             )
-        if inputs.data is not None and said["start"] is None:
-            _check_seen(inputs.data, first.start, said["plan"] is not None or _own_levels(planned))
-        if inputs.x is not None and said["plan"] is None and said["start"] is None and said["nsr_max"] is None:
-            _check_placed(said, first.start)
-        goes_on = inputs.x is not None and (said["start"] is not None or first.before.calls > 0)
-        if goes_on and said["plan"] is None and _laid_anew(said):
-            goes_on = _warn_of_rule(said["part"])
-        parts = inputs.parts(said["part"], goes_on)
+        if inputs.data is not None and args["start"] is None:
+            _check_seen(inputs.data, first.start, args["plan"] is not None or _own_levels(settings))
+        if inputs.x is not None and args["plan"] is None and args["start"] is None and args["nsr_max"] is None:
+            _check_placed(args, first.start)
+        goes_on = inputs.x is not None and (args["start"] is not None or first.before.calls > 0)
+        if goes_on and args["plan"] is None and _laid_anew(args):
+            goes_on = _warn_of_rule(args["part"])
+        parts = inputs.parts(args["part"], goes_on)
         if goes_on:
-            _warn_of_parts(groups, sure=said["part"] is not None or said["stop"] is None)
+            _warn_of_parts(groups, sure=args["part"] is not None or args["stop"] is None)
         source = Source(
-            said["noise"],
-            said["noise_device"],
+            args["noise"],
+            args["noise_device"],
             shape=inputs.shape,
             seeds=inputs.seeds,
             dtype=inputs.dtype,
             device=inputs.device,
             from_noise=inputs.x is None,
-            projects=said["project"] is not None,
+            projects=args["project"] is not None,
         )
-        return cls(inputs, groups, parts, source, said["project"])
+        return cls(inputs, groups, parts, source, args["project"])
 
     def units(self, batch: int | None) -> list[Unit]:
         """The samples cut into those that run together: of one plan, and at most `batch` of them."""
@@ -370,18 +370,18 @@ class Run:
     def alone(self) -> Generator[Call, None, Tensor]:
         """The calls of all samples as one batch; returns the samples."""
         (unit,) = self.units(None)
-        watched = self.watcher(unit)
-        result = yield from self.calls(unit, watched)
-        watch.warn([watched.read()], len(self.inputs.seeds))
+        watcher = self.watcher(unit)
+        result = yield from self.calls(unit, watcher)
+        watch.warn([watcher.read()], len(self.inputs.seeds))
         return result
 
-    def calls(self, unit: Unit, watched: Watch, keep: bool = True) -> Generator[Call, None, Tensor]:
+    def calls(self, unit: Unit, watcher: Watch, keep: bool = True) -> Generator[Call, None, Tensor]:
         """Yields a Call per model call; returns the unit's samples. Gradients are off while it runs, not while the
         caller holds an item."""
         # torch knows generators
-        return (self._loop if self.inputs.grad else torch.no_grad()(self._loop))(unit, watched, keep)
+        return (self._loop if self.inputs.grad else torch.no_grad()(self._loop))(unit, watcher, keep)
 
-    def _loop(self, unit: Unit, watched: Watch, keep: bool) -> Generator[Call, None, Tensor]:
+    def _loop(self, unit: Unit, watcher: Watch, keep: bool) -> Generator[Call, None, Tensor]:
         denoiser = rows_of(self.inputs.denoiser, unit.rows, len(self.inputs.seeds))
         labels, seeds = conditions.rows(self.inputs.labels, unit.rows), tuple(unit.seeds)
         with self.source.draws(unit) as draw:
@@ -394,16 +394,16 @@ class Run:
             )
             while not stepper.done:
                 i, x, at = stepper.i, stepper.x, stepper.at
-                denoised, moved = self._ask(denoiser, x, at, labels)
-                if moved is not None:
-                    stepper.replace(moved)
+                denoised, replacement = self._ask(denoiser, x, at, labels)
+                if replacement is not None:
+                    stepper.replace(replacement)
                 stepper.advance(denoised)
                 completes = stepper.completed
-                watched.call(x, denoised)
+                watcher.call(x, denoised)
                 if self.project is not None and completes:
                     stepper.replace(self.project(stepper.x, stepper.at, draw(-2 - i)))
                 yield Call(i, at, x, denoised, i + 1, seeds, completes)
-            watched.end(stepper.x)
+            watcher.end(stepper.x)
             return stepper.x
 
     def _ask(self, denoiser: Any, x: Tensor, at: Point, labels: Any) -> tuple[Tensor, Tensor | None]:
@@ -417,34 +417,34 @@ class Run:
 
 
 def _groups(
-    denoiser: Any, plan: Plan | None, count: int, planned: dict[str, Any], start: Any
+    denoiser: Any, plan: Plan | None, count: int, settings: dict[str, Any], start: Any
 ) -> list[tuple[Plan, Rows]]:
     """The plans of a run, and whose samples they are: one of all, unless each has a start of its own."""
     if plan is None:
-        return [(plan_for(denoiser, **planned | {"start": place}), rows) for place, rows in starts(start, count)]
+        return [(plan_for(denoiser, **settings | {"start": place}), rows) for place, rows in starts(start, count)]
     if not isinstance(plan, Plan):
         raise InputError(
             f"`plan` must be a Plan, as seeds.plan makes it, but is a {type(plan).__name__}. A solver's name is "
             "`solver`."
         )
-    if planned:
+    if settings:
         raise InputError(
-            f"`plan` already fixes the run, but `{next(iter(planned))}` is given too. Leave it out, or make another "
+            f"`plan` already fixes the run, but `{next(iter(settings))}` is given too. Leave it out, or make another "
             "plan."
         )
     return [(plan, slice(None))]
 
 
-def _laid_anew(said: Mapping[str, Any]) -> bool:
+def _laid_anew(args: Mapping[str, Any]) -> bool:
     """The rule lays levels for this part alone, not those that a whole run would have there."""
     return (
-        is_auto(said["solver"]) and said["sigmas"] is None and (said["grid"] is None or isinstance(said["grid"], str))
+        is_auto(args["solver"]) and args["sigmas"] is None and (args["grid"] is None or isinstance(args["grid"], str))
     )
 
 
-def _check_placed(said: Mapping[str, Any], at: Point) -> None:
+def _check_placed(args: Mapping[str, Any], at: Point) -> None:
     """Raises: ValueError for a state whose level nobody has said, where the rule begins at one of its own."""
-    if _laid_anew(said):
+    if _laid_anew(args):
         raise InputError(
             "`x` is a state, but at which level? solver='auto' begins where it is best for `nfe` calls, here at nsr = "
             f"{at.nsr:.4g}. Say where x is: nsr_max=80.0 if it is noise alone of that level, or start=('nsr', 2.0)."

@@ -202,13 +202,13 @@ class Stepper:
         out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
         return combine_in_tiles(out, tensors, weights), True
 
-    def _checked(self, j: int, drawn: Tensor) -> Tensor:
-        self._check(drawn, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
-        return drawn
+    def _checked(self, j: int, draw: Tensor) -> Tensor:
+        self._check(draw, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
+        return draw
 
-    def _set_state(self, i: int, made: tuple[Tensor, bool]) -> None:
-        self._held["x", i], ours = made
-        self._asked = _version(made[0])
+    def _set_state(self, i: int, state: tuple[Tensor, bool]) -> None:
+        self._held["x", i], ours = state
+        self._asked = _version(state[0])
         (self._ours.add if ours else self._ours.discard)(i)
 
     def _drop(self, i: int) -> None:
@@ -256,8 +256,8 @@ class Stepper:
             )
         if denoised is self.x or denoised.untyped_storage()._cdata == self.x.untyped_storage()._cdata:
             return denoised.clone()
-        for (part, j), held in self._held.items():
-            if part == "d" and held.untyped_storage()._cdata == denoised.untyped_storage()._cdata:
+        for (part, j), answer in self._held.items():
+            if part == "d" and answer.untyped_storage()._cdata == denoised.untyped_storage()._cdata:
                 raise InputError(
                     f"The denoiser returned the same memory at calls {j} and {self.i}: its first answer is overwritten "
                     f"while {self.plan.solver} still needs it. Return a new tensor, as `denoised.clone()`."
@@ -290,7 +290,7 @@ class Stepper:
 
         Raises: ValueError if the file was written by another plan, or is damaged.
         """
-        metadata, held = _read(path, device)
+        metadata, tensors = _read(path, device)
         if metadata["config"] != plan.digest:
             raise InputError(
                 f"{path} was written by another run (config {metadata['config'][:12]}, this plan has "
@@ -298,23 +298,23 @@ class Stepper:
                 "that began it, or start anew."
             )
         stepper, i = cls.__new__(cls), metadata["i"]
-        needed = {
+        keys = {
             key
             for key, rows in plan.readers().items()
             if key[0] != "z" and key[1] < i + (key[0] == "x") and rows[-1] >= i
         } | {("x", i)}
         if (
             not 0 <= i <= plan.nfe
-            or set(held) != needed
-            or len({(tensor.shape, tensor.dtype) for tensor in held.values()}) > 1
+            or set(tensors) != keys
+            or len({(tensor.shape, tensor.dtype) for tensor in tensors.values()}) > 1
         ):
             raise InputError(
                 f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start "
                 "anew."
             )
-        stepper._begin(plan, held["x", i], noise, reuse)
-        stepper.i, stepper._held = i, held
-        stepper._ours = {j for part, j in held if part == "x"}
+        stepper._begin(plan, tensors["x", i], noise, reuse)
+        stepper.i, stepper._held = i, tensors
+        stepper._ours = {j for part, j in tensors if part == "x"}
         stepper._asked = _version(stepper.x)
         return stepper
 

@@ -81,27 +81,27 @@ class HostRun:
         if not (parts and parts[-1].end == CLEAN) and self.end is None:
             (last,) = points_at(self.schedule, self.t[-1:])
             parts.append(Plan(self.method.name, last, (Row(last, d=((0, 1.0),)),), CLEAN))
-        made = _joined(parts)
-        if len(made.rows) != len(self.t) - begin or not np.array_equal(
-            np.round([row.at.t for row in made.rows], 6), np.round(self.t[begin:], 6)
+        whole = _joined(parts)
+        if len(whole.rows) != len(self.t) - begin or not np.array_equal(
+            np.round([row.at.t for row in whole.rows], 6), np.round(self.t[begin:], 6)
         ):
             raise InputError(
                 f"`solver` = {self.method.name!r} with {dict(self.options)} makes other model calls from call {begin} "
                 "on than the host's list of times has, as with stages in its first steps only. Begin at 0, or leave "
                 "out the option."
             )
-        return made
+        return whole
 
     def _steps_from(self, begin: int) -> list[Step]:
         """The steps from a call on; of the one that it lies in, the calls that are left."""
-        kept, at = [], 0
+        steps, at = [], 0
         for step in self.steps:
             at += step.calls
             if at - begin >= step.calls:
-                kept.append(step)
+                steps.append(step)
             elif at > begin:
-                kept.append(Step(at - begin, own=False))
-        return kept
+                steps.append(Step(at - begin, own=False))
+        return steps
 
     def _times(self, first: int, end: int) -> Times:
         """The times of the calls first .. end - 1, and where they lead."""
@@ -139,8 +139,8 @@ class HostRun:
             whole = _planned(one, self.schedule, np.array([start.t, stop.t]), shared(self.method, one, self.options))
         rows, at = [], [start, *inside]
         for here, to in pairwise(at):
-            kept = to.sigma / start.sigma
-            rows.append(Row(here, ((0, kept),), ((0, to.alpha - kept * start.alpha),), completes=False))
+            ratio = to.sigma / start.sigma
+            rows.append(Row(here, ((0, ratio),), ((0, to.alpha - ratio * start.alpha),), completes=False))
         return Plan(one.name, start, (*rows, whole.rows[0]._replace(at=at[-1])), stop, whole.draws)
 
 
@@ -179,14 +179,14 @@ def check_steps(method: Solver, options: Mapping[str, Any]) -> None:
     """Raises: ValueError if the solver does not go down a host's levels one after the other, from the state that it is
     given."""
     sigmas = np.geomspace(10.0, 0.01, 9)
-    made = plan(method, schedule="edm", sigmas=sigmas, final="none", **options)
-    starts = sorted(set(made.step_starts()))
-    sizes = {made.step_starts().count(start) for start in starts}
+    trial = plan(method, schedule="edm", sigmas=sigmas, final="none", **options)
+    starts = sorted(set(trial.step_starts()))
+    sizes = {trial.step_starts().count(start) for start in starts}
     if (
-        made.opening.z
+        trial.opening.z
         or len(starts) != 8
         or (len(sizes) > 1 and not method.memory)
-        or not np.allclose([made.rows[i].at.nsr for i in starts], sigmas[:-1])
+        or not np.allclose([trial.rows[i].at.nsr for i in starts], sigmas[:-1])
     ):
         raise InputError(
             f"`solver` = {method.name!r} does not fit into the loop of a host: it lifts states before the network is "
@@ -217,14 +217,14 @@ def shared(method: Solver, other: Solver, options: Mapping[str, Any]) -> dict[st
         for name, it in method.options.items()
         if name in other.options and other.options[name].default == it.default
     }
-    kept = {name: value for name, value in options.items() if name in same or name in COMMON}
+    own = {name: value for name, value in options.items() if name in same or name in COMMON}
     if not other.interpolates:
-        kept.pop("prediction", None)
-    elif kept.get("prediction") is None:
-        kept["prediction"] = method.prediction
-    if other.noise == "eta" and kept.get("eta") is None and kept.get("fraction") is None:
-        kept["eta"] = method.eta
-    return kept
+        own.pop("prediction", None)
+    elif own.get("prediction") is None:
+        own["prediction"] = method.prediction
+    if other.noise == "eta" and own.get("eta") is None and own.get("fraction") is None:
+        own["eta"] = method.eta
+    return own
 
 
 def steps_of(
@@ -237,9 +237,9 @@ def steps_of(
         snr_0: the first call leaves SNR 0, alone.
         rest_first: what is left over comes first, right after SNR 0, as in the hosts' layout of multi-stage schedulers.
     """
-    first, left = [Step(1)] * (snr_0 and calls > 1), calls - 1 - int(snr_0 and calls > 1)
-    full = [Step(n) for n in _full(method, left, options)]
-    rest, missing = [], left - sum(step.calls for step in full)
+    first, count = [Step(1)] * (snr_0 and calls > 1), calls - 1 - int(snr_0 and calls > 1)
+    full = [Step(n) for n in _full(method, count, options)]
+    rest, missing = [], count - sum(step.calls for step in full)
     while missing > 0:
         size = next(n for n in range(missing, 0, -1) if n == 1 or like(method, n))
         rest.append(Step(size, own=False))
@@ -247,18 +247,18 @@ def steps_of(
     return tuple([*first, *rest, *full] if rest_first else [*first, *full, *rest])
 
 
-def _full(method: Solver, left: int, options: Mapping[str, Any]) -> list[int]:
+def _full(method: Solver, count: int, options: Mapping[str, Any]) -> list[int]:
     """The calls of each of the solver's own steps, as many as there is room for."""
-    if left < 1:
+    if count < 1:
         return []
     each = calls_a_step(method, options)
     if not method.memory:
-        return [each] * (left // each)
-    lam = np.linspace(4.0, -4.0, left + 1)  # its first steps may be others than those that follow
+        return [each] * (count // each)
+    lam = np.linspace(4.0, -4.0, count + 1)  # its first steps may be others than those that follow
     starts = plan(method, schedule="edm", sigmas=np.exp(lam), final="none", **options).step_starts()
     begins = [*dict.fromkeys(starts), len(starts)]
     sizes = [b - a for a, b in pairwise(begins)]
-    return [n for n, total in zip(sizes, accumulate(sizes), strict=True) if total <= left]
+    return [n for n, total in zip(sizes, accumulate(sizes), strict=True) if total <= count]
 
 
 def run_of(
@@ -266,7 +266,7 @@ def run_of(
     schedule: Schedule,
     calls: int,
     levels: Callable[[int], Times],
-    known: Callable[[Times], Times],
+    to_network: Callable[[Times], Times],
     options: Mapping[str, Any],
     *,
     end: float | None = None,
@@ -276,16 +276,17 @@ def run_of(
 
     Args:
         levels: (count,) -> the times of the levels of a run, noisiest first.
-        known: times moved to those that the network knows, none of them twice; for solvers whose stages may be moved.
+        to_network: times moved to those that the network knows, none of them twice; for solvers whose stages may be
+            moved.
     """
     snr_0 = bool(schedule.alpha(levels(2)[0]) == 0)
     steps = steps_of(method, calls, snr_0, options, rest_first=rest_first)
     t = np.asarray(levels(len(steps) + 1), np.float64)
-    asked = _asked(method, schedule, t, steps, options)
+    times = _asked(method, schedule, t, steps, options)
     return HostRun(
         method,
         schedule,
-        known(asked) if laid(method, options) else asked,
+        to_network(times) if laid(method, options) else times,
         _closed(steps, method, options, end),
         options,
         end,
@@ -314,18 +315,18 @@ def _closed(steps: tuple[Step, ...], method: Solver, options: Mapping[str, Any],
 def _asked(method: Solver, schedule: Schedule, t: Times, steps: Sequence[Step], options: Mapping[str, Any]) -> Times:
     """The times of the calls of the steps between the levels t, where the solver itself has its stages, and the last
     level."""
-    told, at = [], 0
+    times, at = [], 0
     for step, alike in groupby(steps):
         ends = range(at, at + len(list(alike)) + 1)
         at = ends[-1]
         if step.calls == 1:
-            told.append(t[ends[0] : at])
+            times.append(t[ends[0] : at])
             continue
-        made = method if step.own else like(method, step.calls)
-        assert made is not None  # steps_of has asked
-        own = options if step.own else shared(method, made, options)
+        solver = method if step.own else like(method, step.calls)
+        assert solver is not None  # steps_of has asked
+        own = options if step.own else shared(method, solver, options)
         # without memory, one plan has the stages of all
-        runs = [(ends[0], at)] if made.tableau is not None else pairwise(ends)
+        runs = [(ends[0], at)] if solver.tableau is not None else pairwise(ends)
         for first, last in runs:
-            told.append(np.array([row.at.t for row in _planned(made, schedule, t[first : last + 1], own).rows]))
-    return np.concatenate([*told, t[-1:]])
+            times.append(np.array([row.at.t for row in _planned(solver, schedule, t[first : last + 1], own).rows]))
+    return np.concatenate([*times, t[-1:]])

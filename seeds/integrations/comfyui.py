@@ -111,14 +111,14 @@ class SeedsSampler:
 
 def _options(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text) if text.strip() else {}
+        options = json.loads(text) if text.strip() else {}
     except json.JSONDecodeError as error:
         raise InputError(
             f'`options` = {text!r} is no JSON ({error.msg}): write it as {{"variant": "2b", "r": 0.5}}.'
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(options, dict):
         raise InputError(f'`options` = {text!r} must be names with values, as {{"variant": "2b", "r": 0.5}}.')
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 class SeedsSigmas:
@@ -161,9 +161,9 @@ class SeedsSigmas:
         it."""
         if denoise <= 0:
             return (torch.zeros(0),)
-        sampling = model.get_model_object("model_sampling")
-        flow = any(kind.__name__ == "CONST" for kind in type(sampling).__mro__)
-        high, low = sigma_max or float(sampling.sigma_max), sigma_min or float(sampling.sigma_min)
+        model_sampling = model.get_model_object("model_sampling")
+        flow = any(kind.__name__ == "CONST" for kind in type(model_sampling).__mro__)
+        high, low = sigma_max or float(model_sampling.sigma_max), sigma_min or float(model_sampling.sigma_min)
         count = max(steps, int(steps / denoise))
         if grid == AUTO:
             levels = _ruled(count, aim, high, low, flow, sigma_max, sigma_min)

@@ -45,13 +45,13 @@ def betas(config: Mapping[str, Any]) -> np.ndarray:
     if config.get("trained_betas") is not None:
         return np.asarray(config["trained_betas"], np.float64)
     first, last, count = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
-    made: dict[str, Callable[[], np.ndarray]] = {
+    tables: dict[str, Callable[[], np.ndarray]] = {
         "linear": lambda: np.linspace(first, last, count),
         "scaled_linear": lambda: np.linspace(math.sqrt(first), math.sqrt(last), count) ** 2,
         "squaredcos_cap_v2": lambda: _cosine(count),
         "sigmoid": lambda: first + (last - first) / (1 + np.exp(-np.linspace(-6, 6, count))),
     }
-    return lookup("beta_schedule", config["beta_schedule"], made)()
+    return lookup("beta_schedule", config["beta_schedule"], tables)()
 
 
 def _cosine(count: int) -> np.ndarray:
@@ -133,10 +133,16 @@ class HostSchedule:
             return np.asarray(t) * self.steps
         return self.schedule.indices(t) if isinstance(self.schedule, Discrete) else np.log(np.asarray(t)) / 4
 
-    def t_of_told(self, told: Numbers) -> Numbers:
+    def t_of_told(self, timesteps: Numbers) -> Numbers:
         """The times of the schedule at which the network is told so."""
-        told = np.asarray(told, np.float64)
-        return told / self.steps if self.kind == "flow" else np.exp(4 * told) if self.kind == "edm" else told
+        timesteps = np.asarray(timesteps, np.float64)
+        return (
+            timesteps / self.steps
+            if self.kind == "flow"
+            else np.exp(4 * timesteps)
+            if self.kind == "edm"
+            else timesteps
+        )
 
     def t_of_sigma(self, sigma: Numbers) -> Numbers:
         """The times of a host's sigmas, moved to whole steps where only those are known."""
@@ -169,9 +175,9 @@ def shift(sigma: Numbers, config: Mapping[str, Any], mu: float | None = None) ->
                 "Pass set_timesteps(..., mu=...)."
             )
         factor = lookup("time_shift_type", config["time_shift_type"], {"exponential": math.exp, "linear": float})(mu)
-    moved = factor * sigma / (1 + (factor - 1) * sigma)
+    t = factor * sigma / (1 + (factor - 1) * sigma)
     terminal = config.get("shift_terminal")
-    return moved if not terminal else 1 - (1 - moved) * (1 - terminal) / (1 - moved[-1])
+    return t if not terminal else 1 - (1 - t) * (1 - terminal) / (1 - t[-1])
 
 
 def spaced(
@@ -200,8 +206,8 @@ def spaced(
     if host.kind == "flow":
         t = shift(_even_flow(count if even else max(count, 2), config, host.steps), config, mu)
         return t[:count] if even or count == 1 else between_flow(name, t[0], t[-1], count, own)
-    asked = {end: config.get(end.replace("nsr", "sigma")) for end in ("nsr_max", "nsr_min")}
-    ends = {end: float(value) for end, value in asked.items() if value is not None}
+    values = {end: config.get(end.replace("nsr", "sigma")) for end in ("nsr_max", "nsr_min")}
+    ends = {end: float(value) for end, value in values.items() if value is not None}
     path, name = host.schedule, "auto" if even else name
     if count == 1:
         return grids.grid("uniform_lam", path, 1, **ends)[:1]

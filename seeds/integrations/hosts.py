@@ -47,10 +47,10 @@ def plan_at(solver: Any, sigmas: Sequence[float], *, flow: bool = False, **optio
     Raises: ValueError if the levels rise, or no step is left.
     """
     levels = [level for i, level in enumerate(sigmas) if i == 0 or level != sigmas[i - 1]]
-    for i, (level, following) in enumerate(pairwise(levels)):
-        if not following < level:
+    for i, (level, below) in enumerate(pairwise(levels)):
+        if not below < level:
             raise InputError(
-                f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {following:g}. Levels that go back up "
+                f"`sigmas` must fall, but sigmas[{i}] = {level:g} is followed by {below:g}. Levels that go back up "
                 "are several runs: call the sampler once for each falling part, and add the noise between."
             )
     if len(levels) < 2:
@@ -107,10 +107,10 @@ def noised(schedule: Schedule, t: Sequence[float], data: Tensor, noise: Tensor) 
     return alpha * data + sigma * noise
 
 
-def scaled_input(x: Tensor, told: Tensor, sd: float) -> Tensor:
+def scaled_input(x: Tensor, timestep: Tensor, sd: float) -> Tensor:
     """c_in x = x / sqrt(sigma^2 + sd^2), what an EDM network is given where it is told log(sigma) / 4; nothing waits
     for the device."""
-    return (x / (torch.exp(4 * told).square() + sd**2).sqrt()).to(x.dtype)
+    return (x / (torch.exp(4 * timestep).square() + sd**2).sqrt()).to(x.dtype)
 
 
 def denoised(output: str, raw: Tensor, state: Tensor, at: Point, sd: float = 0.5) -> Tensor:

@@ -69,13 +69,13 @@ def sample(
     noise = _noise(plan, x, noise_sampler, extra.get("seed"), flow)
     if not _takes_seed(model):
         extra.pop("seed", None)
-    asked = hosts.steps(
+    calls = hosts.steps(
         plan, x, noise, lambda state, sigma: model(state, sigma * ones, **extra), keep=callback is not None
     )
     with trange(plan.steps, disable=disable) as bar:
         while True:
             try:
-                call = next(asked)
+                call = next(calls)
             except StopIteration as stop:
                 return stop.value
             if callback is not None and call.opens:
@@ -124,9 +124,9 @@ def _noise(plan: Plan, x: Tensor, sampler: hosts.NoiseSampler | None, seed: Any,
 
 def _takes_seed(model: Callable[..., Tensor]) -> bool:
     """ComfyUI's models take a seed; a network behind a wrapper of k-diffusion's does not."""
-    called = model.forward if isinstance(model, torch.nn.Module) else model
+    function = model.forward if isinstance(model, torch.nn.Module) else model
     try:
-        return "seed" in inspect.signature(called).parameters
+        return "seed" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a builtin may not say
         return False
 
@@ -156,8 +156,8 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
         if solver.noise
         else ()
     )
-    kept = ("model", "x", "sigmas", "extra_args", "callback", "disable", *stochastic, "flow")
-    given = inspect.signature(sample).parameters
+    names = ("model", "x", "sigmas", "extra_args", "callback", "disable", *stochastic, "flow")
+    every = inspect.signature(sample).parameters
     own = [
         inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=it.type)
         for it in solver.options.values()
@@ -166,13 +166,13 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
         own.append(
             inspect.Parameter("prediction", inspect.Parameter.KEYWORD_ONLY, default=solver.prediction, annotation=str)
         )
-    signature = inspect.Signature([*(given[name] for name in kept), *own], return_annotation=Tensor)
-    if "eta" in kept:
+    signature = inspect.Signature([*(every[name] for name in names), *own], return_annotation=Tensor)
+    if "eta" in names:
         parameters = [p.replace(default=solver.eta) if p.name == "eta" else p for p in signature.parameters.values()]
         signature = signature.replace(parameters=parameters)
 
-    def sample_solver(*positional: Any, **named: Any) -> Tensor:
-        return sample(solver, **signature.bind(*positional, **named).arguments)
+    def sample_solver(*positional: Any, **keywords: Any) -> Tensor:
+        return sample(solver, **signature.bind(*positional, **keywords).arguments)
 
     sample_solver.__name__ = sample_solver.__qualname__ = _name(solver)
     sample_solver.__doc__ = (
@@ -184,10 +184,10 @@ def sampler(solver: Solver) -> Callable[..., Tensor]:
 
 def __getattr__(name: str) -> Callable[..., Tensor]:
     """`sample_NAME` for each solver there is, those of the caller's own included."""
-    named = {_name(solver): solver for solver in SOLVERS.values()}
-    if name in named:
-        return sampler(named[name])
-    raise AttributeError(f"module {__name__!r} has no sampler {name!r}. It has sample_auto, {', '.join(named)}.")
+    samplers = {_name(solver): solver for solver in SOLVERS.values()}
+    if name in samplers:
+        return sampler(samplers[name])
+    raise AttributeError(f"module {__name__!r} has no sampler {name!r}. It has sample_auto, {', '.join(samplers)}.")
 
 
 def __dir__() -> list[str]:

@@ -47,10 +47,10 @@ class Layout:
         rule = self.rule(calls)
         if rule is None:
             return self.options
-        run = {name: self.options.get(name) for name in COMMON}
-        if run["eta"] is None and run["fraction"] is None:
-            run["eta"] = rule.eta
-        return run | rule.options({name: value for name, value in self.options.items() if name not in COMMON})
+        options = {name: self.options.get(name) for name in COMMON}
+        if options["eta"] is None and options["fraction"] is None:
+            options["eta"] = rule.eta
+        return options | rule.options({name: value for name, value in self.options.items() if name not in COMMON})
 
     def own(self, calls: int) -> Grid:
         """The grid of the spacing "auto"."""
@@ -70,15 +70,19 @@ class Layout:
     @property
     def spacing(self) -> str:
         """The name of the spacing; a configuration may say it in several words."""
-        said = {
+        flags = {
             "use_karras_sigmas": "karras",
             "use_exponential_sigmas": "exponential",
             "use_beta_sigmas": "beta",
             "use_lu_lambdas": "uniform_lam",
         }
         own = self.config["timestep_spacing"] or ("linspace" if self.aim is None else "auto")
-        named = next((name for key, name in said.items() if self.config[key]), own)
-        return (self.config["sigma_schedule"] or "karras") if self.host.kind == "edm" and named == "linspace" else named
+        spacing = next((name for key, name in flags.items() if self.config[key]), own)
+        return (
+            (self.config["sigma_schedule"] or "karras")
+            if self.host.kind == "edm" and spacing == "linspace"
+            else spacing
+        )
 
     @property
     def shifting(self) -> dict[str, Any]:
@@ -86,14 +90,14 @@ class Layout:
         config = dict(self.config)
         return config | {"shift": config["flow_shift"] if config["shift"] is None else config["shift"]}
 
-    def times_of(self, told: Times | None, sigmas: Times | None, mu: float | None) -> Times | None:
+    def times_of(self, timesteps: Times | None, sigmas: Times | None, mu: float | None) -> Times | None:
         """The times of a host's own timesteps, or of its sigmas; None if neither is given.
 
         A flow schedule's sigmas are meant before the shift, and a spacing that is not even then lies between their
         ends, as FlowMatchEuler has it.
         """
-        if told is not None:
-            return self.host.t_of_told(told)
+        if timesteps is not None:
+            return self.host.t_of_told(timesteps)
         if sigmas is None:
             return None
         row = sigmas[:-1] if len(sigmas) > 1 and sigmas[-1] == 0 else sigmas
@@ -130,11 +134,11 @@ class Layout:
             return row if n <= 2 else np.concatenate([row[:1], self.host.known(row[:2].mean(keepdims=True)), row[1:]])
 
         end = self._end(levels(count)[-1]) if self.config["final_sigmas_type"] == "sigma_min" else None
-        staged = self.order > 1
-        if t is not None and not staged:
+        stages = self.order > 1
+        if t is not None and not stages:
             return run_at(method, path, t, options, end=end)
         first = levels(2)[0] if t is None else t[0]
-        snr_0 = staged and count > 1 and bool(path.alpha(first) == 0)
+        snr_0 = stages and count > 1 and bool(path.alpha(first) == 0)
         return run_of(
             method, path, calls, split if snr_0 else levels, self.host.known, options, end=end, rest_first=snr_0
         )

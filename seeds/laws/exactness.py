@@ -62,19 +62,19 @@ def polynomial_error(
     lam0, lam1 = lam[[starts[i] for i in here]], lam[[i + 1 for i in here]]
     integrals = Integrals(prediction, eta, lam0, lam1 - lam0)
     basis = (coordinate(integrals.panels.lam) - middle) ** degree
-    wanted = dict(zip(here, integrals.weight(basis), strict=True))
+    exact = dict(zip(here, integrals.weight(basis), strict=True))
     size = dict(zip(here, integrals.size(basis), strict=True))
     p, q = _form(prediction, levels)
     x, d, worst = [0.0], [], 0.0
     for i, row in enumerate(plan.rows):
-        known = (coordinate(lam[i : i + 1])[0] - middle) ** degree if math.isfinite(lam[i]) else 0.0
-        d.append(p[i] * x[i] + q[i] * known)
-        made = sum(weight * x[j] for j, weight in row.x) + sum(weight * d[j] for j, weight in row.d)
-        if i in wanted:
+        value = (coordinate(lam[i : i + 1])[0] - middle) ** degree if math.isfinite(lam[i]) else 0.0
+        d.append(p[i] * x[i] + q[i] * value)
+        state = sum(weight * x[j] for j, weight in row.x) + sum(weight * d[j] for j, weight in row.d)
+        if i in exact:
             if i >= first and rows(i - starts[i]):
-                worst = max(worst, abs(made / levels[i + 1].alpha - wanted[i]) / size[i])
-            made = levels[i + 1].alpha * wanted[i]
-        x.append(0.0 if row.completes else made)
+                worst = max(worst, abs(state / levels[i + 1].alpha - exact[i]) / size[i])
+            state = levels[i + 1].alpha * exact[i]
+        x.append(0.0 if row.completes else state)
     return float(worst)
 
 
@@ -93,9 +93,9 @@ def linear_rows(solver: Solver, options: Mapping[str, object]) -> Callable[[int]
         for c, weights in zip(table.c, row, strict=False):
             for key, weight in weights.items():
                 first[key] = first.get(key, 0.0) + c * weight
-        needed = {(2, end): end**2}
+        moments = {(2, end): end**2}
         exact.append(
-            (2, end) in first and all(abs(value - needed.get(key, 0.0)) < 1e-12 for key, value in first.items())
+            (2, end) in first and all(abs(value - moments.get(key, 0.0)) < 1e-12 for key, value in first.items())
         )
     return exact.__getitem__
 
@@ -121,8 +121,8 @@ def noise_error(plan: Plan, eta: Eta) -> float:
     `path_error` knows what those do.
     """
     levels, worst = plan.points(), 0.0
-    made = [(plan.opening.z, levels[0]), *((row.z, at) for row, at in zip(plan.rows, levels[1:], strict=True))]
-    for pairs, at in made:
+    noises = [(plan.opening.z, levels[0]), *((row.z, at) for row, at in zip(plan.rows, levels[1:], strict=True))]
+    for pairs, at in noises:
         for j, value in pairs:
             lam0, lam1, stream = plan.draws[j]
             nsr0, nsr1 = math.exp(-lam0), math.exp(-lam1)
@@ -140,19 +140,19 @@ def path_error(plan: Plan, prediction: Prediction, eta: Eta) -> float:
     covariance is made, so time and memory are linear in the rows.
     """
     levels, starts = plan.points(), plan.step_starts()
-    kept = [i for i, level in enumerate(levels) if _inside(level)]
-    reach = min(max(i + 1 - start for i, start in enumerate(starts)), len(kept) - 1)
-    band = _band(plan, _form(prediction, levels)[0], reach)[:, kept]
-    alpha, lam = np.array([levels[i].alpha for i in kept]), np.array([levels[i].lam for i in kept])
+    inner = [i for i, level in enumerate(levels) if _inside(level)]
+    reach = min(max(i + 1 - start for i, start in enumerate(starts)), len(inner) - 1)
+    band = _band(plan, _form(prediction, levels)[0], reach)[:, inner]
+    alpha, lam = np.array([levels[i].alpha for i in inner]), np.array([levels[i].lam for i in inner])
     phi, variance = _kept_and_added(prediction, eta, np.full_like(lam, lam[0]), lam)
     var = phi**2 * (band[0, 0] / alpha[0] ** 2) + variance
     worst = 0.0
     for lag in range(reach + 1):
-        a, b = np.arange(len(kept) - lag), np.arange(lag, len(kept))
+        a, b = np.arange(len(inner) - lag), np.arange(lag, len(inner))
         early, late = np.where(lam[a] <= lam[b], a, b), np.where(lam[a] <= lam[b], b, a)
         want = _kept_and_added(prediction, eta, lam[early], lam[late])[0] * var[early]
-        got = band[lag, b] / (alpha[a] * alpha[b])
-        worst = max(worst, float(np.abs((got - want) / np.sqrt(var[a] * var[b])).max()))
+        covariance = band[lag, b] / (alpha[a] * alpha[b])
+        worst = max(worst, float(np.abs((covariance - want) / np.sqrt(var[a] * var[b])).max()))
     return worst
 
 
@@ -184,21 +184,21 @@ def _kept_and_added(
 def _band(plan: Plan, p: np.ndarray, reach: int) -> np.ndarray:
     """(reach + 1, states): the covariance of state i with state i - lag, where D = p x, and the start state and the
     draws are standard normals."""
-    leaving = _leaving(plan, reach)
+    leavers = _leaving(plan, reach)
     band = np.zeros((reach + 1, len(plan.rows) + 1))
-    known = _Gaussians()
-    known.normal(("start", 0))
+    gaussians = _Gaussians()
+    gaussians.normal(("start", 0))
     weights: dict[Symbol, float] = {("start", 0): plan.opening.scale}
     draws = plan.opening.z
     for i in range(len(plan.rows) + 1):
         for j, weight in draws:
-            known.normal(("z", j))
+            gaussians.normal(("z", j))
             weights["z", j] = weight
-        known.add(("x", i), weights)
+        gaussians.add(("x", i), weights)
         near = range(min(reach, i) + 1)
-        band[near, i] = [known.covariance(("x", i), ("x", i - lag)) for lag in near]
-        for name in leaving.get(i - 1, ()):
-            known.drop(name)
+        band[near, i] = [gaussians.covariance(("x", i), ("x", i - lag)) for lag in near]
+        for name in leavers.get(i - 1, ()):
+            gaussians.drop(name)
         if i < len(plan.rows):
             row = plan.rows[i]
             weights = {("x", j): weight for j, weight in terms((*row.x, *((j, weight * p[j]) for j, weight in row.d)))}
@@ -212,10 +212,10 @@ def _leaving(plan: Plan, reach: int) -> dict[int, list[Symbol]]:
     for (part, j), rows in plan.readers().items():
         name = ("x" if part == "d" else part, j)
         last[name] = max(last.get(name, -1), rows[-1])
-    leaving: dict[int, list[Symbol]] = {}
+    leavers: dict[int, list[Symbol]] = {}
     for name, row in last.items():
-        leaving.setdefault(row, []).append(name)
-    return leaving
+        leavers.setdefault(row, []).append(name)
+    return leavers
 
 
 class _Gaussians:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from seeds import planning
 from seeds.integrals import Eta
 from seeds.laws import mutants, orders
 from seeds.laws.exactness import linear_rows, noise_error, path_error, polynomial_error, still_error
 from seeds.laws.responses import mixture_denoiser, states, unit_scale
-from seeds.planning import plan
 from seeds.plans import CLEAN, Plan
 from seeds.predictions import PREDICTIONS, Prediction
 from seeds.solvers import SOLVERS, Solver, find_solver
@@ -62,7 +62,7 @@ class Subject:
 
     def plan(self, **arguments: Any) -> Plan:
         """`seeds.plan` of this subject, on Karras' grid unless another is given, and without noise unless that is."""
-        return plan(
+        return planning.plan(
             self.solver,
             prediction=self.prediction,
             **{"eta": 0.0, "grid": "karras", **self.solver.quiet, **self.options, **arguments},
@@ -123,17 +123,17 @@ def law(name: str, says: str, applies: Callable[[Subject], bool] = lambda it: Tr
 def check(solver: str | Solver) -> Iterator[tuple[Law, list[str]]]:
     """Each law that applies to the solver, and how the solver breaks it under any of its cases and predictions: nothing
     if it obeys."""
-    asked = subjects([solver])
+    cases = subjects([solver])
     for each in LAWS.values():
-        those = [it for it in asked if each.applies(it)]
+        those = [it for it in cases if each.applies(it)]
         if those:
             yield each, [f"{it}: {fault}" for it in those for fault in each.faults(it)]
 
 
-def _some_draws(made: Plan, size: int = 24) -> torch.Tensor:
+def _some_draws(plan: Plan, size: int = 24) -> torch.Tensor:
     """(draws + 1, size) numbers of the size of draws, the last for the start: the same on every machine but for
     rounding."""
-    return 1.4 * torch.sin(torch.arange((len(made.draws) + 1) * size, dtype=torch.float64) ** 2).reshape(-1, size)
+    return 1.4 * torch.sin(torch.arange((len(plan.draws) + 1) * size, dtype=torch.float64) ** 2).reshape(-1, size)
 
 
 # -- what every plan does ----------------------------------------------------------------------------------------------
@@ -148,32 +148,32 @@ def _lengths(it: Subject) -> Iterator[str]:
         *((n, "denoise", "karras") for n in (*range(1, 9), 30)),
         *((n, "none", "uniform_lam") for n in (1, 2, 3, 5, 12)),
     ):
-        made = it.plan(steps=steps, schedule="edm", grid=grid, final=final, **it.noisy)
+        plan = it.plan(steps=steps, schedule="edm", grid=grid, final=final, **it.noisy)
         last = states(
-            made,
+            plan,
             lambda x, at: mixture_denoiser(x.double(), at).float(),
             torch.tensor([-80.0, 3.0, 120.0]),
             lambda j: draw,
         )[-1]
         if not torch.isfinite(last).all():
             yield f"{steps} steps on {grid}: the result is not finite"
-        if made.steps != steps + (final == "denoise"):
-            yield f"{steps} steps on {grid} complete {made.steps} steps"
+        if plan.steps != steps + (final == "denoise"):
+            yield f"{steps} steps on {grid} complete {plan.steps} steps"
 
 
 @law("final", "The final denoise returns D at the last level itself.")
 def _final(it: Subject) -> Iterator[str]:
-    made = it.plan(steps=3, schedule="vp", **it.noisy)
-    if made.end != CLEAN or made.rows[-1]._replace(at=CLEAN) != (CLEAN, (), ((made.nfe - 1, 1.0),), (), True):
+    plan = it.plan(steps=3, schedule="vp", **it.noisy)
+    if plan.end != CLEAN or plan.rows[-1]._replace(at=CLEAN) != (CLEAN, (), ((plan.nfe - 1, 1.0),), (), True):
         yield "the last row is not x = D"
 
 
 @law("saved", "A plan is saved and read without losing a bit.")
 def _saved(it: Subject) -> Iterator[str]:
     for schedule in ("edm", "flow"):
-        made = it.plan(steps=3, schedule=schedule, **it.noisy)
-        again = Plan.from_json(made.to_json())
-        if again != made or again.digest != made.digest:
+        plan = it.plan(steps=3, schedule=schedule, **it.noisy)
+        again = Plan.from_json(plan.to_json())
+        if again != plan or again.digest != plan.digest:
             yield f"on {schedule} another plan is read than was saved"
 
 
@@ -183,35 +183,35 @@ def _saved(it: Subject) -> Iterator[str]:
     lambda it: it.solver.noise is not None,
 )
 def _draws(it: Subject) -> Iterator[str]:
-    made = it.plan(steps=5, schedule="vp", **it.noisy)
-    path = [draw for draw in made.draws if draw.stream == "path"]
-    if not made.draws:
+    plan = it.plan(steps=5, schedule="vp", **it.noisy)
+    path = [draw for draw in plan.draws if draw.stream == "path"]
+    if not plan.draws:
         yield "no noise is drawn"
     for before, after in pairwise(path):
         if not (before.lam0 < before.lam1 and abs(after.lam0 - before.lam1) < ROUNDING * max(1, abs(before.lam1))):
             yield f"{after} does not follow {before}"
-    if path and not (math.isclose(path[0].lam0, made.start.lam) and math.isclose(path[-1].lam1, made.rows[-1].at.lam)):
+    if path and not (math.isclose(path[0].lam0, plan.start.lam) and math.isclose(path[-1].lam1, plan.rows[-1].at.lam)):
         yield "the path does not reach from the start to the last level"
-    for row, to in zip(made.rows, made.points()[1:], strict=True):
+    for row, to in zip(plan.rows, plan.points()[1:], strict=True):
         # before churn moved it back
-        reached = max([to.lam, *(made.draws[j].lam1 for j, _ in row.z if made.draws[j].stream == "churn")])
+        cleanest = max([to.lam, *(plan.draws[j].lam1 for j, _ in row.z if plan.draws[j].stream == "churn")])
         for j, _ in row.z:
-            if made.draws[j].stream == "path" and made.draws[j].lam1 > reached + ROUNDING * max(1, abs(reached)):
-                yield f"the state at lam = {reached:.6g} reads {made.draws[j]}, of a stretch that lies ahead of it"
+            if plan.draws[j].stream == "path" and plan.draws[j].lam1 > cleanest + ROUNDING * max(1, abs(cleanest)):
+                yield f"the state at lam = {cleanest:.6g} reads {plan.draws[j]}, of a stretch that lies ahead of it"
 
 
 @law("schedules", "On the same levels of nsr, every schedule gives one law: in units of alpha the states agree to "
                   "1e-11.",
      lambda it: it.setting("variable") != "t")  # fmt: skip
 def _schedules(it: Subject) -> Iterator[str]:
-    found = []
+    ends = []
     for schedule in ALL_SCHEDULES:
-        made = it.plan(sigmas=np.geomspace(50.0, 0.01, 8), schedule=schedule, final="none", **it.noisy)
-        draws = _some_draws(made)
-        last = states(made, mixture_denoiser, made.start.sigma * draws[-1], draws.__getitem__)[-1]
-        found.append(last / made.end.alpha)
-    for name, other in zip(ALL_SCHEDULES[1:], found[1:], strict=True):
-        apart = float((other - found[0]).abs().max() / found[0].abs().max())
+        plan = it.plan(sigmas=np.geomspace(50.0, 0.01, 8), schedule=schedule, final="none", **it.noisy)
+        draws = _some_draws(plan)
+        last = states(plan, mixture_denoiser, plan.start.sigma * draws[-1], draws.__getitem__)[-1]
+        ends.append(last / plan.end.alpha)
+    for name, other in zip(ALL_SCHEDULES[1:], ends[1:], strict=True):
+        apart = float((other - ends[0]).abs().max() / ends[0].abs().max())
         if not apart < 1e-11:
             yield f"{name} and {ALL_SCHEDULES[0]} are apart by {apart:.1e}"
 
@@ -222,20 +222,20 @@ def _schedules(it: Subject) -> Iterator[str]:
     "stay finite.",
 )
 def _dtype(it: Subject) -> Iterator[str]:
-    made = it.plan(steps=8, schedule="edm", **it.noisy)
-    draws = _some_draws(made)
+    plan = it.plan(steps=8, schedule="edm", **it.noisy)
+    draws = _some_draws(plan)
     results = {}
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
 
         def denoise(x: torch.Tensor, at: Any, dtype: torch.dtype = dtype) -> torch.Tensor:
             return mixture_denoiser(x.double(), at).to(dtype)
 
-        run = states(
-            made, denoise, (made.start.sigma * draws[-1]).to(dtype), [draw.to(dtype) for draw in draws].__getitem__
+        xs = states(
+            plan, denoise, (plan.start.sigma * draws[-1]).to(dtype), [draw.to(dtype) for draw in draws].__getitem__
         )
-        if {x.dtype for x in run} != {dtype} or not all(torch.isfinite(x).all() for x in run):
+        if {x.dtype for x in xs} != {dtype} or not all(torch.isfinite(x).all() for x in xs):
             yield f"{dtype}: the state changes its dtype, or is not finite"
-        results[dtype] = [x.double() / unit_scale(at) for x, at in zip(run, made.points(), strict=True)]
+        results[dtype] = [x.double() / unit_scale(at) for x, at in zip(xs, plan.points(), strict=True)]
     one, other = (torch.stack(results[dtype]) for dtype in (torch.float32, torch.float64))
     # at large steps some methods grow: that is no rounding
     apart = float((one - other).abs().max()) / max(1.0, float(other.abs().max()))
@@ -245,8 +245,8 @@ def _dtype(it: Subject) -> Iterator[str]:
 
 @law("SNR 0", "The value at SNR 0 is read by the step that leaves it, and by no other.")
 def _snr_0(it: Subject) -> Iterator[str]:
-    made = it.plan(steps=6, schedule="flow", **it.noisy)
-    for i, row in enumerate(made.rows[1:], 1):
+    plan = it.plan(steps=6, schedule="flow", **it.noisy)
+    for i, row in enumerate(plan.rows[1:], 1):
         if any(j == 0 for j, _ in (*row.x, *row.d)):
             yield f"row {i} reads what was known at SNR 0"
 
@@ -255,23 +255,23 @@ def _snr_0(it: Subject) -> Iterator[str]:
     "memory", "What reads values of earlier steps says so, and what does not is the same run in two parts, row by row."
 )
 def _memory(it: Subject) -> Iterator[str]:
-    given = {"steps": 6, "schedule": "vp", **it.noisy}
-    whole = it.plan(**given)
+    options = {"steps": 6, "schedule": "vp", **it.noisy}
+    whole = it.plan(**options)
     if whole.remembers:
         if not it.solver.memory:
             yield "it reads values of earlier steps: declare memory=True"
         return
-    for cut in range(1, 6):
-        rest = it.plan(start=cut, **given)
-        before, drawn = whole.nfe - rest.nfe, len(whole.draws) - len(rest.draws)
+    for level in range(1, 6):
+        rest = it.plan(start=level, **options)
+        before, draws = whole.nfe - rest.nfe, len(whole.draws) - len(rest.draws)
         for a, b in zip(rest.rows[:: 1 if not rest.opening.z else len(rest.rows)], whole.rows[before:], strict=False):
-            shifted = (
+            moved_row = (
                 a.at,
-                *(tuple((j + by, w) for j, w in part) for part, by in ((a.x, before), (a.d, before), (a.z, drawn))),
+                *(tuple((j + by, w) for j, w in part) for part, by in ((a.x, before), (a.d, before), (a.z, draws))),
                 a.completes,
             )
-            if shifted != tuple(b):
-                yield f"begun at level {cut}, the run has another row than the whole"
+            if moved_row != tuple(b):
+                yield f"begun at level {level}, the run has another row than the whole"
 
 
 @law(
@@ -298,16 +298,16 @@ def _no_noise(it: Subject) -> Iterator[str]:
 # -- exactness ---------------------------------------------------------------------------------------------------------
 
 
-def exactness(it: Subject, made: Plan, eta: Any) -> Iterator[tuple[str, float, float]]:
+def exactness(it: Subject, plan: Plan, eta: Any) -> Iterator[tuple[str, float, float]]:
     """The exactness laws that apply, of one plan: (name, error, limit). A plan of a method that does not interpolate
     must have steps of some 1e-4."""
     if it.solver.interpolates:
-        yield "constant", polynomial_error(made, it.form, Eta(eta)), ROUNDING
-        yield "path", path_error(made, it.form, Eta(eta)), ROUNDING
+        yield "constant", polynomial_error(plan, it.form, Eta(eta)), ROUNDING
+        yield "path", path_error(plan, it.form, Eta(eta)), ROUNDING
         return
-    yield "still", still_error(made), ROUNDING
+    yield "still", still_error(plan), ROUNDING
     if it.solver.noise:
-        yield "noise", noise_error(made, Eta(eta)), 1e-3
+        yield "noise", noise_error(plan, Eta(eta)), 1e-3
 
 
 @law("constant and path", "A constant F is integrated exactly, and all noise is that of one Brownian path, stages "
@@ -315,10 +315,10 @@ def exactness(it: Subject, made: Plan, eta: Any) -> Iterator[tuple[str, float, f
      lambda it: it.solver.interpolates)  # fmt: skip
 def _exact(it: Subject) -> Iterator[str]:
     for eta in it.etas():
-        made = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
+        plan = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
         yield from (
             f"{name}: off by {error:.1e} at eta = {eta}"
-            for name, error, limit in exactness(it, made, eta)
+            for name, error, limit in exactness(it, plan, eta)
             if not error < limit
         )
 
@@ -330,8 +330,8 @@ def _exact(it: Subject) -> Iterator[str]:
 )
 def _linear(it: Subject) -> Iterator[str]:
     for eta in it.etas():
-        made = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
-        error = polynomial_error(made, it.form, Eta(eta), 1, linear_rows(it.solver, it.options))
+        plan = it.plan(sigmas=LEVELS, schedule="vp", eta=eta, final="none")
+        error = polynomial_error(plan, it.form, Eta(eta), 1, linear_rows(it.solver, it.options))
         if not error < ROUNDING:
             yield f"off by {error:.1e} at eta = {eta}"
 
@@ -343,21 +343,21 @@ def _linear(it: Subject) -> Iterator[str]:
 )
 def _still(it: Subject) -> Iterator[str]:
     # where x is y, so that a method may step either
-    made = it.plan(sigmas=CLOSE, schedule="ve", final="none", **it.noisy)
+    plan = it.plan(sigmas=CLOSE, schedule="ve", final="none", **it.noisy)
     eta = it.noisy.get("eta", 0.0)
-    yield from (f"{name}: off by {error:.1e}" for name, error, limit in exactness(it, made, eta) if not error < limit)
+    yield from (f"{name}: off by {error:.1e}" for name, error, limit in exactness(it, plan, eta) if not error < limit)
 
 
 @law("mutants", "Every coefficient, 1 % off, breaks a law of exactness.")
 def _mutants(it: Subject) -> Iterator[str]:
     levels = (LEVELS[:: 1 if it.solver.memory else 3]) if it.solver.interpolates else CLOSE[:4]
     eta = it.noisy.get("eta", 0.0)
-    made = it.plan(sigmas=levels, schedule="vp" if it.solver.interpolates else "ve", final="none", **it.noisy)
-    found = list(mutants.places(made))
-    if not found:
+    plan = it.plan(sigmas=levels, schedule="vp" if it.solver.interpolates else "ve", final="none", **it.noisy)
+    places = list(mutants.places(plan))
+    if not places:
         yield "there is no coefficient to look at"
-    for place in found:
-        if all(error < limit for _, error, limit in exactness(it, mutants.off(made, place), eta)):
+    for place in places:
+        if all(error < limit for _, error, limit in exactness(it, mutants.off(plan, place), eta)):
             yield f"{place} may be 1 % off"
 
 
@@ -370,17 +370,17 @@ def _mutants(it: Subject) -> Iterator[str]:
     "steps' too.",
 )
 def _ode_order(it: Subject) -> Iterator[str]:
-    declared = it.solver.orders(**it.options).ode
+    order = it.solver.orders(**it.options).ode
     nonlinear, linear = map(orders.slope, orders.quiet_errors(it.plan))
-    if not nonlinear > declared - NEAR:
-        yield f"{nonlinear:.2f} on the mixture, declared {declared}"
+    if not nonlinear > order - NEAR:
+        yield f"{nonlinear:.2f} on the mixture, declared {order}"
     # a good method begun by a worse may show the better order for long: its first steps do not
-    if nonlinear > declared + NEAR:
-        begun = orders.slope(orders.startup_errors(it.plan)) if it.solver.memory else nonlinear
-        if begun > declared + NEAR:
-            yield f"{nonlinear:.2f} on the mixture, and {begun:.2f} after the first steps, declared {declared}"
-    if not linear > declared - NEAR:
-        yield f"{linear:.2f} on Gaussian data, declared {declared}"
+    if nonlinear > order + NEAR:
+        later = orders.slope(orders.startup_errors(it.plan)) if it.solver.memory else nonlinear
+        if later > order + NEAR:
+            yield f"{nonlinear:.2f} on the mixture, and {later:.2f} after the first steps, declared {order}"
+    if not linear > order - NEAR:
+        yield f"{linear:.2f} on Gaussian data, declared {order}"
 
 
 def _weak(it: Subject) -> bool:
@@ -389,23 +389,23 @@ def _weak(it: Subject) -> bool:
 
 @law("weak order", "Its weak order is the one declared, on Gaussian data, exactly.", _weak)
 def _weak_order(it: Subject) -> Iterator[str]:
-    declared = it.solver.orders(**it.options).weak or 0
-    measured = orders.slope(orders.gaussian_errors(it.plan, **it.noisy))
+    order = it.solver.orders(**it.options).weak or 0
+    slope = orders.slope(orders.gaussian_errors(it.plan, **it.noisy))
     # churn keeps the marginals exactly, so its error is the ODE method's, which may be better than its order on a
     # linear model
     above = math.inf if it.solver.noise == "churn" else NEAR + 0.2 * it.solver.memory
-    if not declared - NEAR < measured < declared + above:
-        yield f"{measured:.2f}, declared {declared}"
+    if not order - NEAR < slope < order + above:
+        yield f"{slope:.2f}, declared {order}"
 
 
 @law("weak order, skew", "Its weak order is the one declared for a third cumulant too, where no linear model can stand "
                          "for the data.",
      lambda it: _weak(it) and it.solver.noise == "eta")  # fmt: skip
 def _skew_order(it: Subject) -> Iterator[str]:
-    declared = it.solver.orders(**it.options).weak or 0
-    measured = orders.slope(orders.skew_errors(it.plan, **it.noisy))
-    if not measured > declared - 0.25:
-        yield f"{measured:.2f}, declared {declared}"
+    order = it.solver.orders(**it.options).weak or 0
+    slope = orders.slope(orders.skew_errors(it.plan, **it.noisy))
+    if not slope > order - 0.25:
+        yield f"{slope:.2f}, declared {order}"
 
 
 @law("weak order, mixture", "Its weak order is the one declared on a mixture, a nonlinear model, by Gauss-Hermite "
@@ -413,9 +413,9 @@ def _skew_order(it: Subject) -> Iterator[str]:
      lambda it: _weak(it) and it.solver.noise == "eta" and not it.solver.memory
      and it.prediction == it.solver.prediction)  # fmt: skip
 def _mixture_order(it: Subject) -> Iterator[str]:
-    declared = it.solver.orders(**it.options).weak or 0
+    order = it.solver.orders(**it.options).weak or 0
     if it.plan(steps=4, schedule="vp", **it.noisy).remembers:  # the law of memory says so
         return
-    measured = orders.slope(orders.mixture_errors(it.plan, **it.noisy))
-    if not declared - 0.35 < measured < declared + 0.25:  # of order 2 and rising, for some
-        yield f"{measured:.2f}, declared {declared}"
+    slope = orders.slope(orders.mixture_errors(it.plan, **it.noisy))
+    if not order - 0.35 < slope < order + 0.25:  # of order 2 and rising, for some
+        yield f"{slope:.2f}, declared {order}"

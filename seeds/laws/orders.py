@@ -86,11 +86,11 @@ def skew_errors(make: Make, steps: Sequence[int] = NOISY_STEPS, **options: Any) 
     errors = []
     for n in steps:
         plan = make(steps=n, **ENDS, **options)
-        held = _held(plan)
+        weights = _held(plan)
         to_start, to_answers = sensitivities(plan, MODELS)
-        shared = np.array([np.einsum("sk,sk->s", state, held[-1]) for state in held[:-1]])
+        covariance = np.array([np.einsum("sk,sk->s", state, weights[-1]) for state in weights[:-1]])
         bend = np.array([MODELS.bend(row.at) / MODELS.variance(row.at) for row in plan.rows])
-        third = (to_start * plan.start.alpha) ** 3 + 6 * (to_answers * bend * shared**2).sum(0)
+        third = (to_start * plan.start.alpha) ** 3 + 6 * (to_answers * bend * covariance**2).sum(0)
         errors.append(float(np.abs(third / plan.end.alpha**3 - 1).max()))
     return errors
 
@@ -153,8 +153,8 @@ def startup_errors(make: Make, h: Sequence[float] = (1 / 64, 1 / 128), **options
     errors = []
     for size in h:
         nsr = np.exp(1.0 - size * np.arange(5))
-        given = {"schedule": "vp", "final": "none", **options}
-        plan, fine = make(sigmas=nsr, **given), make(sigmas=np.exp(1.0 - size / 16 * np.arange(65)), **given)
+        common = {"schedule": "vp", "final": "none", **options}
+        plan, fine = make(sigmas=nsr, **common), make(sigmas=np.exp(1.0 - size / 16 * np.arange(65)), **common)
         x = torch.from_numpy(STARTS * unit_scale(plan.start))
         one, other = (states(each, mixture_denoiser, x, _none)[-1] for each in (plan, fine))
         errors.append(float((one - other).abs().max()))
@@ -190,11 +190,11 @@ def mixture_errors(make: Make, steps: Sequence[int] = (32, 64), **options: Any) 
         for rows in reversed(_by_step(plan)):
             value = _expected(plan, rows, value)
         nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-        got = np.zeros(value.shape[1])
+        waves = np.zeros(value.shape[1])
         for mean, std, weight in zip(*MIXTURE, strict=True):
             x = plan.start.alpha * mean + math.sqrt(plan.start.alpha**2 * std**2 + plan.start.sigma**2) * nodes
-            got += weight * (weights / weights.sum()) @ _at(value, x / unit_scale(plan.start))
-        errors.append(float(np.abs(got - _exact_waves(plan.end.nsr)).max()))
+            waves += weight * (weights / weights.sum()) @ _at(value, x / unit_scale(plan.start))
+        errors.append(float(np.abs(waves - _exact_waves(plan.end.nsr)).max()))
     return errors
 
 
@@ -237,11 +237,11 @@ def _expected(plan: Plan, rows: list[int], value: np.ndarray) -> np.ndarray:
     d: dict[int, np.ndarray] = {}
     for i in rows:
         d[i] = mixture_denoiser(torch.from_numpy(x[i]), points[i]).numpy()
-        made: Any = 0.0
-        for held, pairs in ((x, plan.rows[i].x), (d, plan.rows[i].d), (z, plan.rows[i].z)):
+        state: Any = 0.0
+        for part, pairs in ((x, plan.rows[i].x), (d, plan.rows[i].d), (z, plan.rows[i].z)):
             for j, weight in pairs:
-                made = made + weight * held[j]
-        x[i + 1] = made
+                state = state + weight * part[j]
+        x[i + 1] = state
     after = np.broadcast_to(x[rows[-1] + 1], [PLACES] + [HERMITE] * len(draws))
     result = _at(value, after / unit_scale(points[rows[-1] + 1]))
     for _ in draws:
@@ -253,13 +253,13 @@ def _at(value: np.ndarray, place: np.ndarray) -> np.ndarray:
     """(places, waves) values on the grid, at other places: by the polynomial through the six nearest; outside, the
     value at the edge."""
     at = (np.clip(place, -REACH, REACH) + REACH) * (PLACES - 1) / (2 * REACH)
-    left = np.clip(at.astype(int) - 2, 0, PLACES - 6)
-    t = at - left
+    first = np.clip(at.astype(int) - 2, 0, PLACES - 6)
+    t = at - first
     result = np.zeros((*place.shape, value.shape[1]))
     for k in range(6):
         basis = np.ones_like(t)
         for m in range(6):
             if m != k:
                 basis = basis * (t - m) / (k - m)
-        result += basis[..., None] * value[left + k]
+        result += basis[..., None] * value[first + k]
     return result

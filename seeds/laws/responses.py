@@ -21,11 +21,11 @@ Denoise = Callable[[Tensor, Point], Tensor]
 def states(plan: Plan, denoise: Denoise, x: Tensor, draw: Callable[[int], Tensor]) -> list[Tensor]:
     """Every state of a run: the one first asked about, then the one made after each call."""
     stepper = Stepper(plan, x, draw, reuse=False)
-    found = [stepper.x]
+    xs = [stepper.x]
     while not stepper.done:
         stepper.advance(denoise(stepper.x, stepper.at))
-        found.append(stepper.x)
-    return found
+        xs.append(stepper.x)
+    return xs
 
 
 def responses(plan: Plan, denoise: Denoise, start: float = 1.0) -> list[Tensor]:

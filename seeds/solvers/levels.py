@@ -84,19 +84,19 @@ def lay_out(
     """
     points = points_at(schedule, t)
     first, last = (_index("start", start, len(t)), _index("stop", stop, len(t)))
-    kept = points[first : None if last is None else last + 1]
+    part = points[first : None if last is None else last + 1]
     if isinstance(start, tuple):
-        kept = _insert(schedule, kept, "start", start, lambda point, level: point.nsr < level.nsr, at_front=True)
+        part = _insert(schedule, part, "start", start, lambda point, level: point.nsr < level.nsr, at_front=True)
     if isinstance(stop, tuple):
-        kept = _insert(schedule, kept, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
-    if stop is not None and (len(kept) < 2 or not kept[-1].nsr < kept[0].nsr):
+        part = _insert(schedule, part, "stop", stop, lambda point, level: point.nsr > level.nsr, at_front=False)
+    if stop is not None and (len(part) < 2 or not part[-1].nsr < part[0].nsr):
         raise InputError(
             f"`start` = {start} lies behind `stop` = {stop}: no step is left of the grid's {len(t)} levels. Noise "
             "falls from start to stop."
         )
     if round_nsr is not None:
-        kept = _merge(schedule, kept, round_nsr)
-    return Levels(schedule, tuple(kept), round_nsr, len(t))
+        part = _merge(schedule, part, round_nsr)
+    return Levels(schedule, tuple(part), round_nsr, len(t))
 
 
 def _index(name: str, place: Place, count: int) -> int | None:
@@ -158,39 +158,39 @@ def _number(name: str, place: tuple[str, float]) -> float:
 def _rounded(round_nsr: Round, nsr: np.ndarray) -> np.ndarray:
     """round_nsr(nsr), once it is found to be a rounding: (M,) levels from (M,) levels, at least 0, in the same
     order."""
-    known = np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
-    if known.shape != nsr.shape or not (known >= 0).all():
+    levels = np.asarray(round_nsr(np.asarray(nsr, dtype=np.float64)), dtype=np.float64)
+    if levels.shape != nsr.shape or not (levels >= 0).all():
         raise InputError(
-            f"`round_nsr` made {known.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, each "
-            "a number that is at least 0."
+            f"`round_nsr` made {levels.ravel()[:5].tolist()} of levels {nsr[:5].tolist()}: it must return as many, "
+            "each a number that is at least 0."
         )
-    rising = known[np.argsort(nsr, kind="stable")]
-    if (rising[1:] < rising[:-1]).any():
+    ordered_levels = levels[np.argsort(nsr, kind="stable")]
+    if (ordered_levels[1:] < ordered_levels[:-1]).any():
         raise InputError(
-            f"`round_nsr` made {known[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their "
+            f"`round_nsr` made {levels[:5].tolist()} of levels {nsr[:5].tolist()}: a rounding must not change their "
             "order."
         )
-    return known
+    return levels
 
 
 def _merge(schedule: Schedule, points: list[Point], round_nsr: Round) -> list[Point]:
     nsr = np.array([point.nsr for point in points])
     with np.errstate(invalid="ignore"):  # a table's logarithms at SNR 0
-        known = _rounded(round_nsr, nsr)
-    if known[0] < nsr[0] == math.inf:
+        network_nsr = _rounded(round_nsr, nsr)
+    if network_nsr[0] < nsr[0] == math.inf:
         raise InputError(
-            f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {known[0]:.6g} only "
-            f"(`round_nsr`). Begin there, with nsr_max={known[0]:.6g} or start=('nsr', {known[0]:.6g}), or pass "
-            "round_nsr=None for a network that can be asked at SNR 0."
+            f"The run begins at SNR 0 (nsr = inf), but the network knows levels up to nsr = {network_nsr[0]:.6g} only "
+            f"(`round_nsr`). Begin there, with nsr_max={network_nsr[0]:.6g} or start=('nsr', {network_nsr[0]:.6g}), or "
+            "pass round_nsr=None for a network that can be asked at SNR 0."
         )
-    moved = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(known > 0, known, 1.0))))
-    merged: list[Point] = []
-    for point, new, old_nsr, new_nsr in zip(points, moved, nsr, known, strict=True):
-        if new_nsr > 0 and not (merged and math.isclose(new_nsr, merged[-1].nsr, rel_tol=SAME)):
-            merged.append(point if new_nsr == old_nsr else new)
-    if not merged:
+    others = points_at(schedule, np.asarray(schedule.t_of_nsr(np.where(network_nsr > 0, network_nsr, 1.0))))
+    levels: list[Point] = []
+    for point, new, old_nsr, new_nsr in zip(points, others, nsr, network_nsr, strict=True):
+        if new_nsr > 0 and not (levels and math.isclose(new_nsr, levels[-1].nsr, rel_tol=SAME)):
+            levels.append(point if new_nsr == old_nsr else new)
+    if not levels:
         raise InputError(
             "`round_nsr` sends every level of the grid to 0, the clean end: the network knows no level as low as "
             "these. Raise `nsr_max`."
         )
-    return merged
+    return levels

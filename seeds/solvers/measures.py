@@ -55,9 +55,9 @@ def rule(measure: str, variable: str, levels: Levels, prediction: Prediction, et
     try:
         m, back = variables.variable(measure, levels.schedule, levels.lam), variables.inverse(measure, levels.schedule)
     except ValueError:
-        known = ", ".join(("exact", *variables.NAMES, "at r", *PUBLISHED))
+        names = ", ".join(("exact", *variables.NAMES, "at r", *PUBLISHED))
         raise InputError(
-            f"`measure` must be one of {known}, with numbers for p and r, but is {measure!r}. As in 'nsr^0.45', 'at "
+            f"`measure` must be one of {names}, with numbers for p and r, but is {measure!r}. As in 'nsr^0.45', 'at "
             "0.5'."
         ) from None
     return _flat(u, lambda it: _evenly(it, m, back), WEIGHTS)
@@ -112,8 +112,8 @@ def _published(measure: str, u: Variable | None, prediction: Prediction, eta: Et
         if count == 3 and measure == "taylor":
             places, at = (nodes, it.panels.offset) if u is None else (u(it.lam0[:, None] + nodes), u(it.panels.lam))
             start = places[:, -1]
-            moved = it.weight(at - start[it.panels.owner, None]) * (places[:, -2] - start)
-            return exact + moved[:, None] * _second_difference(places)
+            moment = it.weight(at - start[it.panels.owner, None]) * (places[:, -2] - start)
+            return exact + moment[:, None] * _second_difference(places)
         return exact
 
     return weigh

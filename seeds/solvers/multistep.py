@@ -80,37 +80,39 @@ def adams(
     lam = levels.lam
     if len(lam) == 1:
         return
-    staged = min(k - 1, len(lam) - 1) if startup == "singlestep" else 0
+    singles = min(k - 1, len(lam) - 1) if startup == "singlestep" else 0
     ends, finishes = list(levels.points[1:]), write.final and 0 < finish < levels.points[-1].nsr
     if finishes:
         lam, ends = np.append(lam, -np.log(finish)), [*ends, CLEAN]
     h, denoises = np.diff(lam), write.final and not finishes
     weigh = rule(measure, variable, levels, prediction, eta)
     most = [min(k, len(h) - i + denoises) if lower_order_final else k for i in range(len(h))]
-    read = [range(max(0, i + 1 - most[i]), i + 1) for i in range(len(h))]
+    early = [range(max(0, i + 1 - most[i]), i + 1) for i in range(len(h))]
     late = [range(max(0, i + 2 - min(corrector, most[i] + 1)), i + 2) for i in range(len(h))]
-    predicted = _weights(prediction, eta, lam, weigh, read)
-    corrected = _weights(prediction, eta, lam, weigh, late) if corrector else []
+    predictor_weights = _weights(prediction, eta, lam, weigh, early)
+    corrector_weights = _weights(prediction, eta, lam, weigh, late) if corrector else []
     whole = Integrals(prediction, eta, lam[:-1], h)
     phi, std = whole.phi.tolist(), np.sqrt(whole.variance()).tolist()
     calls: list[int] = []  # for each level, the model call that asked about it
     for i, to in enumerate(ends):
         calls.append(write.calls)
-        if i < staged:
+        if i < singles:
             singlestep(
                 write, replace(levels, points=levels.points[i : i + 2]), prediction, eta, _startup_tableau(k, corrector)
             )
             continue
         noise = {write.draw(lam[i], lam[i + 1]): std[i]} if std[i] else {}
         if evaluate and to is not CLEAN:
-            write.advance(to, phi[i], {calls[j]: weight for j, weight in predicted[i].items()}, noise, completes=False)
-            known = [*calls, write.calls]
-            write.advance(to, phi[i], {known[j]: weight for j, weight in corrected[i].items()}, noise)
+            write.advance(
+                to, phi[i], {calls[j]: weight for j, weight in predictor_weights[i].items()}, noise, completes=False
+            )
+            asks = [*calls, write.calls]
+            write.advance(to, phi[i], {asks[j]: weight for j, weight in corrector_weights[i].items()}, noise)
             continue
-        weights = dict(predicted[i])
-        if corrector and i > staged:
-            for j in sorted({*corrected[i - 1], *predicted[i - 1]}):
-                change = corrected[i - 1].get(j, 0.0) - predicted[i - 1].get(j, 0.0)
+        weights = dict(predictor_weights[i])
+        if corrector and i > singles:
+            for j in sorted({*corrector_weights[i - 1], *predictor_weights[i - 1]}):
+                change = corrector_weights[i - 1].get(j, 0.0) - predictor_weights[i - 1].get(j, 0.0)
                 weights[j] = weights.get(j, 0.0) + phi[i] * change
         write.advance(to, phi[i], {calls[j]: weight for j, weight in weights.items()}, noise)
     write.final = denoises
@@ -129,8 +131,8 @@ def adams_orders(
     """Measured orders: of the interpolation, min(k + 1, m) or k, but no more than the measure, the start-up and the
     last steps allow; weak 2 at most."""
     inner = min(_inner_order(k, corrector), _most(measure))
-    grown = inner if startup == "singlestep" else min(inner, 3 if corrector > 1 else 2)
-    ode = min(grown, 2) if lower_order_final else grown
+    order = inner if startup == "singlestep" else min(inner, 3 if corrector > 1 else 2)
+    ode = min(order, 2) if lower_order_final else order
     return Orders(ode, min(ode, 2))
 
 
@@ -154,14 +156,14 @@ def _weights(
     prediction: Prediction, eta: Eta, lam: Array, weigh: Rule, nodes: Sequence[range]
 ) -> list[dict[int, float]]:
     """For each step i, from lam[i] to lam[i + 1], the weights of F at the levels nodes[i]: {level: weight}."""
-    found: list[dict[int, float]] = [{} for _ in nodes]
+    weights_of: list[dict[int, float]] = [{} for _ in nodes]
     for steps in _alike(nodes):
         levels = np.array([nodes[i] for i in steps])  # (M, nodes)
         lam0, lam1 = lam[steps], lam[[i + 1 for i in steps]]
         weights = weigh(Integrals(prediction, eta, lam0, lam1 - lam0), lam[levels] - lam0[:, None])
         for i, row, values in zip(steps, levels.tolist(), weights.tolist(), strict=True):
-            found[i] = dict(zip(row, values, strict=True))
-    return found
+            weights_of[i] = dict(zip(row, values, strict=True))
+    return weights_of
 
 
 def _alike(nodes: Sequence[range]) -> Iterable[list[int]]:

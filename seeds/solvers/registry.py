@@ -148,7 +148,7 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):  # annotations that cannot be read say nothing, and break nothing
         hints = {}
-    found = {}
+    options = {}
     for name, it in inspect.signature(function).parameters.items():
         if name in HANDED or it.kind in (it.VAR_POSITIONAL, it.VAR_KEYWORD):
             continue
@@ -158,8 +158,8 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
             else (hints.get(name, Any),)
         )
         default = None if it.default is it.empty else it.default
-        found[name] = Option(name, hint, default, next((word for word in words if isinstance(word, str)), ""))
-    return found
+        options[name] = Option(name, hint, default, next((word for word in words if isinstance(word, str)), ""))
+    return options
 
 
 SOLVERS: dict[str, Solver] = {}
@@ -218,15 +218,15 @@ def tableau_solver(
 
     def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **options: Any) -> None:
         own = _own(options)
-        given = inspect.signature(family).bind(**own)
-        given.apply_defaults()
-        moved = None if at is None else lambda positions: at(positions, **given.arguments)
+        call = inspect.signature(family).bind(**own)
+        call.apply_defaults()
+        table_at = None if at is None else lambda positions: at(positions, **call.arguments)
         churn = Churn(**{name: value for name, value in options.items() if name not in own})
-        singlestep(write, levels, prediction, eta, family(**own), moved, churn)
+        singlestep(write, levels, prediction, eta, family(**own), table_at, churn)
 
     def order(**options: Any) -> Orders:
-        measured = family(**_own(options)).orders
-        return measured if eta else measured._replace(weak=None)
+        orders = family(**_own(options)).orders
+        return orders if eta else orders._replace(weak=None)
 
     def _own(options: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in options.items() if name not in options_of(Churn)}

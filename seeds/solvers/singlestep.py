@@ -106,7 +106,7 @@ def _write(write: Writer, tableau: Tableau, levels: Levels, prediction: Predicti
     marks = [0.0, *sorted(set(ends))]
     stretches = [Integrals(prediction, eta, lam0 + a * h, (b - a) * h) for a, b in pairwise(marks)]
     std = np.array([np.sqrt(stretch.variance()) for stretch in stretches]).T.tolist()  # (M, stretches)
-    kept = np.array([stretch.phi for stretch in stretches]).T.tolist()
+    phis = np.array([stretch.phi for stretch in stretches]).T.tolist()
     phi = {end: reach[end].phi.tolist() for end in ends}
 
     def weight_of(table: Weights, end: float) -> np.ndarray:
@@ -125,7 +125,7 @@ def _write(write: Writer, tableau: Tableau, levels: Levels, prediction: Predicti
         draws = {k: write.draw(at[k], at[k + 1]) for k in range(len(stretches)) if std[m][k] > 0}
         for i, end in enumerate(ends):
             here = marks.index(end)
-            path = {draw: (*kept[m][here - 1 : k : -1], std[m][k]) for k, draw in draws.items() if k < here}
+            path = {draw: (*phis[m][here - 1 : k : -1], std[m][k]) for k, draw in draws.items() if k < here}
             w = {call + j: value for j, value in enumerate(weights[i][m])}
             write.advance(points[m][i + 1], phi[end][m], w, path, completes=i == len(ends) - 1)
 

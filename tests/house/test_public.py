@@ -99,7 +99,7 @@ def test_what_makes_a_plan_is_said_alike_everywhere():
     }
     assert (
         taken["plan"]
-        == {field.name for field in dataclasses.fields(Request)} - {"nsr_range", "laid"}
+        == {field.name for field in dataclasses.fields(Request)} - {"nsr_range", "rule_levels"}
         == taken["plan_for"] - {"denoiser"}
     )
     assert taken["plan"] <= taken["iterate"] == taken["sample"] - {"batch", "progress", "callback"}

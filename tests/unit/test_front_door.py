@@ -82,7 +82,7 @@ def test_every_argument_of_a_plan_is_handed_on():
         )
         changes.append(change)
     named = {name for change in [base, *changes] for name in change}
-    assert named >= set(Request.__dataclass_fields__) - {"options", "nsr_range", "laid"}
+    assert named >= set(Request.__dataclass_fields__) - {"options", "nsr_range", "rule_levels"}
 
 
 def test_iterate_has_the_result_of_sample_at_its_end():

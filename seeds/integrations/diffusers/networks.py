@@ -26,9 +26,9 @@ class Network(torch.nn.Module):
     def forward(self, x: Tensor, time: Tensor, labels: Any = None) -> Tensor:
         if self.call is not None:
             return self.call(self.module, x, time, labels)
-        named = {} if labels is None else labels if isinstance(labels, Mapping) else {_named(labels): labels}
-        told = {name: value.to(x.dtype) if _embeds(value) else value for name, value in named.items()}
-        out = self.module(x, time, **told, return_dict=False)[0]
+        arguments = {} if labels is None else labels if isinstance(labels, Mapping) else {_named(labels): labels}
+        inputs = {name: value.to(x.dtype) if _embeds(value) else value for name, value in arguments.items()}
+        out = self.module(x, time, **inputs, return_dict=False)[0]
         out = out[:, : x.shape[1]]  # what follows is a variance, of networks that have learned one
         return out if self.sign == 1 else -out
 
@@ -53,9 +53,10 @@ def denoiser(
 ) -> Wrapped:
     """The network of a pipeline as a denoiser, for `seeds.sample`, `seeds curves` and `seeds fid`.
 
-        known = denoiser(pipe, null=negative_prompt_embeds)
-        latents = seeds.sample(seeds.guide(known, 7.5), known.shape, seed=range(4), labels=prompt_embeds.repeat(4, 1,
-        1), nfe=20) images = known.decode(latents)
+        model = denoiser(pipe, null=negative_prompt_embeds)
+        guided, prompts = seeds.guide(model, 7.5), prompt_embeds.repeat(4, 1, 1)
+        latents = seeds.sample(guided, model.shape, seed=range(4), labels=prompts, nfe=20)
+        images = model.decode(latents)
 
     Args:
         model: a pipeline, of which the unet or the transformer is taken, with its scheduler's configuration and its
@@ -91,7 +92,7 @@ def denoiser(
     config, vae = getattr(module, "config", {}), getattr(model, "vae", None)
     if shape is None and isinstance(config.get("sample_size"), int):
         shape = (config["in_channels"], config["sample_size"], config["sample_size"])
-    known = (
+    own = (
         {"decode": functools.partial(_decoded, vae), "encode": functools.partial(_encoded, vae)}
         if vae is not None
         else {}
@@ -105,7 +106,7 @@ def denoiser(
         dtype=dtype or getattr(module, "dtype", None),
         shape=None if shape is None else tuple(shape),
         null=null,
-        **{**known, **facts},
+        **{**own, **facts},
     )
 
 

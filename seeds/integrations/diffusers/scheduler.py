@@ -155,13 +155,13 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self.betas = torch.from_numpy(betas(config)).float()
             self.alphas = 1 - self.betas
             self.alphas_cumprod = torch.tensor(self.host.schedule.alphas_cumprod, dtype=torch.float32)  # type: ignore[attr-defined]
-        said = {
+        common = {
             "eta": config.eta,
             "fraction": config.fraction,
             "s_noise": config.s_noise,
             "prediction": config.interpolation,
         }
-        options = {**said, **(config.solver_options or {})}
+        options = {**common, **(config.solver_options or {})}
         aim = (config.aim or AIMS[0]) if is_auto(config.solver) else None
         self._layout = Layout(self.host, config, self.solver, options, aim=aim)
         check_steps(self.solver, self._layout.settled(CALLS))
@@ -175,9 +175,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         self._lay(HostRun(self.solver, path, np.linspace(path.t_max, path.t_min, count), (), {}), None)
 
     def _check(self, config: Any) -> None:
-        if churned := [name for name in config.solver_options or {} if name in options_of(Churn)]:
+        if churn := [name for name in config.solver_options or {} if name in options_of(Churn)]:
             raise InputError(
-                f"`solver_options` has `{churned[0]}`: churn lifts a state before the network is asked about it, which "
+                f"`solver_options` has `{churn[0]}`: churn lifts a state before the network is asked about it, which "
                 "a pipeline has done by then. Ask for noise with `eta`, or run the pipeline's network with "
                 "seeds.sample (see `denoiser`)."
             )
@@ -200,12 +200,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
         Its spacing is taken with a named solver where none is said here; with auto, whose rule has a grid, it never is.
         """
-        given = dict(config or {}) | kwargs
-        if given.get("_class_name") != cls.__name__:
-            kwargs["kind"] = given.get("kind") or kind_of(given)
+        entries = dict(config or {}) | kwargs
+        if entries.get("_class_name") != cls.__name__:
+            kwargs["kind"] = entries.get("kind") or kind_of(entries)
             if is_auto(kwargs.get("solver", AUTO)) or any(name in kwargs for name in SPACED):
                 kwargs = dict.fromkeys(SPACED, False) | {"timestep_spacing": None} | kwargs
-        if given.get("invert_sigmas"):
+        if entries.get("invert_sigmas"):
             raise InputError(
                 "`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs "
                 "FlowMatchEuler."
@@ -266,16 +266,16 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             mu: the dynamic shift of a flow schedule; read where the configuration has use_dynamic_shifting.
         Raises: ValueError if none or two of the three are given, or the times do not fall.
         """
-        given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
-        if len(given) == 2 or (not given and num_inference_steps is None):
+        lists = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas)) if value is not None]
+        if len(lists) == 2 or (not lists and num_inference_steps is None):
             raise InputError(
                 "Give `num_inference_steps`, or one of `timesteps` and `sigmas`; given: "
-                f"{' and '.join(given) or 'nothing'}."
+                f"{' and '.join(lists) or 'nothing'}."
             )
         t = self._layout.times_of(_row("timesteps", timesteps), _row("sigmas", sigmas), mu)
         if t is not None and num_inference_steps not in (None, len(t)):
             raise InputError(
-                f"`num_inference_steps` = {num_inference_steps}, but `{given[0]}` has {len(t)} entries. Leave one of "
+                f"`num_inference_steps` = {num_inference_steps}, but `{lists[0]}` has {len(t)} entries. Leave one of "
                 "them out."
             )
         count = _positive(num_inference_steps) if t is None else len(t)
@@ -285,9 +285,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     def _lay(self, calls: HostRun, device: str | torch.device | None) -> None:
         """Takes the model calls; nothing of an earlier run is left."""
-        self._calls, told = calls, self.host.told(calls.t)
+        self._calls, timesteps = calls, self.host.told(calls.t)
         self.timesteps = (
-            torch.from_numpy(np.ascontiguousarray(told))
+            torch.from_numpy(np.ascontiguousarray(timesteps))
             .to(torch.int64 if self.host.whole else torch.float32)
             .to(device)
         )
@@ -317,12 +317,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """The place of a timestep; of several the second, as diffusers has it, so that a run that begins in the middle
         skips none."""
         places = (self.timesteps if schedule_timesteps is None else schedule_timesteps) == timestep
-        found = places.nonzero().flatten().tolist()
-        if not found:
+        matches = places.nonzero().flatten().tolist()
+        if not matches:
             raise InputError(
                 f"`timestep` = {timestep} is none of this run's timesteps. Pass an entry of `scheduler.timesteps`."
             )
-        return found[min(1, len(found) - 1)]
+        return matches[min(1, len(matches) - 1)]
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """What the network is given: the state itself, or c_in times it for an EDM network."""
@@ -373,12 +373,12 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             self._planned(0)
         self._index = self.index_for_timestep(timestep) if self._begin is None else self._begin
         plan, state = self._planned(self._index), hosts.state_of(sample)
-        keyed = self._keyed(plan, state) if self._generator is None and plan.draws else None
+        own_noise = self._keyed(plan, state) if self._generator is None and plan.draws else None
 
         def drawn(j: int, s: float = 1.0) -> Tensor:
-            return keyed(j) if keyed and self._generator is None else hosts.drawn(state, self._generator, s)
+            return own_noise(j) if own_noise and self._generator is None else hosts.drawn(state, self._generator, s)
 
-        self._stepper = Stepper(plan, state, drawn, reuse=False, scaled=None if keyed else drawn)
+        self._stepper = Stepper(plan, state, drawn, reuse=False, scaled=None if own_noise else drawn)
 
     def _keyed(self, plan: Plan, state: Tensor) -> Any:
         """Noise as a function of the seeds, else of the first states; read once, the only wait for the device."""
@@ -392,10 +392,10 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         return hosts.keyed(plan, self._seeds, state, [part ^ self._copy for part in noises.part_of(state)])
 
     def _output(self, model_output: Tensor, sample: Tensor) -> Tensor:
-        learned = (
+        with_variance = (
             self.config.variance_type in ("learned", "learned_range") and model_output.shape[1] == 2 * sample.shape[1]
         )
-        return model_output[:, : sample.shape[1]] if learned else model_output
+        return model_output[:, : sample.shape[1]] if with_variance else model_output
 
     def _bounded(self, denoised: Tensor) -> Tensor:
         config = self.config
@@ -420,9 +420,9 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         """A scheduler of the same kind whose noise is its own: two copies in one pipeline do not share it."""
         self._copies_made += 1
         other = memo[id(self)] = copy.copy(self)
-        shared = ("solver", "host", "_calls", "_plans", "_stepper", "_given", "_generator")
+        common = ("solver", "host", "_calls", "_plans", "_stepper", "_given", "_generator")
         other.__dict__ = {
-            name: value if name in shared else copy.deepcopy(value, memo) for name, value in self.__dict__.items()
+            name: value if name in common else copy.deepcopy(value, memo) for name, value in self.__dict__.items()
         }
         other._copy, other._copies_made = zlib.crc32(f"{self._copy} {self._copies_made}".encode()), 0
         other._end_run()

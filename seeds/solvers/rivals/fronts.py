@@ -35,13 +35,13 @@ def from_name(name: str) -> dict[str, Any]:
     Returns: solver, options of the solver, and the grid if there is one.
     Raises: ValueError if there is no such sampler, or no such grid.
     """
-    said = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
-    ending = next((word for word in SCHEDULES if said.endswith(f" {word}")), "")
-    sampler = said.removesuffix(ending).strip().removesuffix(" gpu")
-    chosen = dict(SAMPLERS.get(sampler, {})) or {"solver": resolve("solver", _ours(sampler), SOLVERS)}
-    if ending:
-        chosen["grid"] = resolve("grid", SCHEDULES[ending], GRIDS)
-    return chosen
+    text = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
+    suffix = next((word for word in SCHEDULES if text.endswith(f" {word}")), "")
+    sampler = text.removesuffix(suffix).strip().removesuffix(" gpu")
+    settings = dict(SAMPLERS.get(sampler, {})) or {"solver": resolve("solver", _ours(sampler), SOLVERS)}
+    if suffix:
+        settings["grid"] = resolve("grid", SCHEDULES[suffix], GRIDS)
+    return settings
 
 
 def _ours(sampler: str) -> str:

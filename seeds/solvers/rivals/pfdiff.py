@@ -24,17 +24,17 @@ def middles(write: Writer, levels: Levels, prediction: Prediction, eta: Eta) -> 
     if len(points) < 2:
         return
     lam = levels.lam
-    asked = [points[0], *levels.stages_at((lam[1:-1] + lam[2:]) / 2)] if len(points) > 2 else [points[0]]
-    middle = np.array([at.lam for at in asked])
+    nodes = [points[0], *levels.stages_at((lam[1:-1] + lam[2:]) / 2)] if len(points) > 2 else [points[0]]
+    middle = np.array([at.lam for at in nodes])
     half, whole = (Integrals(prediction, eta, lam[:-1], end - lam[:-1]) for end in (middle, lam[1:]))
-    for i in range(len(asked)):
-        kept = whole.phi[i] / half.phi[i]  # y_{i+1} = kept P_i + now F_i + before F_{i-1}
-        now, before = whole.weight()[i], -kept * half.weight()[i]
-        if i + 1 < len(asked):
-            kept, now, before = (half.phi[i + 1] * value for value in (kept, now, before))
+    for i in range(len(nodes)):
+        phi = whole.phi[i] / half.phi[i]  # y_{i+1} = phi P_i + now F_i + before F_{i-1}
+        now, before = whole.weight()[i], -phi * half.weight()[i]
+        if i + 1 < len(nodes):
+            phi, now, before = (half.phi[i + 1] * value for value in (phi, now, before))
             now += half.weight()[i + 1]
         weights = {write.calls: float(now)} | ({write.calls - 1: float(before)} if i else {})
-        write.advance(asked[i + 1] if i + 1 < len(asked) else points[-1], float(kept), weights)
+        write.advance(nodes[i + 1] if i + 1 < len(nodes) else points[-1], float(phi), weights)
 
 
 add(Solver("pfdiff", middles, Orders(2, None), memory=True, forms=("noise",), prediction="noise",

@@ -15,7 +15,7 @@ from seeds.tableaus import Orders
 
 def point(
     name: str,
-    given: Mapping[str, Any],
+    values: Mapping[str, Any],
     options: Sequence[str] = (),
     *,
     cases: Cases = ({},),
@@ -26,33 +26,38 @@ def point(
     """Registers `adams` with these arguments under a name of its own.
 
     Args:
-        given: the arguments of `adams` that make the method.
-        options: those of them that remain options of the solver, with `given` as their defaults.
-        also: further arguments of `adams`, from those chosen.
+        values: the arguments of `adams` that make the method.
+        options: those of them that remain options of the solver, with `values` as their defaults.
+        also: further arguments of `adams`, from these.
         cases, prediction, more: as for Solver; the laws ask it in its own prediction.
     """
 
     def arguments(own: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = dict(given) | dict(own)
-        return chosen | dict(also(**chosen))
+        every = dict(values) | dict(own)
+        return every | dict(also(**every))
 
     def build(write: Writer, levels: Levels, prediction: Prediction, eta: Eta, **own: Any) -> None:
         adams(write, levels, prediction, eta, **arguments(own))
 
     signature = inspect.signature(adams)
-    kept = [
-        it.replace(default=given.get(key, it.default))
+    parameters = [
+        it.replace(default=values.get(key, it.default))
         for key, it in signature.parameters.items()
         if key in HANDED or key in options
     ]
-    build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    build.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     build.__annotations__ = adams.__annotations__
-    fixed = {key: value for key, value in given.items() if key not in options}
-    settings: dict[str, Any] = {"memory": given.get("k") != 1, "noise": "eta", "forms": (prediction,), "fixed": fixed}
+    constants = {key: value for key, value in values.items() if key not in options}
+    settings: dict[str, Any] = {
+        "memory": values.get("k") != 1,
+        "noise": "eta",
+        "forms": (prediction,),
+        "fixed": constants,
+    }
     settings |= more
 
     def order(**own: Any) -> Orders:
-        measured = adams_orders(**arguments(own))
-        return measured if settings["noise"] else measured._replace(weak=None)
+        orders = adams_orders(**arguments(own))
+        return orders if settings["noise"] else orders._replace(weak=None)
 
     return add(Solver(name, build, order, cases=cases, prediction=prediction, **settings))

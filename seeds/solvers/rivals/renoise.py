@@ -108,8 +108,8 @@ def tcd(
 
     def fresh(to: Point) -> float:
         t = (1 - gamma) * to.t
-        kept = float(levels.schedule.nsr(math.floor(t + 1e-3) if table else t)) / to.nsr
-        return math.sqrt((1 - kept) * (1 + kept)) if kept < 1 - SAME else 0.0
+        ratio = float(levels.schedule.nsr(math.floor(t + 1e-3) if table else t)) / to.nsr
+        return math.sqrt((1 - ratio) * (1 + ratio)) if ratio < 1 - SAME else 0.0
 
     return _renewing(write, levels, fresh)
 
@@ -146,21 +146,21 @@ def restart(
 ) -> None:  # fmt: skip
     """Heun's method; at the first level at or below `back_from`, noise takes the state up to `back_to` and it is solved
     down again, so many times."""
-    done = 0
+    here = 0
     for each in _intervals(times, back_to, back_from, back_steps):
         low = next((i for i, at in enumerate(levels.points) if i and at.nsr <= each.low), None)
-        if low is None or low < done or not each.times or levels.points[0].nsr < each.high:
+        if low is None or low < here or not each.times or levels.points[0].nsr < each.high:
             continue
-        runge_kutta(write, replace(levels, points=levels.points[done : low + 1]), stages=2, churn=QUIET)
-        arrived, end, done = write.calls - 1, levels.points[low], low
+        runge_kutta(write, replace(levels, points=levels.points[here : low + 1]), stages=2, churn=QUIET)
+        call, end, here = write.calls - 1, levels.points[low], low
         places = np.linspace(each.high ** (1 / 7), end.nsr ** (1 / 7), each.steps + 1)[:-1] ** 7
         again = replace(levels, points=(*levels.at_lam(-np.log(places)), end))
         for _ in range(each.times):
             write.renoise(again.points[0])
             runge_kutta(write, again, stages=2, churn=QUIET)
         # all of it is one step of the grid
-        write.rows[arrived:-1] = [row._replace(completes=False) for row in write.rows[arrived:-1]]
-    runge_kutta(write, replace(levels, points=levels.points[done:]), stages=2, churn=QUIET)
+        write.rows[call:-1] = [row._replace(completes=False) for row in write.rows[call:-1]]
+    runge_kutta(write, replace(levels, points=levels.points[here:]), stages=2, churn=QUIET)
 
 
 class Interval(NamedTuple):
@@ -182,19 +182,19 @@ def _intervals(*parts: Some) -> list[Interval]:
             f"{[len(row) for row in rows]} of them."
         )
     rows = [row if len(row) == count else row * count for row in rows]
-    found = [Interval(int(times), high, low, int(steps)) for times, high, low, steps in zip(*rows, strict=True)]
-    for it, *said in zip(found, *rows, strict=True):
-        if not (it.times == said[0] >= 0 and it.steps == said[3] >= 1 and 0 < it.low < it.high < math.inf):
+    intervals = [Interval(int(times), high, low, int(steps)) for times, high, low, steps in zip(*rows, strict=True)]
+    for it, *numbers in zip(intervals, *rows, strict=True):
+        if not (it.times == numbers[0] >= 0 and it.steps == numbers[3] >= 1 and 0 < it.low < it.high < math.inf):
             raise InputError(
                 "`times` >= 0, `back_steps` >= 1 and 0 < `back_from` < `back_to` must hold, whole numbers the first "
-                f"two, but they are {', '.join(map(str, said[::3]))} and {it.low:g}, {it.high:g}."
+                f"two, but they are {', '.join(map(str, numbers[::3]))} and {it.low:g}, {it.high:g}."
             )
-    if any(b.low >= a.low for a, b in pairwise(found)):
+    if any(b.low >= a.low for a, b in pairwise(intervals)):
         raise InputError(
-            f"`back_from` = {[it.low for it in found]} must fall from interval to interval: the run meets them on its "
-            "way down."
+            f"`back_from` = {[it.low for it in intervals]} must fall from interval to interval: the run meets them on "
+            "its way down."
         )
-    return found
+    return intervals
 
 
 SONG = "Song et al. 2021, DDIM (arXiv:2010.02502)"
