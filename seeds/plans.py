@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +103,17 @@ def terms(weights: Iterable[tuple[int, float]]) -> Terms:
     return tuple((j, total[j]) for j in sorted(total) if total[j] != 0.0)
 
 
+class Reads(NamedTuple):
+    """What the loop reads to make a state: the terms of a `Row`, or fewer that make the same (`fewer_reads`)."""
+
+    m: Terms = ()
+    """Weight of the newest state as it was made; `x` weighs what the model was asked about, should another take its
+    place."""
+    x: Terms = ()
+    d: Terms = ()
+    z: Terms = ()
+
+
 SAME = 1e-12
 """Levels whose nsr differ by less than this fraction are one level."""
 
@@ -174,12 +185,14 @@ class Plan:
 
     def readers(self) -> dict[tuple[str, int], list[int]]:
         """For each ("x" | "d" | "z", index) the rows that read it, in order; the opening counts as row -1."""
-        readers: dict[tuple[str, int], list[int]] = {("z", j): [-1] for j, _ in self.opening.z}
-        for i, row in enumerate(self.rows):
-            for part, pairs in (("x", row.x), ("d", row.d), ("z", row.z)):
-                for j, _ in pairs:
-                    readers.setdefault((part, j), []).append(i)
-        return readers
+        return readers_of(self.opening, self.rows)
+
+    @property
+    def reads(self) -> tuple[Reads, ...]:
+        """The rows as the loop runs them: `fewer_reads`, made once."""
+        if "_reads" not in self.__dict__:
+            object.__setattr__(self, "_reads", fewer_reads(self.rows))
+        return self.__dict__["_reads"]
 
     def step_starts(self) -> list[int]:
         """For each row the state that its step starts from."""
@@ -206,7 +219,7 @@ class Plan:
     def memory(self) -> int:
         """State-sized tensors alive at the peak of a run: states, answers and draws that a row still reads, and the
         state being made."""
-        readers = self.readers()
+        readers = readers_of(self.opening, self.reads)
         most = 0
         for i in range(len(self.rows)):
             alive = {("x", i), ("d", i)} | {
@@ -416,6 +429,66 @@ class Plan:
             what = str(error) if type(error) in (InputError, ValueError) else repr(error)
             raise InputError(f"`text` is not a plan written by Plan.to_json: {what}") from error
         return cls(**parts)
+
+
+def readers_of(opening: Opening, rows: Iterable[Row | Reads]) -> dict[tuple[str, int], list[int]]:
+    """`Plan.readers`; the newest state as it was made counts as the state."""
+    readers: dict[tuple[str, int], list[int]] = {("z", j): [-1] for j, _ in opening.z}
+    for i, row in enumerate(rows):
+        states = (*row.m, *row.x) if isinstance(row, Reads) else row.x
+        for part, pairs in (("x", states), ("d", row.d), ("z", row.z)):
+            for j, _ in pairs:
+                readers.setdefault((part, j), []).append(i)
+    return readers
+
+
+_Weights = dict[tuple[str, int], float]
+CANCELS = 1e-13
+"""What is left of two weights, as a fraction of them, that cancel but for rounding."""
+GROWTH = 2.0
+"""How much larger the weights of a row that reads less may be, in sum."""
+
+
+def fewer_reads(rows: Sequence[Row]) -> tuple[Reads, ...]:
+    r"""The same states from fewer terms: a stage is the sum that row i - 1 made, and any multiple of the difference may
+    be added to row i,
+
+        x_{i+1} = r m_i + sum_j (w_j - r v_j) q_j,        q_j: the x, D and z that the rows read,
+
+    with w the weights of row i, v those of row i - 1, and m_i the stage as it was made. With the noise of one path r =
+    w_j / v_j is one number for the state at the start of the step and for all earlier draws, so none of them is read
+    again. Of the r that cancel a term the one that leaves the least to read is taken: fewest terms, a draw that is read
+    again counted twice, as it must be kept. None where that is no gain, or the weights grow, whose sum bounds the
+    rounding. The end of a step is no stage: a projection may put another state there.
+    """
+    reads: list[Reads] = []
+    stage: _Weights = {}
+    for i, row in enumerate(rows):
+        weights = {(part, j): w for part, pairs in (("x", row.x), ("d", row.d), ("z", row.z)) for j, w in pairs}
+        best, least, most = Reads((), row.x, row.d, row.z), _cost(weights, stage), GROWTH * _size(weights)
+        for r in dict.fromkeys(weights[key] / stage[key] for key in stage if key in weights):
+            form = _combined(weights, -r, stage)
+            cost = _cost({**form, ("x", i): r}, stage)
+            if cost < least and abs(r) + _size(form) <= most:
+                parts = [tuple((j, form[key, j]) for key, j in sorted(form) if key == part) for part in "xdz"]
+                best, least = Reads(((i, r),), *parts), cost
+        reads.append(best)
+        stage = {} if row.completes else weights
+    return tuple(reads)
+
+
+def _combined(a: _Weights, factor: float, b: _Weights) -> _Weights:
+    """a + factor b, without what cancels."""
+    pairs = {key: (a.get(key, 0.0), factor * b.get(key, 0.0)) for key in a | b}
+    return {key: v + w for key, (v, w) in pairs.items() if not abs(v + w) <= CANCELS * max(abs(v), abs(w))}
+
+
+def _size(weights: _Weights) -> float:
+    return sum(abs(weight) for weight in weights.values())
+
+
+def _cost(weights: _Weights, stage: _Weights) -> int:
+    return len(weights) + sum(part == "z" and (part, j) in stage for part, j in weights)
 
 
 def _times(factor: float, pairs: Iterable[tuple[int, float]]) -> Terms:

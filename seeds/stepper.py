@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seeds.errors import InputError
-from seeds.plans import Plan, Point, Terms
+from seeds.plans import Plan, Point, Terms, readers_of
 from seeds.storage import replacing
 
 Noise = Callable[[int], Tensor]
@@ -125,7 +125,8 @@ class Stepper:
     ) -> None:
         """What a new run and a resumed one have in common: nothing is held yet."""
         self.plan, self.i, self._noise, self._reuse, self._grad = plan, 0, noise, reuse, grad
-        readers = plan.readers()
+        self._reads = plan.reads
+        readers = readers_of(plan.opening, self._reads)
         self._last_reader = {key: rows[-1] for key, rows in readers.items()}
         self._read_once = {j for (part, j), rows in readers.items() if part == "z" and len(rows) == 1}
         self._scaled = scaled
@@ -160,8 +161,14 @@ class Stepper:
         return len(self._held) + len(self._pool)
 
     def replace(self, x: Tensor) -> None:
-        """Puts another tensor in the place of the newest state, as a projection does."""
+        """Puts another tensor in the place of the newest state, as a projection does.
+
+        Where that is a stage the step goes on from what it was: only the model is asked about the other. A stage that
+        is written to in place is gone.
+        """
         self._check(x, "The replacement of the state", "A projection returns the new state in the shape of x.")
+        if not self.done and self._reads[self.i].m:
+            self._held.setdefault(("m", self.i), self.x)
         self._set_state(self.i, (x, False))
 
     def advance(self, denoised: Tensor) -> None:
@@ -172,9 +179,9 @@ class Stepper:
                 "another run."
             )
         self._check(denoised, "The denoised value")
-        row, i = self.plan.rows[self.i], self.i
+        i = self.i
         self._held["d", i] = self._guard(denoised)
-        self._set_state(i + 1, self._combine([], [], (("x", row.x), ("d", row.d), ("z", row.z))))
+        self._set_state(i + 1, self._combine([], [], tuple(zip("mxdz", self._reads[i], strict=True))))
         self.i += 1
         self._drop(i)
 
@@ -190,7 +197,11 @@ class Stepper:
                     continue
                 if part == "z" and ("z", j) not in self._held:
                     self._held["z", j] = self._checked(j, self._noise(j))
-                tensors.append(self._held[part, j])
+                tensor = self._made(j) if part == "m" else self._held[part, j]
+                if part == "x" and tensors and tensors[0] is tensor:  # the stage as it was made, and as it was asked
+                    weights[0] += weight
+                    continue
+                tensors.append(tensor)
                 weights.append(weight)
         if out is not None:
             return combine_in_tiles(out, [out, *tensors], [1.0, *weights]), True
@@ -201,6 +212,10 @@ class Stepper:
             return combined(tensors, weights), False
         out = self._pool.pop() if self._pool else torch.empty(shape, dtype=dtype, device=device)
         return combine_in_tiles(out, tensors, weights), True
+
+    def _made(self, j: int) -> Tensor:
+        """State j as its row made it."""
+        return self._held.get(("m", j), self._held["x", j])
 
     def _checked(self, j: int, draw: Tensor) -> Tensor:
         self._check(draw, f"Draw {j}", "`noise` returns a standard normal tensor like x.")
@@ -300,17 +315,17 @@ class Stepper:
         stepper, i = cls.__new__(cls), metadata["i"]
         keys = {
             key
-            for key, rows in plan.readers().items()
+            for key, rows in readers_of(plan.opening, plan.reads).items()
             if key[0] != "z" and key[1] < i + (key[0] == "x") and rows[-1] >= i
         } | {("x", i)}
         if (
             not 0 <= i <= plan.nfe
-            or set(tensors) != keys
+            or set(tensors) - {("m", i)} != keys
             or len({(tensor.shape, tensor.dtype) for tensor in tensors.values()}) > 1
         ):
             raise InputError(
-                f"{path} is damaged: it does not hold what {plan.solver} needs after {i} of {plan.nfe} calls. Start "
-                "anew."
+                f"{path} is damaged, or of an earlier version of seeds: it does not hold what {plan.solver} needs "
+                f"after {i} of {plan.nfe} calls. Start anew."
             )
         stepper._begin(plan, tensors["x", i], noise, reuse)
         stepper.i, stepper._held = i, tensors

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import seeds
-from seeds.plans import CLEAN, Draw, Opening, Plan, Point, Row, terms
+from seeds.plans import CLEAN, Draw, Opening, Plan, Point, Reads, Row, terms
+from seeds.predictions import PREDICTIONS
 
 HERE = Point(0.5, 0.8, 0.6)
 
@@ -86,6 +87,57 @@ def test_memory_is_counted_row_by_row():
     assert THREE.memory == 7
     assert plan_of(Row(HERE, x=((0, 1.0),), d=((0, 1.0),))).memory == 3
     assert plan_of(Row(HERE, z=((0, 1.0),))).memory == 4
+
+
+def combinations(plan, rows):
+    """(states, 1 + calls + draws): each state of a run as a combination of the start, the answers and the draws."""
+    states = np.zeros((1 + plan.nfe, 1 + plan.nfe + len(plan.draws)))
+    states[0, 0] = plan.opening.scale
+    for i, row in enumerate([plan.opening, *rows]):
+        for part in ("m", "x"):
+            states[i] += sum(weight * states[j] for j, weight in getattr(row, part, ()))
+        for first, part in ((1, "d"), (1 + plan.nfe, "z")):
+            for j, weight in getattr(row, part, ()):
+                states[i, first + j] += weight
+    return states
+
+
+@pytest.mark.parametrize("schedule", ["vp", "flow"])
+@pytest.mark.parametrize("name", seeds.SOLVERS)
+def test_rows_that_read_less_make_the_same_states_whatever_the_model_answers(name, schedule):
+    it = seeds.SOLVERS[name]
+    for form in (it.forms or PREDICTIONS) if it.interpolates else (None,):
+        plan = seeds.plan(name, steps=4, schedule=schedule, prediction=form, **it.noisy)
+        states = combinations(plan, plan.rows)
+        assert np.abs(combinations(plan, plan.reads) - states).max() <= 1e-12 * np.abs(states).max()
+
+
+def test_a_stage_is_read_in_the_place_of_the_start_of_its_step_and_of_earlier_draws():
+    plan = seeds.plan("seeds-3", steps=2, schedule="vp", final="none")
+    assert [[[j for j, _ in part] for part in reads] for reads in plan.reads] == [
+        [[], [0], [0], [0]],
+        [[1], [], [0, 1], [1]],
+        [[2], [], [0, 1, 2], [2]],
+        [[], [3], [3], [3]],
+        [[4], [], [3, 4], [4]],
+        [[5], [], [3, 4, 5], [5]],
+    ]
+    assert (plan.memory, seeds.plan("seeds-2", steps=2, schedule="vp").memory) == (6, 5)
+    assert plan == Plan.from_json(plan.to_json()) and "reads" not in plan.to_json()
+
+
+@pytest.mark.parametrize("rows", [
+    # what a later row would gain in terms it would lose in digits
+    [Row(HERE, x=((0, 1e-6),), d=((0, 1.0),), z=((0, 1e-6),), completes=False),
+     Row(HERE, x=((0, 1.0),), d=((1, 0.5),), z=((0, 1.0), (1, 0.1)))],
+    # the end of a step may be another state by now
+    [Row(HERE, x=((0, 0.5),), d=((0, 0.5),), z=((0, 0.2),)), Row(HERE, x=((0, 0.25),), d=((0, 0.25),), z=((0, 0.1),))],
+    # no gain
+    [Row(HERE, x=((0, 0.5),), d=((0, 0.5),), completes=False), Row(HERE, x=((0, 0.25),), d=((1, 0.75),))],
+])  # fmt: skip
+def test_rows_are_read_as_written_where_nothing_is_gained_by_another_form(rows):
+    plan = plan_of(*rows, draws=2)
+    assert plan.reads == tuple(Reads((), row.x, row.d, row.z) for row in rows)
 
 
 def test_the_table_shows_every_call():

@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
-from seeds.plans import Plan, Point, Row
+from seeds.plans import Plan, Point, Row, readers_of
 from seeds.solvers import SOLVERS
 from seeds.stepper import Stepper, combine, combine_in_tiles, run
 
@@ -113,8 +113,8 @@ def test_draws_that_come_scaled_are_the_same_run_and_only_those_of_one_reader_do
     while not stepper.done:
         stepper.advance(model(stepper.x, stepper.at))
     torch.testing.assert_close(stepper.x, whole(plan, start), rtol=1e-5, atol=1e-5)
-    assert all(len(plan.readers()["z", j]) == 1 for j in asked)
-    assert len(asked) == len(plan.draws) or solver != "seeds-1"
+    assert all(len(readers_of(plan.opening, plan.reads)["z", j]) == 1 for j in asked)
+    assert len(asked) == len(plan.draws) or solver not in ("seeds-1", "seeds-2", "seeds-3")
 
 
 def test_eight_threads_share_a_plan():
@@ -133,7 +133,7 @@ def test_eight_threads_share_a_plan():
     assert all(torch.equal(one, alone) for one in found)
 
 
-MEMORY = {"seeds-1": 4, "seeds-2": 6, "seeds-3": 8, "seeds-4": 10, "erk-1": 4, "erk-2": 6, "erk-3": 8, "erk-4": 10,
+MEMORY = {"seeds-1": 4, "seeds-2": 5, "seeds-3": 6, "seeds-4": 9, "erk-1": 4, "erk-2": 6, "erk-3": 8, "erk-4": 10,
           "rk-1": 4, "rk-2": 6,
           "euler-maruyama": 4, "adams": 5}  # fmt: skip
 
@@ -148,6 +148,25 @@ def test_memory_is_the_liveness_of_the_plan(solver):
         stepper.advance(model(stepper.x, stepper.at))
         most = max(most, stepper.held)
     assert most <= plan.memory <= MEMORY[solver]
+
+
+def test_a_stage_that_is_replaced_is_read_as_it_was_made(tmp_path):
+    """Only what the model is asked about changes: rows that read the stage in the place of the start make the same."""
+    plan = plan_of("seeds-3", steps=2)
+    assert plan.reads[1].m and plan.reads[2].m
+    stepper = Stepper(plan, noise(-1), noise, reuse=False)
+    answers, start = [], stepper.x
+    for row in plan.rows[:3]:
+        if stepper.i:
+            stepper.replace(stepper.x.clone() + 1.0)
+            stepper.replace(stepper.x * 2.0)
+            stepper.save(tmp_path / "stage.safetensors")
+            stepper = Stepper.load(tmp_path / "stage.safetensors", plan, noise)
+        answers.append(model(stepper.x, stepper.at))
+        stepper.advance(answers[-1])
+        as_written = sum(w * start for _, w in row.x) + sum(w * answers[j] for j, w in row.d)
+        as_written = as_written + sum(w * noise(j) for j, w in row.z)
+        torch.testing.assert_close(stepper.x, as_written, rtol=1e-5, atol=1e-5)
 
 
 def test_large_states_are_made_in_tiles_to_the_same_bits():
