@@ -164,10 +164,10 @@ def unet(work: Path, count: int) -> list[str]:
     """Arguments of a study of the network; `count` test images are its baseline."""
     from recipes import fashion
 
-    some, kept = np.random.default_rng(0).permutation(10_000)[:count], work / f"test-{count}.npz"
-    with replacing(kept, shared=True) as part, part.open("wb") as file:
+    some, images = np.random.default_rng(0).permutation(10_000)[:count], work / f"test-{count}.npz"
+    with replacing(images, shared=True) as part, part.open("wb") as file:
         np.savez(file, arr_0=fashion.load("t10k")[0][some, 0])
-    return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"{count:,} test images={kept}"]
+    return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"{count:,} test images={images}"]
 
 
 def main() -> int:
