@@ -466,7 +466,7 @@ def fewer_reads(rows: Sequence[Row]) -> tuple[Reads, ...]:
     for i, row in enumerate(rows):
         weights = {(part, j): w for part, pairs in (("x", row.x), ("d", row.d), ("z", row.z)) for j, w in pairs}
         best, least, most = Reads((), row.x, row.d, row.z), _cost(weights, stage), GROWTH * _size(weights)
-        for r in dict.fromkeys(weights[key] / stage[key] for key in stage if key in weights):
+        for r in dict.fromkeys(weights[key] / v for key, v in stage.items() if v and key in weights):
             form = _combined(weights, -r, stage)
             cost = _cost({**form, ("x", i): r}, stage)
             if cost < least and abs(r) + _size(form) <= most:

@@ -132,6 +132,8 @@ def test_a_stage_is_read_in_the_place_of_the_start_of_its_step_and_of_earlier_dr
      Row(HERE, x=((0, 1.0),), d=((1, 0.5),), z=((0, 1.0), (1, 0.1)))],
     # the end of a step may be another state by now
     [Row(HERE, x=((0, 0.5),), d=((0, 0.5),), z=((0, 0.2),)), Row(HERE, x=((0, 0.25),), d=((0, 0.25),), z=((0, 0.1),))],
+    # no gain, and a weight of nothing
+    [Row(HERE, x=((0, 0.5),), d=((0, 0.0),), completes=False), Row(HERE, x=((0, 0.25),), d=((0, 0.5), (1, 0.75)))],
     # no gain
     [Row(HERE, x=((0, 0.5),), d=((0, 0.5),), completes=False), Row(HERE, x=((0, 0.25),), d=((1, 0.75),))],
 ])  # fmt: skip
