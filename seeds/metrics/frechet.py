@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import torch
 
-from seeds.metrics.checks import MetricError, as_features, as_gaussian, check_units, same_width
+from seeds.metrics.checks import BLOCK, MetricError, as_features, as_gaussian, check_units, same_width
 from seeds.metrics.estimate import Estimate, jackknife, units_of
 from seeds.metrics.moments import moments_of
 
@@ -61,7 +61,11 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
     _warn_rank("sigma", root)
 
     def distance(left_out: int | None) -> float:
-        rest = total if left_out is None else total.plus(moments_of([rows[unit == left_out]]), -1)
+        rest = total
+        if left_out is not None:
+            places = np.flatnonzero(unit == left_out)
+            blocks = (rows[places[at : at + BLOCK]] for at in range(0, len(places), BLOCK))  # not all rows twice
+            rest = total.plus(moments_of(blocks), -1)
         mean, sigma = rest.mean, rest.covariance()
         del rest  # its (d, d) would be held through the eigenproblem
         rest_root = _root(sigma, "features")
