@@ -127,8 +127,8 @@ def _entry(
 
 
 def joined(records: Sequence[StudyRecord]) -> StudyRecord:
-    """Studies of one yardstick as one, so that a line measured later stands beside the others; a line comes from the
-    first that has it.
+    """Studies of one yardstick as one, so that what was measured later stands beside the rest: a line's rows at so many
+    calls come from the first that has them.
 
     Raises: ValueError if they differ in features, reference, seeds or units.
     """
@@ -141,8 +141,8 @@ def joined(records: Sequence[StudyRecord]) -> StudyRecord:
                 raise InputError(
                     f"The studies have different {key}, {a} and {b}: their lines cannot be compared in one table."
                 )
-        there = {row["line"] for row in rows}
-        rows += [row for row in record["rows"] if row["line"] not in there]
+        there = {(row["line"], row["nfe_asked"]) for row in rows}
+        rows += [row for row in record["rows"] if (row["line"], row["nfe_asked"]) not in there]
     overhead = {line: cost for record in reversed(records) for line, cost in _overhead(record).items()}
     return {**first, "rows": rows, "bench": {"overhead": overhead}}
 

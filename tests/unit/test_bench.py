@@ -144,7 +144,9 @@ def test_two_studies_are_compared_in_pairs_where_they_drew_the_same_seeds():
 def test_studies_of_one_yardstick_are_one():
     both, one, two = study.record(), study.record(), study.record()
     one["rows"], two["rows"] = (
-        [row for row in both["rows"] if (row["solver"] == "seeds-3") == last] for last in (False, True)
+        # each line is in both, at other calls
+        [row for row in both["rows"] if ((row["solver"] == "seeds-3") != (row["nfe_asked"] == 6)) == last]
+        for last in (False, True)
     )
     two["bench"] = {"overhead": {"seeds-3": {"ms": 1.0, "passes": 2.0}}}
     both["bench"] = two["bench"]
