@@ -15,7 +15,7 @@ import click
 
 import seeds
 from seeds.cli import jobs, models, options
-from seeds.cli.metrics import FEATURES, REFERENCE, check_shape, extractor_of, statistics_of
+from seeds.cli.metrics import FEATURES, PARTS, REFERENCE, check_shape, extractor_of, statistics_of
 from seeds.cli.options import Flag
 from seeds.cli.session import Command, Session, pass_session
 from seeds.errors import InputError, TooFewCalls
@@ -74,7 +74,7 @@ def study_options(
             metavar="NAME=IMAGES",
         ),
         Flag("--batch", "Images the model is asked about at once.", options.POSITIVE, default=batch),
-        Flag("--units", "Parts of the jackknife behind the intervals.", click.IntRange(2), default=10),
+        PARTS,
         Flag("--splits", "Splits of the Inception score.", options.POSITIVE, default=10),
         Flag("--shown", "Images of each row on the page.", options.POSITIVE, default=10),
         Flag("--title", "Heading of plots and page; the model's name by default.", default=""),

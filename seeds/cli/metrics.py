@@ -17,7 +17,7 @@ from seeds import __version__
 from seeds.cli import jobs, models, options
 from seeds.cli.options import POSITIVE, FilePath, Flag
 from seeds.cli.session import Command, Session, pass_session
-from seeds.metrics.checks import MetricError, check_splits, check_units
+from seeds.metrics.checks import UNITS, MetricError, check_splits, check_units
 
 if TYPE_CHECKING:
     from seeds.distributed import Group
@@ -58,7 +58,7 @@ _images = options.adding(
     jobs.job_options(),
 )
 _reference = Flag("--ref reference", "Reference statistics: fashion-mnist, or an npz.", default=REFERENCE)
-_units = Flag("--units", "Parts of the jackknife behind the interval.", click.IntRange(2, 10), default=10)
+PARTS = Flag("--units", "Parts of the jackknife behind an interval.", click.IntRange(2, UNITS), default=UNITS)
 _json = Flag("--json as_json", "Print JSON: the value, the interval, and everything they came from.", is_flag=True)
 
 
@@ -98,7 +98,7 @@ def ref(session, images, features, sha256, num, batch, device, out, keep_feature
 @click.command(cls=Command)
 @_reference
 @_images
-@_units
+@PARTS
 @_json
 @pass_session
 def fid(session, reference, units, as_json, **asked):
@@ -109,7 +109,7 @@ def fid(session, reference, units, as_json, **asked):
     from seeds.metrics.frechet import frechet_estimate
 
     measured = _Measured.of(session, reference, **asked)
-    check_units(units, measured.source.count, 2)
+    check_units(units, measured.source.count)
     rows = measured.rows(measured.features)
     if session.group.first:
         mu, sigma = measured.statistics.mu, measured.statistics.sigma
@@ -138,7 +138,7 @@ def is_(session, splits, as_json, **asked):
 @click.command(cls=Command)
 @_reference
 @_images
-@_units
+@PARTS
 @Flag("--subsets", "Compare within units only: faster, with a larger error.", is_flag=True)
 @_json
 @pass_session
@@ -157,8 +157,8 @@ def kid(session, reference, units, subsets, as_json, **asked):
             f"The reference {reference} holds no features, only their mean and covariance. Make it with `seeds ref "
             "--keep-features`."
         )
-    check_units(units, len(reference_rows), 2, of="reference")
-    check_units(units, measured.source.count, 2)
+    check_units(units, len(reference_rows), of="reference")
+    check_units(units, measured.source.count)
     rows = measured.rows(measured.features)
     if session.group.first:
         distance = kernel_distance(rows, reference_rows, units=units, across=not subsets)

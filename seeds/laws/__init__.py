@@ -10,7 +10,15 @@ as numbers are in `exactness` and `orders`; here they are held against their lim
 
 from seeds.laws.exactness import constant_error, noise_error, path_error, polynomial_error, still_error
 from seeds.laws.law import LAWS, Law, Subject, check, subjects
-from seeds.laws.orders import gaussian_errors, largest_step, mixture_errors, ode_errors, skew_errors, slope
+from seeds.laws.orders import (
+    gaussian_errors,
+    largest_step,
+    mixture_errors,
+    ode_errors,
+    quiet_errors,
+    skew_errors,
+    slope,
+)
 from seeds.laws.responses import responses, states
 
 __all__ = [

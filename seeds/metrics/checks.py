@@ -6,6 +6,8 @@ from seeds.errors import SeedsError
 
 BLOCK = 1024
 """Rows that are looked at, or summed, or of a matrix of all pairs, at a time."""
+UNITS = 10
+"""Units of a jackknife, at most: its interval is of nine degrees of freedom then."""
 
 
 class MetricError(SeedsError, ValueError):
@@ -115,13 +117,17 @@ def check_splits(splits: int, rows: int) -> None:
         raise MetricError(f"`splits` is {splits}, but must lie between 1 and N = {rows}, the number of images.")
 
 
-def check_units(units: int, rows: int, least: int, what: str = "units", of: str = "images") -> None:
-    """Raises: MetricError unless `units` is at least 2 and each unit gets `least` of the `rows` rows of `of`."""
-    check_whole(what, units)
+def check_units(units: int, rows: int, of: str = "images", most: int = UNITS) -> None:
+    """Raises: MetricError unless `units` is from 2 to `most`, and each unit gets 2 of the `rows` rows of `of`."""
+    check_whole("units", units)
     if units < 2:
-        raise MetricError(f"`{what}` is {units}; an interval needs at least 2.")
-    if rows < units * least:
+        raise MetricError(f"`units` is {units}; an interval needs at least 2.")
+    if units > most:
+        raise MetricError(
+            f"`units` is {units}, but at most {most}: more parts say no more of the error, and cost more."
+        )
+    if rows < 2 * units:
         few, more = f"N = {rows} is", "more images"
         if of != "images":
             few, more = f"The {of} has N = {rows} rows, which is", f"a larger {of}"
-        raise MetricError(f"{few} too small for {units} {what} of at least {least} rows. Give {more} or fewer {what}.")
+        raise MetricError(f"{few} too small for {units} units of at least 2 rows. Give {more} or fewer units.")

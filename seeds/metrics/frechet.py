@@ -51,11 +51,11 @@ def frechet_estimate(features, mu, sigma, units: int = 10) -> Estimate:
         features: (N, d) of the images in the order of their seeds, at least 2 in each unit.
         mu, sigma: the reference, shapes (d,) and (d, d).
         units: how many, from 2 to 10.
-    Raises: as `frechet_distance`; MetricError if N is too small for the units.
+    Raises: as `frechet_distance`; MetricError for more units, or an N that is too small for them.
     Warns: RankWarning if N does not exceed d or the reference is singular; it names the rank.
     """
     rows, (mu, root) = as_features(features, dtype=None), _gaussian(mu, sigma, "")
-    check_units(units, len(rows), 2)
+    check_units(units, len(rows))
     total, unit = moments_of([rows]), units_of(np.arange(len(rows)), units)
     same_width(len(total.mean), len(mu), ("`features`", "the reference"))
     _warn_rank("sigma", root)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seeds.metrics.checks import BLOCK, as_features, check_units, same_width
+from seeds.metrics.checks import BLOCK, UNITS, as_features, check_units, same_width
 from seeds.metrics.estimate import Estimate, jackknife, over_parts, units_of
 
 
@@ -16,7 +16,7 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
 
     Args:
         features, reference: shapes (m, d) and (n, d), used in float64.
-        units: how many units, at least 2.
+        units: how many units, at least 2; of all pairs at most 10.
         across: True takes all pairs, and the error is the jackknife over units, each left out of both sets, about 1.45
             times too large where both sets have one law. False takes only the pairs within a unit: the mean over
             disjoint subsets, as the KID is often computed, at 1 / units of the cost and with a larger error; the
@@ -27,8 +27,9 @@ def kernel_distance(features, reference, *, units: int = 10, across: bool = True
     """
     x, y = as_features(features), as_features(reference, "reference")
     same_width(x.shape[1], y.shape[1])
-    check_units(units, len(x), 2)
-    check_units(units, len(y), 2, of="reference")
+    most = UNITS if across else max(len(x), len(y))
+    check_units(units, len(x), most=most)
+    check_units(units, len(y), "reference", most)
     xs, ys = ([rows[units_of(range(len(rows)), units) == g] for g in range(units)] for rows in (x, y))
     xx, yy, xy = _sums(xs, xs, across), _sums(ys, ys, across), _sums(xs, ys, across)
     m, n = np.array([len(part) for part in xs]), np.array([len(part) for part in ys])

@@ -87,7 +87,7 @@ class Study:
     def __post_init__(self) -> None:
         sets = self.baselines.values()
         for count in {*(len(row.job.seeds) for row in self.rows), *(images.count for images in sets)}:
-            check_units(self.units, count, 2)
+            check_units(self.units, count)
             if self.extractor.classes:
                 check_splits(self.splits, count)
         drawn = {job.image_shape for job in self.models.values()}

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
@@ -106,6 +107,13 @@ def test_what_makes_a_plan_is_said_alike_everywhere():
     ours, own = (inspect.signature(function).parameters for function in (seeds.plan, seeds.plan_for))
     differ = {name for name in ours if ours[name].default != own[name].default}
     assert differ == {"schedule", "round_nsr"}
+
+
+@pytest.mark.parametrize("file", [file for file in ROOT.rglob("*.py") if "__all__ = [" in file.read_text()],
+                         ids=lambda file: str(file.relative_to(ROOT)))  # fmt: skip
+def test_what_a_module_says_it_gives_is_there(file):
+    module = importlib.import_module(".".join(("seeds", *file.relative_to(ROOT).with_suffix("").parts)))
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_importing_needs_no_networks_metrics_or_command_line():

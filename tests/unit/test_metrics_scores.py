@@ -249,6 +249,17 @@ def test_too_few_rows_for_the_units():
         kernel_distance(good, good, units=1)
 
 
+def test_a_jackknife_has_ten_units_at_most():
+    rows = RNG.standard_normal((24, 3))
+    for metric in (
+        lambda: kernel_distance(rows, rows, units=11),
+        lambda: frechet_estimate(rows, np.zeros(3), np.eye(3), 11),
+    ):
+        with pytest.raises(MetricError, match="`units` is 11, but at most 10"):
+            metric()
+    assert len(kernel_distance(rows, rows, units=12, across=False).parts) == 12  # disjoint subsets, each taken once
+
+
 def test_too_few_neighbours():
     few, many = RNG.standard_normal((30, 2)), RNG.standard_normal((40, 2))
     for k, sets in ((0, (many, many)), (30, (few, many)), (30, (many, few))):
