@@ -24,11 +24,11 @@ from unittest import mock
 import diffusers
 import torch
 
-from benchmarks.hosts_equality import SD, network
 from seeds import noise
 from seeds.exact import Gaussian
 from seeds.integrations.diffusers import SEEDSScheduler
 from seeds.stepper import run
+from trials.hosts_equality import SD, network
 
 CALLS, STD = 50, 0.7
 FLOW = {"shift": 1.0, "prediction_type": "flow_prediction"}

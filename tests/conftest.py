@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from benchmarks.processes import networks
+from trials.processes import networks
 
 torch.set_num_threads(1)
 

@@ -148,6 +148,30 @@ def test_a_bad_file_is_found(tmp_path, here, text, faults):
     assert floor_faults(bad, here) == faults
 
 
+PROGRAMS = ROOT.parent
+TESTED = {"benchmarks.device"}
+"""A program that has tests of its own (tests/gpu): what it does where a part of it fails."""
+
+
+def crossing(file: Path) -> list[str]:
+    """What a test takes from a benchmark, or a benchmark or a trial from a test."""
+    other = "benchmarks" if file.relative_to(PROGRAMS).parts[0] == "tests" else "tests"
+    tree = ast.parse(file.read_text())
+    names = [
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    ]
+    return [name for name in names if name.partition(".")[0] == other and name not in TESTED]
+
+
+def test_tests_and_benchmarks_take_nothing_from_each_other():
+    """Benchmarks measure, trials say right or wrong at length, and tests run those briefly."""
+    files = [file for room in ("tests", "benchmarks", "trials") for file in sorted((PROGRAMS / room).rglob("*.py"))]
+    assert len(files) > 100 and {file.name: crossing(file) for file in files if crossing(file)} == {}
+
+
 def test_the_floor_test_looks_at_files_and_rooms_that_there_are():
     assert len(FILES) > 12 and {"plans", "stepper", "sampling"} <= {room(file) for file in FILES}
     assert set(FLOOR) == {room(file) for file in FILES}

@@ -15,7 +15,7 @@ from seeds.plans import Point
 from seeds.predictions import OUTPUTS
 from seeds.schedules import EDM, VP, Discrete
 
-TRIAL = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "check_model.py"))
+TRIAL = runpy.run_path(str(Path(__file__).parents[2] / "trials" / "check_model.py"))
 LAW, DATA = TRIAL["modes"]()
 LOG4 = "lambda at: math.log(at.nsr) / 4"
 

@@ -381,7 +381,7 @@ def test_broken_tensors_and_objects(broken):
 FUZZ = """
 import json, sys
 from pathlib import Path
-from benchmarks.fuzz_checkpoints import Watch, fuzz, limit_memory
+from trials.fuzz_checkpoints import Watch, fuzz, limit_memory
 watch = Watch()
 limit_memory(1 << 30)
 report = fuzz([Path(path).read_bytes() for path in sys.argv[1:]], 300, 1, watch)
@@ -396,7 +396,7 @@ print(json.dumps(report | {"seen": watch.seen}))
 
 
 def test_mutants():
-    """The benchmark's fuzzer at a small count, in a process that may have 1 GiB; and proofs that the limit holds and
+    """The trial at a small count, in a process that may have 1 GiB; and proofs that the limit holds and
     that its watch would see code run."""
     done = subprocess.run(
         [sys.executable, "-c", FUZZ, *map(str, GOOD)],

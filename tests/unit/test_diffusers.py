@@ -12,12 +12,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
-from benchmarks import hosts_equality
 from seeds import auto, noise
 from seeds.exact import Gaussian
 from seeds.integrations.configs import OUTPUTS, SPACINGS
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
 from seeds.stepper import run
+from trials import hosts_equality
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers' own, beside NumPy 2
 SHAPE = (2, 8, 8)
@@ -90,7 +90,7 @@ UNET = hosts_equality.network()
 
 @pytest.mark.parametrize("solver, output, spacing", RUNS[::9])
 def test_so_it_is_with_a_network_of_diffusers(solver, output, spacing):
-    """All of them: python -m benchmarks.hosts_equality."""
+    """All of them: python -m trials.hosts_equality."""
     assert hosts_equality.spaced(UNET, solver, output, spacing, calls=5) < 1e-5
 
 

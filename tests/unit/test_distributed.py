@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from torch.distributed import TCPStore
 
-from benchmarks.processes import LOOPBACK, gone, left_over, networks, nodes, processes
-from benchmarks.processes import finish as finished
 from seeds.distributed import Group
+from trials.processes import LOOPBACK, gone, left_over, networks, nodes, processes
+from trials.processes import finish as finished
 
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE)])

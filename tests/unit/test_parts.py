@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import seeds
-from benchmarks.chained import image_to_image, one_plan, parts, repaint
 from seeds.exact import Gaussian
 from seeds.noise import gaussian, part_of
 from seeds.solvers import Orders
+from trials.chained import image_to_image, one_plan, parts, repaint
 
 SHAPE = (1, 4, 4)
-SEEDS = range(256)  # 16,384 values of benchmarks.chained: their variance is known to 1.1 %
+SEEDS = range(256)  # 16,384 values of trials.chained: their variance is known to 1.1 %
 
 
 def model(x, at):

@@ -582,7 +582,7 @@ def contents(path):
 
 
 def test_sigkill_at_random_moments_and_resume_give_the_bytes_of_an_unbroken_run():
-    script = Path(__file__).parents[2] / "benchmarks" / "kill.py"
+    script = Path(__file__).parents[2] / "trials" / "kill.py"
     ended = subprocess.run([sys.executable, script, "--times", "3"], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "3 kills" in ended.stdout and "41 files: 0 faults" in ended.stdout

@@ -1,8 +1,8 @@
 """Several processes: how much faster they draw, two nodes, and what becomes of a run whose worker or agent is killed.
 
-    python benchmarks/processes.py speed --repeats 5
-    python benchmarks/processes.py nodes
-    python benchmarks/processes.py kills --kills 20
+    python trials/processes.py speed --repeats 5
+    python trials/processes.py nodes
+    python trials/processes.py kills --kills 20
 
 Each run is compared with one process' by the SHA-256 over its PNG files (run.json). Prints JSON, one line for each kill
 before it, and exits with 1 if bytes differ, or a file or a process is left over.

@@ -1,7 +1,7 @@
 """What goes wrong on a user's machine, tried on the command line: each fault must end in one clear sentence, and
 --resume must make good what it broke off.
 
-    python benchmarks/faults.py
+    python trials/faults.py
 
 Prints every command, its exit code and what it said. Exits with 1 if one ends in anything but a line on stderr and exit
 code 1 or 2, or if what is completed afterwards differs from an unbroken run. A full disk and a read-only folder are a

@@ -1,7 +1,7 @@
 """Feeds mutated checkpoints to the reader and reports what came of them: nothing may run, and only CheckpointError may
 be raised.
 
-    python benchmarks/fuzz_checkpoints.py tests/data/edm --count 20000
+    python trials/fuzz_checkpoints.py tests/data/edm --count 20000
 
 Mutations: bit flips, truncations, extreme lengths and indices, opcodes replaced, inserted, dropped, doubled and
 exchanged, calls of

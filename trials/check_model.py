@@ -1,7 +1,7 @@
 """What `check_model` says of 60 wrappings of networks that are right, each wrong in a usual way: 6 outputs on 2
 schedules, as they are, with the sign turned, with the time mirrored, with both, and trained on data of another range.
 
-    python benchmarks/check_model.py [--data modes|images|both] [--only OUTPUT]
+    python trials/check_model.py [--data modes|images|both] [--only OUTPUT]
 
 The networks know the law of the data exactly, so whatever is not found is not to be found in the error. A wrapping that
 is right is to be passed; each other is to be named, or left unnamed with the reason. A wrong name is the one thing that

@@ -1,6 +1,6 @@
 """The scheduler's result beside that of seeds.sample with the same noise, on a small random UNet2DModel.
 
-    python -m benchmarks.hosts_equality [--solvers seeds-3 adams] [--calls 8]
+    python -m trials.hosts_equality [--solvers seeds-3 adams] [--calls 8]
 
 All solvers, outputs and spacings on the table of Stable Diffusion; then every solver on a table, a flow schedule and an
 EDM one, in both layouts, from its beginning, from a call in the middle (image-to-image), and at sigmas of the caller's.

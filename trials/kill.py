@@ -1,6 +1,6 @@
 """Kills `seeds sample` with SIGKILL at random moments, resumes it, and compares every file with an unbroken run's.
 
-    python benchmarks/kill.py --times 20
+    python trials/kill.py --times 20
 
 Prints one line for each kill and exits with 1 if a file differs, is not whole, or is left over. Each run is a process
 of its own, forked from this one, so that it is killed while it draws and not while it imports.

@@ -1,8 +1,8 @@
 """Runs that begin with the result of another, under the same seeds: is their noise independent? On data N(0, 1), where
 the variance is known.
 
-python benchmarks/chained.py                 # the table: seeds-1, -2, -3, eta 0.5 and 1
-python benchmarks/chained.py --seeds 512     # quicker; the variance of 64 n values is known to 18 % / sqrt(n)
+python trials/chained.py                 # the table: seeds-1, -2, -3, eta 0.5 and 1
+python trials/chained.py --seeds 512     # quicker; the variance of 64 n values is known to 18 % / sqrt(n)
 
 Measured is the variance of what `seeds.sample` returns; right is what the same plans give with independent noise,
 exact, from their linear responses.
