@@ -33,6 +33,8 @@ MOST = 4096
 """Levels that a rounding is asked about, and more for longer runs, before it is believed that there are no others."""
 GRID = "curve"
 """The grid of `seeds.GRIDS` that the rule shapes."""
+REACH = 2.5
+"""How many times the rule's last level the last level of a run may be for the rule's finish to be taken."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Setting:
         if measure in PUBLISHED:
             options |= {"corrector": self.corrector if measure.startswith("bh") else 0, "variable": "lam"}
         return options | dict(own)
+
+    def ending(self, nsr: float) -> "Setting":
+        """The setting for a run whose last level is not the rule's, as a host's own, but this one: without the finish
+        if it is far above the rule's, as the step from there to the finish overshoots, and a denoise does not."""
+        return replace(self, finish=0.0) if nsr > REACH * self.nsr_min else self
 
     def grid(
         self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None

@@ -487,7 +487,7 @@ class _Choice:
 
     @cached_property
     def _made(self) -> tuple[Request, Plan]:
-        wish, rule = self.wish, self.rule
+        wish, rule = self.wish, self.rule.ending(self._last)
         shaping = wish.shaping
         own = {name: value for name, value in wish.options.items() if name not in shaping}
         method = replace(
@@ -519,6 +519,12 @@ class _Choice:
         if draft.nfe > self.nfe:
             raise TooFewCalls(f"`nfe` = {self.nfe} is too few: one step takes {draft.nfe} calls here.")
         return request, draft
+
+    @property
+    def _last(self) -> float:
+        """nsr of the last level; 0 of a grid that has ends of its own, none said."""
+        wish = self.wish
+        return float(wish.path.nsr(wish.times[0][-1])) if wish.lists_levels else self._ends().get("nsr_min", 0.0)
 
     @property
     def _shape(self) -> dict[str, Any]:

@@ -166,13 +166,17 @@ def steps(
     Args:
         x: (B, ...) the state at the first level, of any floating dtype.
         ask: (x, sigma) -> denoised, in the dtype of x.
-        keep: the states of the items may be kept by whoever is given them.
+        keep: the states of the items may be kept by whoever is given them, or written to: the step is made of what they
+            are then. So is it with the answers.
     """
     stepper, step, opens = Stepper(plan, state_of(x), noise, reuse=not keep), 0, True
     while not stepper.done:
         sigma, state = stepper.at.sigma, stepper.x.to(x.dtype)
         denoised = ask(state, sigma)
-        stepper.advance(denoised.to(stepper.x.dtype))
+        given = Given(state)
         yield Asked(step, opens, sigma, state, denoised)
+        if not given.same(state):
+            stepper.replace(state_of(state))
+        stepper.advance(denoised.to(stepper.x.dtype))
         step, opens = step + stepper.completed, stepper.completed
     return stepper.x.to(x.dtype)

@@ -51,7 +51,8 @@ def sample(
         x: (B, ...) the state at sigmas[0]. Narrower dtypes than float32 are the model's alone: the state is kept in
             float32.
         sigmas: (N + 1,) levels; read once, before the loop: the only wait for the device.
-        callback: called once a step, at its first model call, with a dict of x, i, sigma, sigma_hat, denoised.
+        callback: called once a step, at its first model call, with a dict of x, i, sigma, sigma_hat, denoised. It may
+            keep them; what it writes into x or denoised goes into the step, as in k-diffusion.
         eta, s_noise: stochasticity, and a factor on the noise (1 is exact). None is the solver's own eta.
         noise_sampler: (sigma, sigma_next) -> standard normal values like x. None: noise of extra_args["seed"], an int
             (image b has seed + b) or a list of one for each image, in a part of its own that the state given fixes, so

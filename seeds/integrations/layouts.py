@@ -42,20 +42,26 @@ class Layout:
         """What the default's rule has for so many model calls; None of a named solver."""
         return None if self.aim is None else auto.setting(calls, self.aim)
 
-    def settled(self, calls: int) -> Mapping[str, Any]:
-        """The options of a run of so many model calls."""
+    def settled(self, calls: int, last: float = 0.0) -> Mapping[str, Any]:
+        """The options of a run of so many model calls, the last at nsr `last`."""
         rule = self.rule(calls)
         if rule is None:
             return self.options
+        rule = rule.ending(last)
         options = {name: self.options.get(name) for name in COMMON}
         if options["eta"] is None and options["fraction"] is None:
             options["eta"] = rule.eta
         return options | rule.options({name: value for name, value in self.options.items() if name not in COMMON})
 
     def own(self, calls: int) -> Grid:
-        """The grid of the spacing "auto"."""
+        """The grid of the spacing "auto": the solver's own, or the rule's, which on straight paths ends where it says,
+        wherever the host's even times end."""
         rule = self.rule(calls)
-        return lookup("grid", self.method.grid, GRIDS) if rule is None else rule.grid
+        if rule is None:
+            return lookup("grid", self.method.grid, GRIDS)
+        if self.host.kind != "flow":
+            return rule.grid
+        return lambda path, steps, *, nsr_max, nsr_min: rule.grid(path, steps, nsr_max=nsr_max)
 
     def at_mean(self, first: float, start_at: str | None) -> bool:
         """Whether a run whose first state is noise alone, at this time, starts at the mean: as it is said, else as the
@@ -105,9 +111,7 @@ class Layout:
             row = shift(row, self.shifting, mu)
             # pipelines pass even sigmas of their own, and mean their ends
             if self.spacing not in EVEN and len(row) > 1:
-                # the rule has an end of its own
-                low = 1 / self.host.steps if self.aim and self.spacing == "auto" else row[-1]
-                row = between_flow(self.spacing, row[0], low, len(row), self.own(len(row)))
+                row = between_flow(self.spacing, row[0], row[-1], len(row), self.own(len(row)))
         return self.host.t_of_sigma(row)
 
     def run(self, count: int, t: Times | None, mu: float | None = None) -> HostRun:
@@ -121,7 +125,7 @@ class Layout:
             raise InputError(
                 f"{calls} model calls are more than the {self.host.steps} steps that the network knows: ask for fewer."
             )
-        path, name, method, options = self.host.schedule, self.spacing, self.method, self.settled(calls)
+        path, name, method = self.host.schedule, self.spacing, self.method
 
         def levels(n: int) -> Times:
             return (
@@ -133,6 +137,7 @@ class Layout:
             row = levels(n - 1) if n > 2 else levels(n)
             return row if n <= 2 else np.concatenate([row[:1], self.host.known(row[:2].mean(keepdims=True)), row[1:]])
 
+        options = self.settled(calls, float(path.nsr(levels(count)[-1])))
         end = self._end(levels(count)[-1]) if self.config["final_sigmas_type"] == "sigma_min" else None
         stages = self.order > 1
         if t is not None and not stages:

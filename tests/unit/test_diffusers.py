@@ -231,6 +231,25 @@ def test_the_default_has_a_grid_of_its_own_unless_one_is_said():
         scheduler.set_timesteps(12)
     told = {name: scheduler.timesteps.tolist() for name, scheduler in runs.items()}
     assert told["default"] == told["made"] == told["grid"] != told["named"] == told["said"]
+    back = diffusers.HeunDiscreteScheduler.from_config(runs["default"].config)
+    assert back.config.timestep_spacing == "linspace", (
+        "the way back is open: no spacing was said, and none is handed on"
+    )
+
+
+def test_the_default_ends_where_its_rule_says_also_where_a_hosts_even_flow_times_end_high():
+    """Wan's: ten even steps, shifted by 5, end at nsr 0.56."""
+    wan = {"use_flow_sigmas": True, "flow_shift": 5.0, "prediction_type": "flow_prediction"}
+    theirs = diffusers.UniPCMultistepScheduler(**wan)
+    for aim in auto.AIMS:
+        scheduler, even = (
+            SEEDSScheduler.from_config(theirs.config, aim=aim, **more)
+            for more in ({}, {"timestep_spacing": "linspace"})
+        )
+        for it in (scheduler, even):
+            it.set_timesteps(10)
+        assert scheduler.plan.rows[-1].at.nsr == pytest.approx(auto.setting(10, aim).nsr_min, rel=1e-6)
+        assert even.plan.rows[-1].at.nsr == pytest.approx(5 / 9) and even.plan.rows[-1].d == ((9, 1.0),)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

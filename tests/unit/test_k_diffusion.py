@@ -78,6 +78,31 @@ def test_the_default_chooses_for_the_sigmas_and_begins_at_the_mean_where_it_is_a
         )
 
 
+@pytest.mark.parametrize("last, goes_on", [(0.06, True), (0.03, True), (0.34, False)])
+def test_the_accurate_default_extrapolates_from_levels_as_low_as_the_rules_and_denoises_from_higher_ones(last, goes_on):
+    """From 0.34, where `sgm_uniform` of ten calls ends, the rule's last step would overshoot: 20 times the error."""
+    row = hosts.plan_at("auto", [*np.geomspace(14.6, last, 10).tolist(), 0.0], aim="accuracy").rows[-1]
+    denoises = (row.x, row.d) == ((), ((9, 1.0),))
+    assert denoises != goes_on
+
+
+@pytest.mark.parametrize("name", ["sample_erk_3", "sample_seeds_3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_a_callback_writes_into_the_state_goes_into_the_whole_step(name, dtype):
+    run, kept = getattr(k_diffusion, name), []
+    more = {"noise_sampler": lambda sigma, sigma_next: torch.ones_like(X)} if "seeds" in name else {}
+
+    def halve(call):
+        if call["i"] == 2:
+            kept.append(call["x"].mul_(0.5).clone())
+
+    def constant(x, sigma):
+        return torch.full_like(x, 0.3)
+
+    whole = run(constant, X.to(dtype), SIGMAS[:-1], callback=halve, disable=True, **more)
+    torch.testing.assert_close(whole, run(constant, kept[0], SIGMAS[2:-1], disable=True, **more))
+
+
 def test_callback_once_a_step_with_the_dict_of_the_protocol():
     told = []
     k_diffusion.sample_seeds_3(model, X, SIGMAS, callback=told.append, disable=True)

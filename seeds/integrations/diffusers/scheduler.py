@@ -204,7 +204,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
         if entries.get("_class_name") != cls.__name__:
             kwargs["kind"] = entries.get("kind") or kind_of(entries)
             if is_auto(kwargs.get("solver", AUTO)) or any(name in kwargs for name in SPACED):
-                kwargs = dict.fromkeys(SPACED, False) | {"timestep_spacing": None} | kwargs
+                config = {name: value for name, value in (config or {}).items() if name not in SPACED}
         if entries.get("invert_sigmas"):
             raise InputError(
                 "`invert_sigmas`: times that rise from data to noise are Mochi's own; its pipeline needs "
