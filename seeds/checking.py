@@ -109,8 +109,7 @@ def check_model(
 
     Args:
         denoiser: from `wrap`, or any callable (then its schedule and time are not varied). A network that looks its
-            time up in a table on a GPU is
-            best checked on the CPU: other readings ask for times that are in no table.
+            time up in a table on a GPU is best checked on the CPU: other readings ask for times that are in no table.
         data: (B, *shape) clean samples, 8 or more, in the scale the model was trained on.
         schedule: default the denoiser's own.
         labels: of the samples, one for each.

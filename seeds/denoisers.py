@@ -292,8 +292,8 @@ def wrap(
         network: called as network(x, time) or network(x, time, labels); x (B, *shape), time (B,) float.
         output: what it was trained to output: "data", "noise", "v" (alpha eps - sigma data), "flow" (eps - data),
             "score" (-eps / sigma, sigma of the network's own schedule), or "edm_raw" (F of EDM's preconditioning for
-            data of standard deviation `sd`; the network is then given
-            c_in x / alpha). Names from elsewhere are understood: "epsilon", "x0", "sample", "v_prediction".
+            data of standard deviation `sd`; the network is then given c_in x / alpha). Names from elsewhere are
+            understood: "epsilon", "x0", "sample", "v_prediction".
         schedule: what it was trained on, an instance or a name. A plan may run on another: the network is asked at the
             same nsr, in its own scale and time.
         time: what it takes as its time: "t", "lam", "nsr", "sigma", "alpha", or a function of the Point, as `lambda at:
@@ -304,8 +304,8 @@ def wrap(
             `Facts`.
         round_nsr: rounds (M,) nsr to levels that the network knows. Asked at a level between, the network is given the
             `time` of the rounded level, and its input and output are scaled for the exact one, as iDDPM's
-            preconditioner does. None: all levels or, with a `Discrete` schedule, the
-            table's own. A network that takes times between whole steps: `round_nsr=lambda nsr: nsr`.
+            preconditioner does. None: all levels or, with a `Discrete` schedule, the table's own. A network that takes
+            times between whole steps: `round_nsr=lambda nsr: nsr`.
     Raises: ValueError if `output`, `schedule` or `time` is unknown, or `data_range` or `decode_batch` is none.
     """
     output = output_name(output)

@@ -24,20 +24,24 @@ from seeds.solvers.levels import Levels, Place, Round, lay_out, level_nsr
 
 OWN = "own"
 """The rounding that a denoiser says of itself."""
+_GUIDE = "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...)."
+_LENGTH = (
+    "Say nfe=, so many calls of the model; or, of a named solver, steps=, so many intervals, each of as many calls as "
+    "it has stages."
+)
 SLIPS = {
     "mask": "Inpainting is `project=`, a function that puts the known region back after each step: docs/models.md has "
     "it in two lines.",
     "generator": "Noise comes from `seed=` alone, one number for each image; noise of your own is `noise=`.",
-    "guidance": "Guide the denoiser: seeds.sample(seeds.guide(denoiser, 3.0), ..., labels=...).",
-    "steps": "Say nfe=, so many calls of the model; or, of a named solver, steps=, so many intervals, each of as many "
-    "calls as it has stages.",
+    "guidance": _GUIDE,
+    "guidance_scale": _GUIDE,
+    "cfg": _GUIDE,
+    "cfg_scale": _GUIDE,
+    "num_inference_steps": _LENGTH,
+    "num_steps": _LENGTH,
     "strength": "Say where to begin: data=..., start=('nsr', 2.0); higher keeps less of the data.",
-}
-SLIPS |= dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), SLIPS["guidance"])
-SLIPS |= dict.fromkeys(("num_inference_steps", "num_steps"), SLIPS["steps"])
-del SLIPS["steps"]
-SLIPS |= {f"sigma_{end}": f"Say nsr_{end}=, the level as sigma / alpha." for end in ("min", "max")}
-SLIPS |= {
+    "sigma_min": "Say nsr_min=, the level as sigma / alpha.",
+    "sigma_max": "Say nsr_max=, the level as sigma / alpha.",
     "latents": "A state is x=, with start=, where it is; noise of your own is `noise=`.",
     "negative_prompt": "What guidance leads away from is its null label: seeds.guide(denoiser, 3.0, null=...).",
 }
@@ -90,8 +94,8 @@ def plan(
         eta: stochasticity, see `Eta`; None is the solver's own: 1 for the SDE solvers of the package, 0 for those of
             the ODE, which take no other.
         fraction: instead of eta: in every step this fraction, from 0 to below 1, of the noise that belongs to its end
-            is fresh, whatever the step's
-            length: 1 - exp(-2 eta h) = fraction^2. Source: Flow-CPS, Wang and Yu 2025 (arXiv:2509.05952).
+            is fresh, whatever the step's length: 1 - exp(-2 eta h) = fraction^2. Source: Flow-CPS, Wang and Yu 2025
+            (arXiv:2509.05952).
         final: "denoise" returns D at the last level; "none" returns the state there.
         start, stop: a grid index, or ("nsr", v) or ("lam", v), inserted exactly. With `stop`, final is "none". The rule
             lays its grid between the two, so two parts of a run of "auto" are two runs, not the whole.

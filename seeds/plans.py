@@ -1,9 +1,8 @@
 r"""What a solver writes and the stepper runs: a plan.
 
 Everything a sampler does is linear in its states, denoised values and draws, except the model itself. A `Plan` holds
-that linear part as float64
-numbers: one `Row` for each model call. With x_i the state that row i asks the model about and D_i the answer, row i
-makes
+that linear part as float64 numbers: one `Row` for each model call. With x_i the state that row i asks the model about
+and D_i the answer, row i makes
 
     x_{i+1} = sum_j x[j] x_j + sum_j d[j] D_j + sum_j z[j] z_j,        j <= i for x and d
 

@@ -2,8 +2,7 @@ r"""Predictions: what a solver interpolates, and what a network was trained to o
 in each other.
 
 With y = x / alpha and nsr = sigma / alpha, a quantity F stands for the denoised value as  D = p(nsr) y + q(nsr) F.  The
-solver solves the linear part
-p y exactly and interpolates F. NumPy only: host-side float64.
+solver solves the linear part p y exactly and interpolates F. NumPy only: host-side float64.
 """
 
 import math

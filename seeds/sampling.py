@@ -138,8 +138,7 @@ def iterate(
         plan, x, data, part, labels, noise, noise_device, project, grad, dtype, device: as for `sample`.
         options: of the grid and of the solver, as for `plan`.
     Returns: an iterator over `Call`s, whose `result` is that of `sample` once the last is made. The tensors of a Call
-        may be kept, but not written
-        to: the run still reads them.
+        may be kept, but not written to: the run still reads them.
     Raises: ValueError as `sample` does, and if `start` has a level for each sample.
     """
     run = Run.of(iterate, locals())

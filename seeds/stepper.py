@@ -83,9 +83,8 @@ class Stepper:
     """Runs a plan: read `x` and `at`, ask the model, `advance(denoised)`, until `done`; then `x` is the result.
 
     A Stepper is the only mutable thing of a run. It keeps a tensor only as long as a later row reads it, and makes new
-    states in buffers it has finished
-    with: clone `x` to keep it, or pass reuse=False. A `denoised` tensor must stay as it is until the Stepper has
-        dropped it.
+    states in buffers it has finished with: clone `x` to keep it, or pass reuse=False. A `denoised` tensor must stay as
+    it is until the Stepper has dropped it.
 
     Args:
         plan: what to run.
@@ -93,8 +92,8 @@ class Stepper:
         noise: draw index -> standard normal tensor like x; a pure function, asked once for each draw.
         reuse: make new states in freed buffers.
         scaled: (draw index, s) -> a new tensor of s times normal values, in the place of `noise` for a draw that one
-            row alone reads, whose state is then
-            made in it: two passes less over the state where noise comes scaled from its generator.
+            row alone reads, whose state is then made in it: two passes less over the state where noise comes scaled
+            from its generator.
         grad: let gradients flow from the result to the answers, the draws and x: every state is a new tensor, and
             nothing is reused.
     Attributes:

@@ -37,7 +37,7 @@ EXACT = 20_000
 """Exact samples that the images are compared with, at least."""
 
 
-class Group(click.Group, Command):
+class Parent(click.Group, Command):
     """A command that has others beside it: its own options are for itself."""
 
 
@@ -48,7 +48,7 @@ _seen = options.adding(
 )
 
 
-@click.group(cls=Group, invoke_without_command=True)
+@click.group(cls=Parent, invoke_without_command=True)
 @Flag(jobs.MODEL, "A bundled name, a file (a mixture is its own truth), or module:factory.", default=MODEL)
 @Flag("--out", "The folder to fill.", FilePath(), default="bench")
 @Flag("--solvers", "Those often used, or every one.", ("some", "all"), default="some")

@@ -39,7 +39,7 @@ Records = Iterator[tuple[str, Callable[[], np.ndarray]]]
 Opener = Callable[[], AbstractContextManager[Callable[[str], BinaryIO]]]
 """Opens a folder or a zip: gives what opens a file of it by its name."""
 
-Array = tuple[Any, tuple[int, ...]]
+OpenArray = tuple[Any, tuple[int, ...]]
 """A file that stands at the first image of an array, and the array's shape (N, H, W[, C])."""
 
 
@@ -231,7 +231,7 @@ def _npz(path: Path, members: list[str], seeds: Sequence[int] | None) -> ImageSe
         )
 
     @contextmanager
-    def opened() -> Iterator[Array]:
+    def opened() -> Iterator[OpenArray]:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
             header = read_header(archive, archive.getinfo("arr_0.npy"), file)
             if header.dtype != np.uint8 or len(header.shape) not in (3, 4) or header.fortran:
@@ -268,7 +268,7 @@ def _places(path: Path, members: list[str], seeds: Sequence[int], count: int) ->
 
 
 @contextmanager
-def _idx(path: Path) -> Iterator[Array]:
+def _idx(path: Path) -> Iterator[OpenArray]:
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -288,7 +288,7 @@ def _idx(path: Path) -> Iterator[Array]:
 
 
 def _array(
-    path: Path, opened: Callable[[], AbstractContextManager[Array]], places: Callable[[int], Sequence[int]]
+    path: Path, opened: Callable[[], AbstractContextManager[OpenArray]], places: Callable[[int], Sequence[int]]
 ) -> ImageSet:
     """The images of one array, read from front to back; `places` are those that are meant, of so many."""
     with _reading(path), opened() as (_, (count, *size)):

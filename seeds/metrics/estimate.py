@@ -22,8 +22,7 @@ class Estimate:
 
     The interval speaks of chance alone. The bias of a metric (a Frechet distance falls as N grows) is not in it:
     compare equal N. Where both sets have one law, a Frechet distance and a kernel distance of all pairs are quadratic
-    in chance, and the jackknife of them is about 1.45 times
-    too wide: it holds the mean in 98 to 99.5 % of draws.
+    in chance, and the jackknife of them is about 1.45 times too wide: it holds the mean in 98 to 99.5 % of draws.
 
     Attributes:
         metric: what was measured.

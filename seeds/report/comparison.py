@@ -12,7 +12,7 @@ from typing import Any
 
 from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate, difference
-from seeds.report.points import METRICS, Row, StudyRecord, baselines, check, lines, point_of, together
+from seeds.report.points import METRICS, RowRecord, StudyRecord, baselines, check, lines, point_of, together
 from seeds.report.text import DASH, number, to_csv
 
 Comparison = Mapping[str, Any]
@@ -22,7 +22,7 @@ KEY = METRICS[0].key
 
 EXACT = re.compile(r"exact[/\\]([0-9a-f]{12})\.ref\.npz$")
 """The name of a reference that `seeds.runs.exact` made."""
-CONVENTIONS: dict[str, tuple[str, Callable[[Row, float], int]]] = {
+CONVENTIONS: dict[str, tuple[str, Callable[[RowRecord, float], int]]] = {
     "calls": (
         "every call of the denoiser counts: stages, the final denoise, and a guided call once. As EDM counts (Heun: "
         "2 N - 1), and as many as the steps of k-diffusion and diffusers for methods of one call a step",
@@ -106,13 +106,17 @@ def _overhead(record: StudyRecord) -> Mapping[str, Mapping[str, float]]:
     return (record.get("bench") or {}).get("overhead") or {}
 
 
-def _by_calls(record: StudyRecord) -> dict[tuple, list[Row]]:
+def _by_calls(record: StudyRecord) -> dict[tuple, list[RowRecord]]:
     """The measured rows of each line and number of calls, one for each range of seeds."""
     return together(record, KEY, "line", "nfe_asked")
 
 
 def _entry(
-    row: Row, calls: int, value: Estimate, measured: Sequence[tuple[Row, int, Estimate]], floor: Estimate | None
+    row: RowRecord,
+    calls: int,
+    value: Estimate,
+    measured: Sequence[tuple[RowRecord, int, Estimate]],
+    floor: Estimate | None,
 ) -> dict[str, Any]:
     """Where a line stands among those of its model."""
     own = [held for held in measured if held[0].get("model") == row.get("model")]
@@ -177,7 +181,7 @@ def known(name: str, asked: str | None, there: Sequence[str], usual: str | None 
     return usual if asked is None else asked
 
 
-def _ends(row: Row) -> int:
+def _ends(row: RowRecord) -> int:
     """Whether a call at the lowest level leads to level 0, by whatever step."""
     return 0 if row.get("options", {}).get("final") == "none" else 1
 

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from seeds.errors import InputError
 from seeds.metrics.estimate import Estimate
 from seeds.report.palette import DARK, DASHES, LIGHT, MARKERS, look
-from seeds.report.points import CUT, Drawn, Metric, Row, StudyRecord, baselines, drawn, estimate, heading, lines
+from seeds.report.points import CUT, Drawn, Metric, RowRecord, StudyRecord, baselines, drawn, estimate, heading, lines
 from seeds.report.table import csv_text
 from seeds.report.text import DASH, finite, flat, interval, number, plain, to_json
 
@@ -193,13 +193,13 @@ def _images(record: StudyRecord, pictures: Mapping[int, bytes], metrics: Iterabl
     return "".join([html("p", said, class_="note"), choice, *shown])
 
 
-def _placed(record: StudyRecord) -> Iterator[tuple[Row, int]]:
+def _placed(record: StudyRecord) -> Iterator[tuple[RowRecord, int]]:
     """Every row, and the place of its line."""
     places = {line: place for place, line in enumerate(lines(record))}
     return ((row, places[row["line"]]) for row in record["rows"])
 
 
-def _figure(row: Row, place: int, picture: bytes | None, metrics: Iterable[Metric]) -> Html:
+def _figure(row: RowRecord, place: int, picture: bytes | None, metrics: Iterable[Metric]) -> Html:
     values = [(metric.title, estimate(row.get(metric.key))) for metric in metrics]
     spoken = [html("span", f"{title} {number(value.value)}") for title, value in values if value is not None]
     words = html("p", html("span", f"NFE {row['nfe']}"), *spoken)
@@ -240,7 +240,7 @@ def _table(record: StudyRecord, metrics: Iterable[Metric]) -> str:
     return html("thead", html("tr", *head)) + html("tbody", *body)
 
 
-def _cells(row: Row, place: int, metrics: Iterable[Metric]) -> Iterator[Html]:
+def _cells(row: RowRecord, place: int, metrics: Iterable[Metric]) -> Iterator[Html]:
     yield _number(row["row"])
     yield html("th", _mark(place), row["line"], scope="row", data_v=row["line"])
     yield from (_number(row[name]) for name in ("nfe", "nfe_asked", "steps"))
@@ -270,7 +270,7 @@ def _words(shown: str, text: str, **attributes: str) -> Html:
     return html("td", shown, class_="words", data_v=text, **attributes)
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: RowRecord) -> str:
     value = finite(row.get("seconds"))
     return DASH if value is None else f"{value:,.1f}"
 
@@ -314,7 +314,7 @@ def _spoken(value: Estimate) -> dict[str, Any]:
     return numbers | {"text": number(value.value), "interval": interval(value), "images": f"{value.n:,}"}
 
 
-def _spoken_row(row: Row, metrics: Iterable[Metric]) -> dict[str, Any]:
+def _spoken_row(row: RowRecord, metrics: Iterable[Metric]) -> dict[str, Any]:
     values = {metric.key: estimate(row.get(metric.key)) for metric in metrics}
     fields = {name: row.get(name) for name in ("nfe_asked", "steps", "seeds", "command")}
     fields |= {"seconds": _seconds(row), "options": plain(row.get("options") or {})}

@@ -16,7 +16,7 @@ CUT = 10_000
 """How many times worse than the best a value may be and still be inside the axes."""
 
 StudyRecord = Mapping[str, Any]
-Row = Mapping[str, Any]
+RowRecord = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,19 +89,19 @@ def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
     return Estimate(metric, value, error, low, high, method, int(held.get("n") or 0), parts)
 
 
-def together(record: StudyRecord, metric: str, *columns: str) -> dict[tuple, list[Row]]:
+def together(record: StudyRecord, metric: str, *columns: str) -> dict[tuple, list[RowRecord]]:
     """The measured rows by what they have in these columns: those of one list are parts of a point, of other seeds.
 
     Rows that repeat seeds (two budgets may round to one plan) count once.
     """
-    found: dict[tuple, dict[str, Row]] = {}
+    found: dict[tuple, dict[str, RowRecord]] = {}
     for row in record["rows"]:
         if estimate(row.get(metric)) is not None:
             found.setdefault(tuple(map(row.get, columns)), {}).setdefault(row["seeds"], row)
     return {key: list(parts.values()) for key, parts in found.items()}
 
 
-def point_of(rows: Sequence[Row], metric: str) -> CurvePoint:
+def point_of(rows: Sequence[RowRecord], metric: str) -> CurvePoint:
     """The point that measured rows are parts of."""
     values = [value for row in rows if (value := estimate(row[metric])) is not None]
     whole = values[0]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seeds.report.points import METRICS, Row, StudyRecord, check
+from seeds.report.points import METRICS, RowRecord, StudyRecord, check
 from seeds.report.text import flat, to_csv
 
 ROW = ("row", "status", "line", "solver", "options", "steps", "nfe", "nfe_asked", "seeds", "images")
@@ -46,7 +46,7 @@ def csv_text(record: StudyRecord) -> str:
         "version": record.get("version"),
     }
 
-    def cells(row: Row) -> dict[str, Any]:
+    def cells(row: RowRecord) -> dict[str, Any]:
         values = flat({metric.key: row.get(metric.key) or {} for metric in METRICS})
         values |= {metric.key: values.get(f"{metric.key}.value") for metric in METRICS}
         own = {f"study.{name}": row[name] for name in ("model", "model_sha256") if name in row}  # of several models

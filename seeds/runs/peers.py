@@ -53,7 +53,7 @@ LINES = {
 """The lines of each package, with "; " between, if none are chosen."""
 Ask = Callable[[Tensor, float], Tensor]
 """(y, nsr) -> D: what a sampler may ask, y being data + nsr eps."""
-Draw = Callable[..., Tensor]
+Normals = Callable[..., Tensor]
 """Standard normals like the state, other ones at each call."""
 
 
@@ -130,7 +130,7 @@ class Sampler:
         return []
 
     def run(
-        self, denoiser: Any, seeds: Sequence[int], labels: Tensor | None, draw: Draw | None = None, **like: Any
+        self, denoiser: Any, seeds: Sequence[int], labels: Tensor | None, draw: Normals | None = None, **like: Any
     ) -> Tensor:
         """(B, *shape) its samples of these seeds.
 
@@ -219,7 +219,7 @@ def _asking(denoiser: Any, labels: Tensor | None) -> Ask:
 
 
 @contextmanager
-def _drawing(draw: Draw) -> Iterator[None]:
+def _drawing(draw: Normals) -> Iterator[None]:
     """What others draw by torch is drawn so; what they will mend themselves is not told."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -231,7 +231,7 @@ def _drawing(draw: Draw) -> Iterator[None]:
         yield
 
 
-def _sampler(name: str) -> Callable[[Sampler, Ask, Draw], Tensor]:
+def _sampler(name: str) -> Callable[[Sampler, Ask, Normals], Tensor]:
     """How the sampler of that name is run. Raises: ValueError if there is none."""
     package, _, own = name.partition(":")
     try:
@@ -251,7 +251,7 @@ def _sampler(name: str) -> Callable[[Sampler, Ask, Draw], Tensor]:
         ) from error
 
 
-def _by_protocol(function: Callable[..., Tensor], it: Sampler, asked: Ask, draw: Draw) -> Tensor:
+def _by_protocol(function: Callable[..., Tensor], it: Sampler, asked: Ask, draw: Normals) -> Tensor:
     """A sampler that is called as k-diffusion's: function(model, x, sigmas, ...)."""
     takes, z = inspect.signature(function).parameters, draw()
     more: dict[str, Any] = {"noise_sampler": draw} if "noise_sampler" in takes else {}
@@ -260,7 +260,7 @@ def _by_protocol(function: Callable[..., Tensor], it: Sampler, asked: Ask, draw:
     return function(lambda x, sigma, **_: asked(x, float(sigma[0])), it.levels[0] * z, sigmas, **more, **it.options)
 
 
-def _of_diffusers(kind: Any, it: Sampler, asked: Ask, draw: Draw) -> Tensor:
+def _of_diffusers(kind: Any, it: Sampler, asked: Ask, draw: Normals) -> Tensor:
     """A scheduler of diffusers, told eps, on its own timesteps unless its options say others."""
     plain = {"clip_sample": False} if "clip_sample" in inspect.signature(kind).parameters else {}
     scheduler = kind(**plain | dict(it.options))
@@ -276,7 +276,7 @@ def _of_diffusers(kind: Any, it: Sampler, asked: Ask, draw: Draw) -> Tensor:
     return x
 
 
-def _of_azula(kind: Any, it: Sampler, asked: Ask, draw: Draw) -> Tensor:
+def _of_azula(kind: Any, it: Sampler, asked: Ask, draw: Normals) -> Tensor:
     """A sampler of azula, on its variance-preserving schedule."""
     import azula.denoise
     import azula.noise

@@ -5,10 +5,9 @@ With y = x / alpha, a step lam0 -> lam1 = lam0 + h and the stage (or the end) at
     y_c = Phi_c y_0 + sum_j w_cj F_j + n_c,        F_j = (D_j - p_j y_j) / q_j
 
 w_cj are the tableau's weights on the moments of theory section 4. A moment of another position c' is carried over in y
-/ q, where F has the same
-weight everywhere: it is multiplied by q_c / q_c'. So in data mode a table is the published one on y, and in noise mode
-(eta = 0) the published one on x / sigma. All stages and the step read ONE Brownian path, one draw for each stretch
-between neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
+/ q, where F has the same weight everywhere: it is multiplied by q_c / q_c'. So in data mode a table is the published
+one on y, and in noise mode (eta = 0) the published one on x / sigma. All stages and the step read ONE Brownian path,
+one draw for each stretch between neighbouring positions: n_b = Phi(b, a) n_a + std(a -> b) z.
 
 A network may know some noise levels only (`levels.round_nsr`). The ends of steps are such levels. Stages of a family
 with free positions move to such levels too; those of a fixed tableau stay where it puts them, and the network rounds
@@ -51,9 +50,8 @@ def singlestep(
         tableau: the method.
         at: the family's tableau for other stage positions, for networks that know some levels only
             (`levels.round_nsr`); it gets the distinct positions strictly inside the method's own range, in the method's
-            order, possibly fewer than the method has. None if the positions
-            cannot move: then the stages stay exactly at `tableau.c`, between known levels, and only the ends of steps
-            are known levels.
+            order, possibly fewer than the method has. None if the positions cannot move: then the stages stay exactly
+            at `tableau.c`, between known levels, and only the ends of steps are known levels.
         churn: lifts the state before each step and before the final denoise.
     """
     starts, ends = [churn.lifted(levels, point) for point in levels.points[:-1]], levels.points[1:]

@@ -49,8 +49,8 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
 
     The state is x = alpha data + sigma eps of the schedule that the network was trained on (also where SNR is 0 at the
     start), kept in float32 whatever the network computes in. One `step` is one model call; timesteps and sigmas have
-    one entry for each, and `num_inference_steps` is their
-    number: a solver of s calls a step takes s of them a step, and what is left over is a step with fewer stages.
+    one entry for each, and `num_inference_steps` is their number: a solver of s calls a step takes s of them a step,
+    and what is left over is a step with fewer stages.
 
     Args:
         solver, solver_options: "auto", the rule that chooses by the number of model calls, or a name of
