@@ -2,10 +2,10 @@
 
     python -m trials.hosts_equality [--solvers seeds-3 adams] [--calls 8]
 
-All solvers, outputs and spacings on the table of Stable Diffusion; then every solver on a table, a flow schedule and an
-EDM one, in both layouts, from its beginning, from a call in the middle (image-to-image), and at sigmas of the caller's.
-Printed is the largest difference of float32 results, relative to the largest number in them. Both make the same
-operations but for how an answer becomes a denoised value, so it is a few roundings.
+All solvers, the default too, outputs and spacings on the table of Stable Diffusion; then every solver on a table, a
+flow schedule and an EDM one, in both layouts, from its beginning, from a call in the middle (image-to-image), and at
+sigmas of the caller's. Printed is the largest difference of float32 results, relative to the largest number in them.
+Both make the same operations but for how an answer becomes a denoised value, so it is a few roundings.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from diffusers import UNet2DModel
 
 import seeds
 from seeds import noise
+from seeds.auto import AUTO
 from seeds.integrations.configs import OUTPUTS, SPACINGS
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
 
@@ -85,9 +86,8 @@ def parts(net: UNet2DModel, solver: str, kind: str, layout: int | str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--solvers", nargs="+", default=list(seeds.SOLVERS), choices=list(seeds.SOLVERS), metavar="NAME"
-    )
+    solvers = [AUTO, *seeds.SOLVERS]
+    parser.add_argument("--solvers", nargs="+", default=solvers, choices=solvers, metavar="NAME")
     parser.add_argument("--calls", type=int, default=8)
     asked = parser.parse_args()
     torch.set_num_threads(1)

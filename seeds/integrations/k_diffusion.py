@@ -50,8 +50,8 @@ def sample(
         model: called as model(x, sigma, **extra_args), sigma (B,): the denoised value.
         x: (B, ...) the state at sigmas[0]. Narrower dtypes than float32 are the model's alone: the state is kept in
             float32.
-        sigmas: (N + 1,) levels; read once, before the loop: the only wait for the device, but that noise of a seed reads x
-            there too.
+        sigmas: (N + 1,) levels; read once, before the loop: the only wait for the device, but that noise of a seed
+            reads x there too.
         callback: called once a step, at its first model call, with a dict of x, i, sigma, sigma_hat, denoised. It may
             keep them; what it writes into x or denoised goes into the step, as in k-diffusion.
         eta, s_noise: stochasticity, and a factor on the noise (1 is exact). None is the solver's own eta.
