@@ -2,10 +2,11 @@ r"""Exponential Adams methods, stochastic and not: each step interpolates F thro
 model call a step.
 
 With y = x / alpha, a step from level i (at lam_i) to level i + 1, and L_j the Lagrange polynomials in u(lam) through
-the levels of `nodes`:
+the levels of `nodes` (theory section 4):
 
     y_{i+1} = Phi y_i + sum_{j in nodes} w_j F_j + n,        w_j = int Phi(lam_{i+1}, lam) (1 + eta) q L_j(u(lam)) dlam
-                                                             (theory section 4)
+
+The nodes of each sum:
 
     predictor   the last k levels, i - k + 1 .. i
     corrector   the last m levels and the one reached, i + 2 - m .. i + 1: once F_{i+1} is known, the difference of the

@@ -211,3 +211,24 @@ def test_the_laws_take_up_the_solver_of_the_page(tmp_path):
         [*command, "-k", "weak_order-krogstad-default-data"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_site_sets_equations_and_leaves_the_rest_as_text():
+    hook = runpy.run_path(str(ROOT / "docs" / "equations.py"))
+    set_as = {
+        "w_j       = int Phi(lam1, lam) q L_j dlam      L_j: flat": [
+            "w_j = int Phi(lambda_1, lambda) q L_j d lambda", 'L_j: "flat"',
+        ],
+        "c = sum_g (abar(j) / x^-1),   exp(b(t) / 2) c_skip y_ij\n        + a / (n m)": [
+            "c = sum_(g) (bar alpha(j) // x^(-1)),", 'exp(b(t) // 2) c_"skip" y_(i j) + a / (n m)',
+        ],
+    }  # fmt: skip
+    for text, formulas in set_as.items():
+        (line,) = hook["equations"](text)
+        assert [hook["asciimath"](part) for part in line] == formulas
+    for text in (
+        "plan = seeds.plan_for(model, nfe=10)", "x = run(plan, denoise, noise)", "i = write.calls", "x = y  # z",
+        "start  t = 80, lam = -4.3820; x0 = 1 x_start + z -", "nsr^p      exp(-p lam)", 'scaling "none":  alpha = 1',
+        "auto  0.05 ±0.033 =   0.04", "lam        half log-SNR", "u = lam, exact      exponential Adams", "x = y\nread",
+    ):  # fmt: skip
+        assert hook["equations"](text) is None, text
