@@ -5,9 +5,8 @@
 
 The guided model has no samples of its own. In place of them stand runs of many calls, of other seeds, from noise so
 high (nsr 2000 for the exact mixture) that where they begin hardly counts. The rule of aim "accuracy" at few calls, from
-the mean and from zero, is measured against them:
-squared Frechet distance in `fashion-features` space, difference to the start at the mean in pairs of seeds with its
-jackknife error. Prints a table.
+the mean and from zero, is measured against them: squared Frechet distance in `fashion-features` space, difference to
+the start at the mean in pairs of seeds with its jackknife error. Prints a table.
 """
 
 import argparse
@@ -27,11 +26,6 @@ from seeds.tuning import tuned
 FIRST = 10**6  # seeds of the runs that stand for samples
 
 
-def reference(schedule: str, top: float, nfe: int) -> Plan:
-    """The plan of the runs that stand for samples."""
-    return seeds.plan("adams", nfe=nfe, schedule=schedule, k=3, nsr_max=top, nsr_min=0.002, grid="uniform_lam", eta=0.0)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("mixture", "unet"))
@@ -44,7 +38,11 @@ def main() -> None:
     model = checkpoints.load(f"fashion-{args.model}")
     model = tuned(model, dtype="bf16", compiled=True) if learned else model
     labels = torch.arange(args.images) % 10
+    features = Features()
     top = 80.0 if learned else 2000.0
+    many = seeds.plan(
+        "adams", nfe=args.calls, schedule="edm", k=3, nsr_max=top, nsr_min=0.002, grid="uniform_lam", eta=0.0
+    )
     print(f"| scale | calls | from the mean | from zero | difference |\n|{'---|' * 5}")
     for scale in args.scale:
         guided = model if scale == 1 else seeds.guide(model, scale)
@@ -55,8 +53,7 @@ def main() -> None:
                 guided, model.shape, seed=numbers, plan=plan, labels=labels, batch=100 if learned else 500
             )
 
-        features = Features()
-        rows = features.rows(to_uint8(draw(reference("edm", top, args.calls), FIRST)))
+        rows = features.rows(to_uint8(draw(many, FIRST)))
         features.reference = rows.mean(0), np.cov(rows, rowvar=False)
         for nfe in args.nfe:
             setting = auto.setting(nfe, "accuracy")
