@@ -17,7 +17,8 @@ SIGTERM saves before it stops. Without the state file (raw weights, averages, mo
 exported file: its averaged weights, its place in the data, and a fresh optimiser.
 
 A GPU is used where there is one (`--device`): the data lie there, the batches are made there, and the host looks at a
-result once in 50 steps.
+result once in 50 steps. `torchrun --nproc_per_node=2 -m -- recipes.RECIPE ...` shares every batch between two processes
+(cores, with `OMP_NUM_THREADS=1`, or GPUs): the same run but for the rounding of a sum, and the state is anybody's.
 """
 
 import argparse
@@ -37,12 +38,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from seeds import checkpoints
+from seeds.distributed import Group, joined
 from seeds.networks import Patched, SongUNet
 from seeds.noise import gaussian, maker
 
@@ -62,6 +65,9 @@ class Data(NamedTuple):
 
 TRAINING = 1 << 31
 """The part of the noise's key that no sampling draws from but by a chance of 2^-32."""
+
+
+ALONE = Group()
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,15 @@ class Settings:
         return self.lr * min(1.0, (seen + self.batch) / self.warmup, max(self.images - seen, 0) / self.cooldown)
 
 
-def batch_at(data: Data, classes: int, seen: int, s: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def batch_at(
+    data: Data, classes: int, seen: int, s: Settings, group: Group = ALONE
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(clean images, nsr (B, 1, 1, 1), noise, one-hot labels, some of them zeroed) of the batch that follows `seen`
-    images, where the data are."""
+    images, where the data are: this process' share of them."""
     images, labels, flips = data.on("cpu") if isinstance(data.images, np.ndarray) else data
     device, (_, *shape) = images.device, images.shape
-    rows = _rows(len(images), seen, s, device)
-    places = range(seen, seen + s.batch)
+    rows = group.share(_rows(len(images), seen, s, device))
+    places = group.share(range(seen, seen + s.batch))
     draws = gaussian(places, s.seed, (3 + math.prod(shape),), part=TRAINING, device=maker("auto", device)).to(device)
     nsr = torch.exp(s.p_mean + s.p_std * draws[:, 0]).view(-1, 1, 1, 1)
     kept = draws[:, 1] >= (NormalDist().inv_cdf(s.label_dropout) if s.label_dropout else -math.inf)
@@ -156,8 +164,14 @@ class Trainer:
         spent: seconds of training by the device's name.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, device: torch.device | str = "cpu"):
+    def __init__(self, subject: Subject, settings: Settings, device: torch.device | str = "cpu", group: Group = ALONE):
+        if settings.batch % group.world:
+            raise ValueError(
+                f"{group.world} processes cannot share batches of {settings.batch} images evenly; give a --batch that "
+                f"is a multiple of {group.world}."
+            )
         self.subject, self.settings, self.seen, self.device = subject, settings, 0, torch.device(device)
+        self.group = group
         self.spent: dict[str, float] = {}
         self.history = [dict(seen=0, **asdict(settings))]  # settings, and from how many images on
         with torch.random.fork_rng():
@@ -184,18 +198,36 @@ class Trainer:
         return sum(self.spent.values())
 
     def step(self, loss: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Tensor:
-        """One update; returns the loss. The host does not wait for it."""
+        """One update with this process' share of a batch; returns the loss of all. The host does not wait for it."""
         self.adam.param_groups[0]["lr"] = self.settings.rate(self.seen)
         self.adam.zero_grad()
         value = loss(*batch)
         value.backward()
+        value = value.detach()
+        self.average([value, *(p.grad for p in self.params.values() if p.grad is not None)])
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.adam.step()
         self.seen += self.settings.batch
         for half_life, ema in zip(self.settings.ema, self.ema, strict=True):
             keep = 0.5 ** (self.settings.batch / min(half_life, self.settings.ema_ramp * self.seen))
             torch._foreach_lerp_(list(ema.values()), [p.detach() for p in self.params.values()], 1 - keep)
-        return value.detach()
+        return value
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Writes the mean over the processes into each tensor: to the bit the same in all of them."""
+        if self.group.world > 1:
+            flat = torch.cat([tensor.flatten() for tensor in tensors])
+            dist.all_reduce(flat)
+            parts = flat.div_(self.group.world).split([tensor.numel() for tensor in tensors])
+            torch._foreach_copy_(tensors, [p.view_as(tensor) for p, tensor in zip(parts, tensors, strict=True)])
+
+    def agreed(self, value: float) -> float:
+        """What the first process says; the others' clocks and signals are their own."""
+        if self.group.world > 1:
+            said = torch.tensor(value, dtype=torch.float64)
+            dist.broadcast(said, 0)
+            value = said.item()
+        return value
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name, not copied."""
@@ -299,14 +331,15 @@ def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0,
     data, classes = data.on(trainer.device), trainer.subject.network["label_dim"]
     rows = [row for row in _read_rows(run / "loss.csv") if int(row[0]) <= trainer.seen]
     values: list[Tensor] = []
-    clock = _Clock(trainer)
+    clock, first = _Clock(trainer), trainer.group.first
     saved = time.monotonic()
     with (
         _signals() as stop,
-        tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5) as bar,
+        tqdm(total=trainer.settings.images, initial=trainer.seen, unit="img", mininterval=5, disable=not first) as bar,
     ):
-        while trainer.seen < trainer.settings.images and not stop and clock.minutes < minutes:
-            values.append(trainer.step(loss, batch_at(data, classes, trainer.seen, trainer.settings)))
+        while trainer.seen < trainer.settings.images and not trainer.agreed(bool(stop) or clock.minutes >= minutes):
+            batch = batch_at(data, classes, trainer.seen, trainer.settings, trainer.group)
+            values.append(trainer.step(loss, batch))
             bar.update(trainer.settings.batch)
             if len(values) == EVERY:
                 mean = torch.stack(values).mean().item()
@@ -326,13 +359,14 @@ def train(trainer: Trainer, data: Data, run: Path, *, save_every: float = 240.0,
                 )
                 bar.set_postfix(loss=rows[-1][-1])
                 values = []
-                if fit is not None and clock.known:
+                if fit is not None and trainer.agreed(clock.known):
                     bar.total, fit = clock.fit(fit), None
-            if time.monotonic() - saved > save_every:
+            if first and time.monotonic() - saved > save_every:
                 clock.look()
                 saved = _save(trainer, run, rows)
     clock.look()
-    _save(trainer, run, rows)
+    if first:
+        _save(trainer, run, rows)
     return clock.rate
 
 
@@ -371,6 +405,7 @@ class _Clock:
         """Settles the trainer on the images that `minutes` of this clock allow, less 3 %, the last 60 % of them cooling
         down; returns their number."""
         left = max(60 * minutes - self.last[0], 0) * self.rate * 0.97
+        left = self.trainer.agreed(left)
         images = self.trainer.seen + int(left) // self.trainer.settings.batch * self.trainer.settings.batch
         self.trainer.settle(replace(self.trainer.settings, images=images, cooldown=max(1, int(0.6 * images))))
         return images
@@ -442,19 +477,26 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
     args = parser.parse_args()
     chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
     subject = replace(subject, network=subject.network | {"model_channels": args.channels})
-    trainer = Trainer(subject, replace(defaults, **chosen), args.device or best_device())
+    with joined() as group:
+        _run(Trainer(subject, replace(defaults, **chosen), args.device or best_device(group.local), group), args, read)
+
+
+def _run(trainer: Trainer, args: argparse.Namespace, read: Callable[[Path], Data]) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     if (args.run / "state.safetensors").exists():
         trainer.load(args.run / "state.safetensors")
     elif args.start:
         trainer.start_from(args.start)
     if args.export and args.fit is None:
-        return trainer.export(args.export, args.average)
+        trainer.export(args.export, args.average)
+        return
     dtype = torch.float32 if args.float32 else torch.bfloat16
     fast = not args.float32
     how = {"save_every": args.save_every, "compiled": fast, "dtype": dtype, "minutes": args.minutes, "fit": args.fit}
     rate = train(trainer, read(args.data), args.run, **how)
     made = f"{str(dtype).removeprefix('torch.')}{', compiled' * fast}"
+    if not trainer.group.first:
+        return
     print(
         f"{trainer.seen:,} images seen in {trainer.seconds:.0f} s; {rate:,.0f} images/s on {name_of(trainer.device)} "
         f"({made})"
@@ -463,6 +505,6 @@ def command(subject: Subject, defaults: Settings, read: Callable[[Path], Data], 
         trainer.export(args.export, args.average)
 
 
-def best_device() -> str:
-    """A GPU if there is one."""
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+def best_device(local: int = 0) -> str:
+    """A GPU if there is one: of several, the one of that number."""
+    return f"cuda:{local}" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

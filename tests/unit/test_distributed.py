@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
+from recipes import emoji, train_emoji_unet
+from recipes.training import Settings, Trainer, batch_at, loss_of
 from seeds.distributed import Group
 from trials.processes import LOOPBACK, gone, left_over, networks, nodes, processes
 from trials.processes import finish as finished
@@ -231,3 +236,29 @@ def test_a_mistake_is_told_once_whoever_makes_it(tmp_path, words, sentence):
     assert process.returncode and [
         line[7 : 7 + len(sentence)] for line in err.splitlines() if line.startswith("Error: ")
     ] == [sentence]
+
+
+def test_a_training_shared_by_two_processes_is_that_of_one(tmp_path):
+    """Moments are compared: Adam's step makes much of the rounding of a small gradient."""
+    words = "--images 24 --batch 8 --warmup 8 --cooldown 8 --channels 8 --float32 --device cpu --seed 3".split()
+    said = finish(torchrun("-m", "--", "recipes.train_emoji_unet", "--run", tmp_path, *words))
+    assert said.count("24 images seen") == 1 and "cpu (float32)" in said
+    shared, whole = load_file(tmp_path / "state.safetensors"), trainer_alone()
+    loss, data = loss_of(whole.network, whole.settings.sd, torch.float32), emoji.read("train")
+    for _ in range(3):
+        whole.step(loss, batch_at(data, 9, whole.seen, whole.settings))
+    moments = {name: tensor for name, tensor in whole.tensors().items() if "exp_avg" in name}
+    assert len(moments) > 100 and any(bool(tensor.any()) for tensor in moments.values())
+    for name, tensor in moments.items():
+        torch.testing.assert_close(shared[name], tensor, rtol=0, atol=1e-3 * float(tensor.abs().max()) + 1e-9)
+
+
+def trainer_alone():
+    settings = Settings(seed=3, images=24, batch=8, warmup=8, cooldown=8, p_mean=-0.8, p_std=1.3, sd=0.6)
+    subject = train_emoji_unet.SUBJECT
+    return Trainer(replace(subject, network=subject.network | {"model_channels": 8}), settings)
+
+
+def test_processes_share_a_training_batch_evenly_or_are_refused():
+    with pytest.raises(ValueError, match=r"3 processes cannot share batches of 64 .* --batch that is a multiple of 3"):
+        Trainer(train_emoji_unet.SUBJECT, Settings(), "meta", Group(1, 3))
