@@ -1,4 +1,4 @@
-"""Quality against model calls on the two bundled models: the studies under docs/curves.
+"""Quality against model calls on the bundled models: the studies under docs/curves.
 
     python -m benchmarks.curves STUDY --out docs/curves/STUDY          # of the network: --dtype bf16 --compile too
     seeds bench show docs/curves/family-mixture docs/curves/auto-mixture      # two as one
@@ -15,6 +15,7 @@
 | family-unet: the ten best, SEEDS and Euler-Maruyama | 2,000 | 5 to 80 | 1 1/2 |
 | auto-unet: the default | 2,000 | 5 to 80 | 1/4 |
 | best-unet: the default and the two best | 5,000 | 6, 10, 20 | 1/4 |
+| emoji: the default, SEEDS-3 and seven rivals on the network that is held out | 2,000 | 5 to 40 | 3/4 |
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
 torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -22,7 +23,8 @@ torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.cu
 `mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what
 10,000 other exact samples have is the floor. The classes of all of them are those of a row's seeds, so that their
 shares are no part of the distance. `unet` measures
-what a user sees: the reference is Fashion-MNIST's training set.
+what a user sees: the reference is Fashion-MNIST's training set. `emoji` does so with emoji-unet and its drawings, whose
+classes weigh alike, and from which no solver and no rule has anything.
 """
 
 import argparse
@@ -102,6 +104,10 @@ LINES = {
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
+    "emoji": (
+        *("auto", "seeds-3", "dpmpp-2m-sde", "dpmpp-2m", "er-sde-3", "deis-tab3", "unipc"),
+        *("dpmpp-3m-sde", "edm-stochastic"),
+    ),
     "family-unet": (
         *(
             "seeds-3",
@@ -129,9 +135,11 @@ NFE = {
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
     "best-unet": "6,10,20",
+    "emoji": "5,6,8,10,20,40",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
-IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet"), 2_000) | {"best-unet": 5_000}
+IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet", "emoji"), 2_000)
+IMAGES |= {"best-unet": 5_000}
 
 
 def mixture(work: Path) -> list[str]:
@@ -170,6 +178,21 @@ def unet(work: Path, count: int) -> list[str]:
     return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"{count:,} test images={images}"]
 
 
+def emoji(work: Path, count: int) -> list[str]:
+    """Arguments of the study of the network that is held out; as many drawings of subjects it has not seen, and as many
+    of those it was trained on, are its baselines."""
+    from recipes.emoji_reference import in_turn
+
+    baselines = []
+    for split, what in (("held", "drawings held out"), ("train", "training drawings")):
+        images = work / f"emoji-{split}-{count}.npz"
+        with replacing(images, shared=True) as part, part.open("wb") as file:
+            np.savez(file, arr_0=in_turn(split, count))
+        baselines += ["--baseline", f"{count:,} {what}={images}"]
+    own = ["--model", "emoji-unet", "--features", "emoji-features", "--ref", "emoji", "--batch", "100"]
+    return [*own, "--class", "0,1,2,3,4,5,6,7,8", *baselines]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=list(LINES))
@@ -180,7 +203,8 @@ def main() -> int:
     arguments, more = parser.parse_known_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     work, study = arguments.work, arguments.study
-    own = mixture(work) if "mixture" in study else unet(work, IMAGES[study])
+    network = emoji if study == "emoji" else unet
+    own = mixture(work) if "mixture" in study else network(work, IMAGES[study])
     lines = [word for line in LINES[study] for word in ("--line", line)]
     size = ["--seeds", f"0-{(arguments.images or IMAGES[study]) - 1}", "--nfe", arguments.nfe or NFE[study]]
     return seeds_command(["curves", "--out", str(arguments.out), *own, *lines, *size, "--resume", *more])

@@ -2,9 +2,9 @@
 
     python -m benchmarks.repair --out docs/data/repair.json --picture docs/images/repair.png
 
-Minutes of one core; goes on where it was. Two networks: `fashion-unet`, judged by the training set, and a small one
-whose truth is known (benchmarks/small.py), beside its exact denoiser. On each the default's rule without noise, with
-its own, and with noise in one band of levels only.
+Minutes of one core; goes on where it was. Three networks: `fashion-unet` and `emoji-unet`, judged by their training
+sets, and a small one whose truth is known (benchmarks/small.py), beside its exact denoiser. On each the default's rule
+without noise, with its own, and with noise in one band of levels only.
 """
 
 import argparse
@@ -23,9 +23,14 @@ from seeds.storage import replacing
 
 BANDS = (0.02, 0.1, 0.3, 1.0, 3.0, 30.0)
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-CALLS = {"unet": (5, 10, 20), "small": (5, 6, 7, 8, 10, 15, 20, 40), "small-learned": (5, 6, 7, 8, 10, 15, 20, 40)}
-BAND_AT = {"unet": 10, "small": 20, "small-learned": 20}
-SHOWN = {"unet": "Frechet, features", "small": "Frechet", "small-learned": "Frechet"}
+CALLS = {
+    "unet": (5, 10, 20),
+    "emoji": (5, 10, 20),
+    "small": (5, 6, 7, 8, 10, 15, 20, 40),
+    "small-learned": (5, 6, 7, 8, 10, 15, 20, 40),
+}
+BAND_AT = {"unet": 10, "emoji": 10, "small": 20, "small-learned": 20}
+SHOWN = {"unet": "Frechet, features", "emoji": "Frechet, features", "small": "Frechet", "small-learned": "Frechet"}
 ETA = 2.0
 
 
@@ -48,8 +53,10 @@ def picture(found: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (calls, band, error) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    titles = {"unet": "fashion-unet", "small-learned": "small network", "small": "its exact denoiser"}
-    for color, (model, title) in zip(("C0", "C1", "C2"), titles.items(), strict=True):
+    titles = {
+        "unet": "fashion-unet", "emoji": "emoji-unet", "small-learned": "small network", "small": "its exact denoiser"
+    }  # fmt: skip
+    for color, (model, title) in zip(("C0", "C3", "C1", "C2"), titles.items(), strict=True):
         rows = [row for row in found["rows"] if row["model"] == model]
         value = {(row["nfe"], row["name"]): row[SHOWN[model]] for row in rows}
         ratio = [
@@ -82,14 +89,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--picture", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=1000, help="of fashion-unet; of the small laws six times as many")
+    parser.add_argument(
+        "--images", type=int, default=1000, help="of the bundled networks; of the small laws six times as many"
+    )
     parser.add_argument("--models", nargs="+", choices=list(CALLS), default=list(CALLS))
     given = parser.parse_args()
     found = json.loads(given.out.read_text()) if given.out.exists() else {"images": given.images, "rows": []}
     truth = small.law(32)
     found["errors"] = small.errors(small.learned(truth, rule.KEPT), truth, list(LEVELS))
     for model in given.models:
-        _, draw, measure = rule.MODELS[model](given.images if model == "unet" else 6 * given.images)
+        _, draw, measure = rule.MODELS[model](given.images if model in ("unet", "emoji") else 6 * given.images)
         for nfe, name, chosen in wanted(model):
             if any((row["model"], row["nfe"], row["name"]) == (model, nfe, name) for row in found["rows"]):
                 continue

@@ -27,6 +27,20 @@ def weighted(split: str) -> tuple[np.ndarray, np.ndarray]:
     return shown, np.concatenate([weights, weights[flips]])
 
 
+def in_turn(split: str, count: int) -> np.ndarray:
+    """uint8 (count, H, W, 3): drawings of the classes in turn, of each class every one before any comes again; half of
+    those that training mirrors are mirrored."""
+    images, labels, flips = emoji.read(split)
+    rng, asked = np.random.default_rng(0), np.arange(count) % len(emoji.CLASSES)
+    chosen = np.empty(count, np.int64)
+    for label in range(len(emoji.CLASSES)):
+        mine = asked == label
+        chosen[mine] = np.resize(rng.permutation(np.flatnonzero(labels == label)), mine.sum())
+    shown = images[chosen].transpose(0, 2, 3, 1)
+    mirrored = flips[chosen] & (rng.random(count) < 0.5)
+    return np.where(mirrored[:, None, None, None], shown[:, :, ::-1], shown)
+
+
 def statistics(split: str) -> Statistics:
     """Of the split "train" or "held", in `emoji-features` space; `n` counts the drawings."""
     extractor = from_module(checkpoints.load("emoji-features"), "emoji-features", channels="rgb")
