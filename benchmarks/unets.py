@@ -20,9 +20,9 @@ from torch import Tensor
 import seeds
 from seeds import checkpoints
 from seeds.metrics.frechet import frechet_distance
+from seeds.tuning import tuned
 
 BATCH = 250
-CALLS = {"seeds-1": 1, "seeds-2": 2, "seeds-3": 3, "erk-1": 1, "erk-2": 2, "erk-3": 3}  # model calls of a step
 
 
 Gaussian = tuple[np.ndarray, np.ndarray]
@@ -51,9 +51,8 @@ class Bench:
 def draw(denoiser: Any, num: int, solver: str, nfe: int, labels: Tensor | None = None) -> np.ndarray:
     """uint8 (num, C, H, W): seeds 0..num-1 with at most `nfe` model calls each, the final denoise included."""
     labels = torch.arange(num) % denoiser.classes if labels is None else labels
-    steps = (nfe - 1) // CALLS[solver]
     x = seeds.sample(
-        denoiser, denoiser.shape, seed=range(num), batch=BATCH, solver=solver, steps=steps, labels=labels, progress=True
+        denoiser, denoiser.shape, seed=range(num), batch=BATCH, solver=solver, nfe=nfe, labels=labels, progress=True
     )
     return to_uint8(x)
 
@@ -173,15 +172,16 @@ def command(read: Callable[[Path], Bench], root: Path, doc: str | None) -> None:
         action="store_true",
         help="torch.compile the network: several times faster, same images to rounding",
     )
+    parser.add_argument("--dtype", choices=("bf16", "fp16"), help="of the network's image path; its own unless given")
     args = parser.parse_args()
     bench = read(args.data)
     model, out = args.model or bench.model, args.out or Path("out") / bench.model
     out.mkdir(parents=True, exist_ok=True)
-    denoiser = checkpoints.load(model).to(args.device)
-    if args.compile:
-        denoiser.model.compile()
+    denoiser = tuned(checkpoints.load(model).to(args.device), dtype=args.dtype, compiled=args.compile)
     solvers = args.solvers.split(",")
-    report: dict[str, Any] = {"model": model, "nfe": args.nfe, "threads": torch.get_num_threads()}
+    report: dict[str, Any] = {
+        "model": model, "nfe": args.nfe, "dtype": args.dtype or "its own", "threads": torch.get_num_threads()
+    }  # fmt: skip
     report["quality"] = quality(bench, denoiser, args.num, args.nfe, solvers, out)
     with np.load(out / f"{solvers[0]}.npz") as file:
         report["copies"] = copies(file["images"], bench.training, bench.test, out)
