@@ -41,6 +41,7 @@ OTHER = {
 
 IMAGE = "Its numbers depend on the image, so it is no plan."
 ADAPTIVE = "It chooses its steps as it goes, so it is no plan. Take dpm-solver-2 or dpm-solver-3."
+FAST = "Its steps are those of 'dpm-solver-3', but for the last ones, of lower order: take that, with nfe=."
 CFG_PP = (
     "CFG++ is another guidance, of which the model's answer must know: no solver. Take the name without it, and "
     "seeds.guide."
@@ -57,7 +58,7 @@ EXPLAINED = {
         "score": "The score is -eps / sigma: multiply it by -sigma, and say 'noise'.",
     },
     "solver": {
-        "dpm_fast": ADAPTIVE, "dpm_adaptive": ADAPTIVE, "evodiff": IMAGE, "era": IMAGE, "era_solver": IMAGE,
+        "dpm_fast": FAST, "dpm_adaptive": ADAPTIVE, "evodiff": IMAGE, "era": IMAGE, "era_solver": IMAGE,
         "gddim": "For noise that is the same in every direction it is DDIM: 'ddim', with noise its eta_ddim; with more "
                  "values DEIS, 'deis-tab1'.",
         "pndm": "Its first steps are of another kind. Take 'ipndm'.",
@@ -83,6 +84,10 @@ EXPLAINED = {
     },
 }  # fmt: skip
 """Names that are refused, with what to take instead."""
+
+SPACINGS = ("karras", "exponential", "polyexponential", "ddim_uniform", "sgm_uniform", "uniform", "normal", "simple",
+            "beta", "kl_optimal", "align_your_steps", "ays")  # fmt: skip
+"""Grids that front ends name behind a sampler, as "DPM++ 2M SDE Karras"."""
 
 
 def resolve(kind: str, name: str, registry: Mapping[str, object]) -> str:
@@ -128,4 +133,14 @@ def some(names: Sequence[str], most: int = 4) -> str:
 def _explained(kind: str, said: str) -> str:
     """The sentence for a name that is refused."""
     found = {name.replace("-", "_"): sentence for name, sentence in EXPLAINED.get(kind, {}).items()}
-    return f"{found[said]} " if said in found else ""
+    if said in found:
+        return f"{found[said]} "
+    spacing = spacing_of(said) if kind == "solver" else ""
+    return (
+        f"It names a grid too: seeds.from_name takes both apart, or say grid={spacing!r} yourself. " if spacing else ""
+    )
+
+
+def spacing_of(said: str) -> str:
+    """The grid's word at the end of a front end's name, in lower case and with underscores; "" if there is none."""
+    return next((word for word in SPACINGS if said.endswith(f"_{word}")), "")

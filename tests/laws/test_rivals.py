@@ -92,6 +92,22 @@ def test_gradient_estimation_is_the_papers(gamma):
     close(drawn("gradient-estimation", measure=f"at {gamma - 1}"), y)
 
 
+@pytest.mark.parametrize(("solver", "published"), [
+    ("gradient-estimation", {"measure": "at 1"}), ("ipndm", {"k": 4}), ("ipndm-v", {"k": 4}),
+    ("unipc", {"k": 3, "measure": "bh2"}),
+    ("sa-solver", {"k": 3, "corrector": 3, "eta": [(-math.inf, 0.0), (0.0, 1.0), (-math.log(0.05), 0.0)]}),
+    ("edm-stochastic", {"S_churn": 40.0, "S_min": 0.05, "S_max": 50.0, "S_noise": 1.003}),
+    ("lcm", {"renewed": 1.0}), ("tcd", {"gamma": 0.3}), ("ddim", {"eta_ddim": 0.0}),
+    ("dpm-solver-2", {"r": 1 / 2}), ("dpm-solver-3", {"r": (1 / 3, 2 / 3)}), ("dpmpp-2s", {"r": 1 / 2}),
+    ("dpmpp-sde", {"r": 1 / 2, "eta": 1.0}), ("dpmpp-2m-sde", {"measure": "lam", "eta": 1.0}),
+    ("dpmpp-3m-sde", {"measure": "half", "eta": 1.0}), ("dpmpp-3m", {"measure": "half-midpoint"}),
+])  # fmt: skip
+def test_the_numbers_that_none_are_given_for_are_the_published_ones(solver, published):
+    """gamma = 2 of gradient estimation, tau = 1 from nsr 1 to 0.05 of SA-Solver, EDM's churn for ImageNet-64, ..."""
+    plan, said = (seeds.plan(solver, steps=120, schedule="edm", **given) for given in ({}, published))
+    assert plan.rows == said.rows and plan.draws == said.draws
+
+
 def test_ipndm_has_adams_bashforths_numbers_on_any_grid():
     y, known = X0, []
     rows = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -256,11 +272,14 @@ def test_every_sampler_and_scheduler_of_the_front_ends_is_known_or_refused_in_a_
         with pytest.raises(ValueError, match=r"There is no solver '.*'\. [A-Z].*Known:") as caught:
             seeds.plan(name, steps=3, schedule="edm")
         assert "Did you mean" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"names a grid too: seeds.from_name takes both .* say grid='sgm_uniform'"):
+        seeds.plan("DPM++ 2M SDE SGM Uniform", steps=3, schedule="edm")
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: seeds.from_name("DPM++ 9M Karras"), "There is no solver 'dpm[+][+] 9m'"),
     (lambda: seeds.from_name("DPM adaptive"), "It chooses its steps as it goes, so it is no plan"),
+    (lambda: seeds.from_name("DPM fast Karras"), "steps are those of 'dpm-solver-3', but for the last ones"),
     (lambda: drawn("adams", measure="flat"), "`measure` must be one of exact, lam, .* but is 'flat'"),
     (lambda: drawn("adams", measure="at 2"), "the place in the step is a number from 0 to 1"),
     (lambda: drawn("adams", measure="bh1", variable="nsr"), "has polynomials in lam: leave `variable` out"),

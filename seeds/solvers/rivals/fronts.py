@@ -3,15 +3,9 @@
 from typing import Any
 
 from seeds.grids import GRIDS
-from seeds.names import resolve
+from seeds.names import resolve, spacing_of
 from seeds.solvers.registry import SOLVERS
 
-SCHEDULES = {
-    "karras": "karras", "exponential": "uniform_lam", "polyexponential": "uniform_lam", "ddim uniform": "linear_t",
-    "sgm uniform": "sgm_uniform", "uniform": "linear_t", "normal": "linear_t", "simple": "sgm_uniform", "beta": "beta",
-    "kl optimal": "kl_optimal", "align your steps": "ays", "ays": "ays",
-}  # fmt: skip
-"""The word at the end of a name, and our grid."""
 SAMPLERS: dict[str, dict[str, Any]] = {
     "dpm++ 2m sde heun": {"solver": "dpmpp-2m-sde", "measure": "exact"},
     "exp heun 2 x0": {"solver": "erk-2", "variant": "2b", "r": 1.0},
@@ -36,11 +30,11 @@ def from_name(name: str) -> dict[str, Any]:
     Raises: ValueError if there is no such sampler, or no such grid.
     """
     text = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split()).replace("dpmpp", "dpm++")
-    suffix = next((word for word in SCHEDULES if text.endswith(f" {word}")), "")
-    sampler = text.removesuffix(suffix).strip().removesuffix(" gpu")
+    spacing = spacing_of(text.replace(" ", "_"))
+    sampler = text.removesuffix(spacing.replace("_", " ")).strip().removesuffix(" gpu")
     settings = dict(SAMPLERS.get(sampler, {})) or {"solver": resolve("solver", _ours(sampler), SOLVERS)}
-    if suffix:
-        settings["grid"] = resolve("grid", SCHEDULES[suffix], GRIDS)
+    if spacing:
+        settings["grid"] = resolve("grid", spacing, GRIDS)
     return settings
 
 
