@@ -44,6 +44,24 @@ def test_is_the_plan_run_from_there_with_the_first_answer_held(solver, predictio
     assert mean.nfe == plain.nfe and mean.start_at == "mean" and mean.at_mean() is mean
 
 
+@pytest.mark.parametrize("schedule", ["edm", "vp"])
+def test_after_a_churn_before_the_first_call_it_is_of_the_level_that_is_asked_about(schedule):
+    """x_0 is the state after the opening, alpha_0 that of the level churned to."""
+    plain = seeds.plan("rk-2", steps=6, schedule=schedule, nsr_max=20.0, S_churn=2.0)
+    start = plain.start.sigma * noise.gaussian(range(4), -1, (2,)).double()
+    draw = lambda j: noise.gaussian(range(4), j, (2,)).double()  # noqa: E731
+    at = plain.rows[0].at
+    assert plain.opening.z and at.nsr > 20.1
+    first = MIXTURE(Stepper(plain, start, draw).x, at)
+    results = []
+    for plan, begin in ((plain, start + at.alpha * first / plain.opening.scale), (plain.at_mean(), start)):
+        stepper, denoise = Stepper(plan, begin, draw), answers_from(first)
+        while not stepper.done:
+            stepper.advance(denoise(stepper.x, stepper.at))
+        results.append(stepper.x)
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+
+
 def test_the_bias_of_the_start_is_gone_to_first_order():
     """On data N(m, s^2) an ODE keeps k m of the mean's error, k = s^2 / (s^2 + nsr0^2), where it kept m nsr1 / nsr0 of
     the way."""
