@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scipy.stats
+from diffusers.schedulers import AysSchedules
 
 import seeds
 from seeds.grids import (
+    AYS_TABLES,
     GRIDS,
     SNR0_AS,
     atan,
@@ -187,6 +189,23 @@ def test_ays_has_the_published_levels_and_others_between_them():
     np.testing.assert_allclose(ays(EDM(), 20)[1], np.sqrt(14.615 * 6.315), rtol=1e-12)
     with pytest.raises(ValueError, match=r"There is no AYS table .sd15.\. Did you mean"):
         ays(EDM(), 10, table="sd15")
+
+
+@pytest.mark.parametrize(
+    ("table", "theirs"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("svd", "StableDiffusionVideo")]
+)
+def test_aligned_levels_are_those_that_diffusers_has(table, theirs):
+    """But for the last, where it has the clean end."""
+    assert list(AYS_TABLES[table][:-1]) == AysSchedules[f"{theirs}Sigmas"][:-1]
+    assert AYS_TABLES[table][-1] == {"svd": 0.002}.get(table, 0.029)
+
+
+@pytest.mark.parametrize(("name", "published"), [
+    ("deis", {"power": 2.0}), ("beta", {"alpha": 0.6, "beta": 0.6}), ("kl_optimal", {"std": 1.0}),
+    ("ays", {"table": "sdxl"}), ("iddpm", {"c1": 0.001, "c2": 0.008, "m": 1000}),
+])  # fmt: skip
+def test_the_shapes_that_none_are_given_for_are_the_published_ones(name, published):
+    assert np.array_equal(grid(name, VP(), 9), grid(name, VP(), 9, **published))
 
 
 def test_deis_is_even_in_a_power_of_vps_t():
