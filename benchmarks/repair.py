@@ -96,7 +96,7 @@ def main() -> None:
     given = parser.parse_args()
     found = json.loads(given.out.read_text()) if given.out.exists() else {"images": given.images, "rows": []}
     truth = small.law(32)
-    found["errors"] = small.errors(small.learned(truth, rule.KEPT), truth, list(LEVELS))
+    found["errors"] = small.errors(small.learned(truth, Path(rule.KEPT.format(32))), truth, list(LEVELS))
     for model in given.models:
         _, draw, measure = rule.MODELS[model](given.images if model in ("unet", "emoji") else 6 * given.images)
         for nfe, name, chosen in wanted(model):

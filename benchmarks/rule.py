@@ -1,14 +1,14 @@
 """The evidence of the default's rule: what each of its choices is worth, changed alone, in several distances.
 
-    python -m benchmarks.rule mixture --out docs/data/rule-mixture.json --nfe 6 10 --images 2000
-    python -m benchmarks.rule unet --out docs/data/rule-unet.json --nfe 6 10 --images 1000
-    python -m benchmarks.rule small --out docs/data/rule-small.json
+    python -m benchmarks.rule mixture --out docs/data/rule-mixture.json --nfe 4 5 6 10 20 --images 2000
+    python -m benchmarks.rule unet --out docs/data/rule-unet.json --nfe 4 5 6 10 --images 1000
+    python -m benchmarks.rule small-learned --out docs/data/rule-small-learned.json --images 6000
 
-`mixture` is exact (aim "accuracy"), `unet` learned (aim "law"), `small` a law in 32 dimensions, `small-learned` a
-network trained on its samples: 5 to 15 minutes of one core each. `emoji`, learned too, is held out: it is here to be
-looked at with the rule as it is, and the rule has nothing from it. Every run has the same seeds. `difference` is that
-of the squared Frechet distance in features to the rule's, with its jackknife error over pairs of units; all distances
-but it are of all images. A killed run goes on where it was. Prints a table.
+`mixture` is exact (aim "accuracy"), `unet` learned (aim "law"), `small` a law in 32 dimensions, `plane` one in two,
+`small-learned` and `plane-learned` networks trained on their samples: 5 to 15 minutes of one core each. `emoji`,
+learned too, is held out: it is here to be looked at with the rule as it is, and the rule has nothing from it. Every run
+has the same seeds. `difference` is that of the squared Frechet distance in features to the rule's, with its jackknife
+error over pairs of units; all distances but it are of all images. A killed run goes on where it was. Prints a table.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from seeds.storage import replacing
 from seeds.tuning import tuned
 
 UNITS = 10
-KEPT = Path("out/small-32.pt")
+KEPT = "out/small-{}.pt"
 NEAR = 48
 """Principal directions of the pixels in which the Frechet distance is taken; in the others, standard deviations."""
 Measure = Callable[[Tensor], dict[str, Any]]
@@ -186,13 +186,13 @@ def network(
     return "law", draw, lambda x: {**features(to_uint8(x)), **pixels(x.flatten(1).double().numpy())}
 
 
-def lone(images: int, *, network: bool) -> tuple[str, Callable[[Plan], Tensor], Measure]:
-    """A mixture in 32 dimensions, or a small network trained on its samples."""
-    truth = small.law(32)
-    model = small.learned(truth, KEPT) if network else truth
+def lone(images: int, *, dim: int, network: bool) -> tuple[str, Callable[[Plan], Tensor], Measure]:
+    """A mixture in few dimensions, or a small network trained on its samples."""
+    truth = small.law(dim)
+    model = small.learned(truth, Path(KEPT.format(dim))) if network else truth
     return (
         "law" if network else "accuracy",
-        lambda made: seeds.sample(model, (32,), seed=range(images), plan=made),
+        lambda made: seeds.sample(model, (dim,), seed=range(images), plan=made),
         small.Distances(truth),
     )
 
@@ -203,8 +203,10 @@ MODELS = {
         network, name="fashion-unet", judge="fashion-features", known="fashion-mnist", training=clothes
     ),
     "emoji": functools.partial(network, name="emoji-unet", judge="emoji-features", known="emoji", training=drawings),
-    "small": functools.partial(lone, network=False),
-    "small-learned": functools.partial(lone, network=True),
+    "small": functools.partial(lone, dim=32, network=False),
+    "small-learned": functools.partial(lone, dim=32, network=True),
+    "plane": functools.partial(lone, dim=2, network=False),
+    "plane-learned": functools.partial(lone, dim=2, network=True),
 }
 
 

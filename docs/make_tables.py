@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import seeds
+from seeds import auto
 from seeds.solvers import Solver
 
 HERE = Path(__file__).parent
@@ -112,12 +113,35 @@ def _grids() -> Iterator[tuple[str, ...]]:
         yield f"`{name}`", *(f"{nsr[0]:.5g}, {nsr[1]:.4g} ... {nsr[-2]:.4g}, {nsr[-1]:.4g}" for nsr in ends)
 
 
+def rule() -> str:
+    """The rule of the default, a line for each of its rows."""
+    return table("aim|from calls|first level|last call at|then|u|k|corrector|steps|eta", _rule())
+
+
+def _rule() -> Iterator[tuple[str, ...]]:
+    for aim, rows in auto.RULE.items():
+        for calls, it in rows:
+            end = f"a step to {it.finish:g}" if it.finish else "denoise"
+            steps = "equal" if it.shape == (1, 1, 1) else ", ".join(f"{part:g}" for part in it.shape)
+            levels = f"{it.nsr_max:g}", f"{it.nsr_min:g}"
+            yield aim, str(calls), *levels, end, it.variable, str(it.k), str(it.corrector), steps, _eta(it.eta)
+
+
+def _eta(eta: Any) -> str:
+    """A number, or a table that is 0 but below one level."""
+    if not np.ndim(eta):
+        return f"{eta:g}"
+    (_, above), (lam, below) = eta
+    return f"{below:g} below nsr {np.exp(-lam):g}" if above == 0 else str(eta)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "solvers": solvers,
     "rivals": rivals,
     "differences": differences,
     "schedules": schedules,
     "grids": grids,
+    "rule": rule,
 }
 
 

@@ -62,7 +62,6 @@ class Solver:
         prediction: what it interpolates when none is asked for.
         forms: the predictions in which the laws ask it; empty: all.
         grid: the grid when none is asked for.
-        ends: (nsr_max, nsr_min) of the published setting, for the record; a plan has those of the schedule.
         quiet: options that switch off noise which is there without being asked for, for the laws.
         fixed: arguments of its builder that are given and no options, for the laws and the record.
         source: who published it, of a named rival.
@@ -86,7 +85,6 @@ class Solver:
     prediction: str = "data"
     forms: Sequence[str] = ()
     grid: str = "karras"
-    ends: tuple[float, float] | None = None
     quiet: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""

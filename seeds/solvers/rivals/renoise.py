@@ -221,12 +221,12 @@ add(Solver("tcd", tcd, Orders(1, None), noise="churn", noisy={"renewed": 0.5}, q
            differs="with noise it converges to nothing as steps grow: no weak order"))  # fmt: skip
 add(Solver("edm-stochastic", edm_stochastic, Orders(2, 2), noise="churn",
            noisy={"S_churn": 5.0, "S_noise": 1.0, "S_max": math.inf}, quiet={"S_churn": 0.0},
-           interpolates=False, ends=(80.0, 0.002), note="rk-2 (Heun) with churn",
+           interpolates=False, note="rk-2 (Heun) with churn",
            source="Karras et al. 2022 (arXiv:2206.00364), algorithm 2",
            differs="the final step from the last level is a churned Euler step to 0 there and here"))  # fmt: skip
 add(Solver("restart", restart, Orders(2, None), noise="churn", noisy={"times": 1, "back_to": 1.0, "back_from": 0.3},
            quiet={"times": 0},
-           interpolates=False, ends=(80.0, 0.002), note="rk-2 (Heun), taken back by noise and solved again",
+           interpolates=False, note="rk-2 (Heun), taken back by noise and solved again",
            source="Xu et al. 2023, Restart (arXiv:2306.14878)",
            differs="published settings are tuned by data set; the default is one of ours. Its number of own steps is "
                    "fixed: no weak order"))  # fmt: skip
