@@ -8,6 +8,7 @@
 | mixture: SEEDS, their limits, EDM's | 10,000 | 5 to 300 | 3 |
 | family-mixture: every rival, by its own settings | 10,000 | 5 to 50 | 2 |
 | family-mixture-100: some of them | 10,000 | 100 | 1/4 |
+| more-mixture: three rivals that family-mixture has not | 10,000 | 5 to 50 | 1/10 |
 | mean-mixture: ten rivals with the default's start and grid | 10,000 | 6, 10, 20 | 1/4 |
 | ends-mixture: where ODE solvers end, and from the mean | 10,000 | 20, 80 | 1/10 |
 | auto-mixture: the default | 10,000 | 5 to 50 | 1/4 |
@@ -15,6 +16,7 @@
 | family-unet: the ten best, SEEDS and Euler-Maruyama | 2,000 | 5 to 80 | 1 1/2 |
 | auto-unet: the default | 2,000 | 5 to 80 | 1/4 |
 | best-unet: the default and the two best | 5,000 | 6, 10, 20 | 1/4 |
+| seeds-unet: SEEDS-3 where the default's few calls are compared with it | 5,000 | 30, 80 | 1/5 |
 | emoji: the default, SEEDS-3 and seven rivals on the network that is held out | 2,000 | 5 to 40 | 3/4 |
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
@@ -91,6 +93,7 @@ LINES = {
         "edm-stochastic",
         "euler-maruyama",
     ),
+    "more-mixture": ("dpm-2-ancestral", "unipc measure=bh1", "lcm"),
     # ten rivals with what the default has: equal steps in lam, the start at the mean, an end for few calls
     "mean-mixture": tuple(
         f"{solver} grid=uniform_lam start_at=mean nsr_max=30 nsr_min={end}"
@@ -104,6 +107,7 @@ LINES = {
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
+    "seeds-unet": ("seeds-3",),
     "emoji": (
         *("auto", "seeds-3", "dpmpp-2m-sde", "dpmpp-2m", "er-sde-3", "deis-tab3", "unipc"),
         *("dpmpp-3m-sde", "edm-stochastic"),
@@ -129,17 +133,19 @@ NFE = {
     "unet": "5,10,20,40,80",
     "family-mixture": "5,6,8,10,15,20,30,50",
     "family-mixture-100": "100",
+    "more-mixture": "5,6,8,10,15,20,30,50",
     "family-unet": "5,6,8,10,20,40,80",
     "mean-mixture": "6,10,20",
     "ends-mixture": "20,80",
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
     "best-unet": "6,10,20",
+    "seeds-unet": "30,80",
     "emoji": "5,6,8,10,20,40",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
 IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet", "emoji"), 2_000)
-IMAGES |= {"best-unet": 5_000}
+IMAGES |= {"best-unet": 5_000, "seeds-unet": 5_000}
 
 
 def mixture(work: Path) -> list[str]:
