@@ -49,10 +49,13 @@ from seeds.runs.peers import sampling_of_k_diffusion
 SIGMAS = [80.0, 30.0, 10.0, 4.0, 1.5, 0.6, 0.2, 0.05, 0.0]
 NORMALS = torch.from_numpy(np.random.default_rng(0).standard_normal((30, 1, 5)))
 STD = 0.3
+ASKED = []
+"""The states x / alpha that the model was asked about, in order."""
 
 
 def denoise(y, nsr):
     """E[data | y] for y = data + nsr eps and data +1 or -1 with equal odds, each with standard deviation 0.3."""
+    ASKED.append(y.flatten().tolist())
     spread = STD**2 + nsr**2
     return (STD**2 * y + nsr**2 * torch.tanh(y / spread)) / spread
 
@@ -400,13 +403,15 @@ def main():
     for peer in of_each:
         for name, levels, x0, made, solver in peer():
             package = name.split()[0]
-            records.append({"peer": name, "version": importlib.metadata.version(package), "levels": levels,
-                            "x0": x0.flatten().tolist(),
-                            "result": made.flatten().tolist(), "ours": solver})  # fmt: skip
+            records.append({"peer": name, "version": importlib.metadata.version(package), "ours": solver,
+                            "levels": levels, "x0": x0.flatten().tolist(),
+                            "asked": [[float(f"{value:.10g}") for value in state] for state in ASKED],
+                            "result": made.flatten().tolist()})  # fmt: skip
+            ASKED.clear()
     normals = NORMALS[1:].flatten(1).tolist()
-    Path(__file__).with_name("numbers.json").write_text(
-        json.dumps({"std": STD, "normals": normals, "records": records}, indent=1) + "\n"
-    )
+    lines = ",\n".join(json.dumps(record) for record in records)
+    head = json.dumps({"std": STD, "normals": normals})[:-1]
+    Path(__file__).with_name("numbers.json").write_text(f'{head}, "records": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
