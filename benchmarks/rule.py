@@ -61,7 +61,11 @@ def changes(chosen: Setting) -> dict[str, Setting]:
         "last call at twice the level": replace(chosen, nsr_min=2 * chosen.nsr_min),
         "last call at half the level": replace(chosen, nsr_min=chosen.nsr_min / 2),
         "steps growing, 0.6 to 1.5": replace(chosen, shape=(0.6, 1.0, 1.5)),
-        "steps 0.8 to 1.2": replace(chosen, shape=(0.8, 1.0, 1.2)),
+        **(
+            {"steps 0.8 to 1.2": replace(chosen, shape=(0.8, 1.0, 1.2))}
+            if chosen.shape == (1, 1, 1)
+            else {"equal steps": replace(chosen, shape=(1.0, 1.0, 1.0))}
+        ),
         "polynomials in lam": replace(chosen, variable="lam"),
         "no corrector": replace(chosen, corrector=0),
     }

@@ -105,7 +105,7 @@ _GROWING = (0.8, 1.0, 1.2)
 _ACCURACY = replace(_FEW, eta=0.0)
 RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
     "law": (
-        (4, replace(_FEW, nsr_min=0.08, shape=_GROWING)),
+        (4, replace(_FEW, nsr_max=20.0, nsr_min=0.08, shape=_GROWING)),
         (5, _FEW),
         (6, _FEW),
         (7, replace(_LAW, nsr_min=0.03)),
