@@ -5,16 +5,13 @@ equations.
     python -m recipes.train_emoji_unet --run runs/emoji-unet --export seeds/data/emoji_unet.safetensors
 
 The tenth of the subjects that `recipes.emoji` holds out is not seen. Half of the drawings are mirrored, symbols and
-flags apart. Compiled bfloat16 on one thread (`OMP_NUM_THREADS=1`): 100 to 140 images for each second of processor time
-that it gets.
+flags apart. Compiled bfloat16 (`OMP_NUM_THREADS=1`) sees 175 to 195 images a second on a core with units for it, and
+290 to 320 in two processes on two (`torchrun --nproc_per_node=2 -m -- recipes.train_emoji_unet ...`).
 
-How far it came: 160,000 images, 29 times each drawing, are not enough for a bundled network. The loss fell from 0.72
-(9,600 images) to 0.28 (73,600) and, with the learning rate falling over the last 83,000, to 0.22. Ground, outlines
-and the palettes of the classes are right; with guidance 2.5 smileys, people and signs are recognised; the rest is
-coloured blobs, and flags are smeared. The error on held-out drawings is that on training drawings at every noise
-level (at nsr 1, 0.203 and 0.205), so more training is what it lacks: 1.5 to 2 million images on a processor, or
-`recipes.train_emoji_unet_2` on a GPU. Gone on with to 486,016 images at the full rate, the loss is 0.19; with
-guidance 2.5 smileys, people and signs are plain, animals and food still blobs.
+The bundled network saw 1,850,048 images, 339 times each drawing, in parts (`--images` and `--cooldown` were changed on
+resume; its file has the history), in under four hours of one or two cores. How it went: the loss is 0.28 at 73,600
+images, 0.19 at 480,000, 0.166 at 1,120,000, and 0.144 where it ends, the rate having fallen to zero over the last
+750,000. At 160,000 smileys, people and signs were recognised with guidance, at 486,000 plain.
 """
 
 from pathlib import Path
