@@ -10,7 +10,7 @@ flags apart. Compiled bfloat16 (`OMP_NUM_THREADS=1`) sees 175 to 195 images a se
 
 The bundled network saw 1,850,048 images, 339 times each drawing, in parts (`--images` and `--cooldown` were changed on
 resume; its file has the history), in under four hours of one or two cores. How it went: the loss is 0.28 at 73,600
-images, 0.19 at 480,000, 0.166 at 1,120,000, and 0.144 where it ends, the rate having fallen to zero over the last
+images, 0.19 at 480,000, 0.166 at 1,120,000, and 0.137 where it ends, the rate having fallen to zero over the last
 750,000. At 160,000 smileys, people and signs were recognised with guidance, at 486,000 plain.
 """
 

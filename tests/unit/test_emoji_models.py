@@ -8,7 +8,7 @@ import torch
 
 from recipes import emoji
 from recipes.training import Data, Settings, Trainer, batch_at
-from seeds import checkpoints
+from seeds import Point, checkpoints
 from seeds.checkpoints.files import data_folder
 from seeds.metrics.references import bundled_statistics, load_statistics
 
@@ -98,3 +98,30 @@ def test_the_network_draws_colour_in_nine_classes_and_stays_under_12_mb(name):
     held = sum(p.numel() for p in denoiser.parameters())
     others = sum(data_folder().joinpath(it).stat().st_size for it in ("emoji_features.safetensors", "emoji.npz"))
     assert 2 * held + others < 12e6
+
+
+@pytest.fixture(scope="module")
+def held():
+    """A third of the drawings of subjects that emoji-unet has not seen: images in [-1, 1], labels."""
+    images, labels = emoji.load("held")
+    return torch.from_numpy(images[::3]).float() / 127.5 - 1, torch.from_numpy(labels[::3])
+
+
+@pytest.mark.parametrize(("nsr", "most"), [(0.05, 0.5), (0.2, 0.33), (0.7, 0.22), (3.0, 0.11), (20.0, 0.028)])
+def test_the_bundled_network_removes_noise_from_drawings_it_has_not_seen(held, nsr, most):
+    """Root mean square error against that of the noisy image itself, with labels."""
+    clean, labels = held
+    noisy = clean + nsr * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    error = checkpoints.load("emoji-unet")(noisy, Point(nsr, 1.0, nsr), labels=labels) - clean
+    assert error.square().mean().sqrt() < most * nsr
+
+
+def test_labels_tell_the_bundled_network_something(held):
+    clean, labels = held
+    model = checkpoints.load("emoji-unet")
+    noisy = clean + 10 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    errors = [
+        (model(noisy, Point(10.0, 1.0, 10.0), labels=it) - clean).square().mean()
+        for it in (labels, None, (labels + 4) % 9)
+    ]
+    assert errors[0] < 0.95 * errors[1] < 0.95 * 0.95 * errors[2]
