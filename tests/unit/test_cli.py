@@ -16,6 +16,7 @@ import torch
 import toy
 
 import seeds
+from seeds.__main__ import spin_less
 from seeds.checkpoints import bundled
 from seeds.cli import COMMANDS, commands, main
 from seeds.cli.info import strict
@@ -532,3 +533,17 @@ def test_python_m_seeds():
         [sys.executable, "-m", "seeds", "sample", "--seeds", "5-1", "--model", "a:b"], capture_output=True, text=True
     )
     assert ended.returncode == 2 and ended.stderr.startswith("Error: ") and "Traceback" not in ended.stderr
+
+
+def test_threads_that_wait_are_told_to_sleep_before_torch_is_loaded():
+    """The variable is read when the library is loaded; what somebody has set stays."""
+    code = "import sys, seeds.__main__; print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"
+    for given, then in (
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ):
+        spin_less(given)
+        assert given == then
