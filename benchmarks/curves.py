@@ -154,8 +154,7 @@ def mixture(work: Path) -> list[str]:
     labels = uniform_labels(range(IMAGES["mixture"]), 10).numpy()
     for name, first, times in (("truth", 10**6, 6), ("exact", 2 * 10**6, 1)):
         if not (work / f"{name}.npz").exists():
-            with replacing(work / f"{name}.npz", shared=True) as part, part.open("wb") as file:
-                np.savez(file, arr_0=exact(first, np.tile(labels, times)))
+            keep(work / f"{name}.npz", exact(first, np.tile(labels, times)))
     if KEPT.exists():  # of the committed study, which goes on with no other
         shutil.copyfile(KEPT, work / "ref.npz")
     elif not (work / "ref.npz").exists():
@@ -174,13 +173,18 @@ def mixture(work: Path) -> list[str]:
     return [*own, "--title", "fashion-mixture", "--baseline", f"10,000 exact samples={work / 'exact.npz'}"]
 
 
+def keep(path: Path, images: np.ndarray) -> None:
+    """Writes images that a study reads."""
+    with replacing(path, shared=True) as part, part.open("wb") as file:
+        np.savez(file, arr_0=images)
+
+
 def unet(work: Path, count: int) -> list[str]:
     """Arguments of a study of the network; `count` test images are its baseline."""
     from recipes import fashion
 
     some, images = np.random.default_rng(0).permutation(10_000)[:count], work / f"test-{count}.npz"
-    with replacing(images, shared=True) as part, part.open("wb") as file:
-        np.savez(file, arr_0=fashion.load("t10k")[0][some, 0])
+    keep(images, fashion.load("t10k")[0][some, 0])
     return ["--model", "fashion-unet", "--batch", "100", "--baseline", f"{count:,} test images={images}"]
 
 
@@ -192,8 +196,7 @@ def emoji(work: Path, count: int) -> list[str]:
     baselines = []
     for split, what in (("held", "drawings held out"), ("train", "training drawings")):
         images = work / f"emoji-{split}-{count}.npz"
-        with replacing(images, shared=True) as part, part.open("wb") as file:
-            np.savez(file, arr_0=in_turn(split, count))
+        keep(images, in_turn(split, count))
         baselines += ["--baseline", f"{count:,} {what}={images}"]
     own = ["--model", "emoji-unet", "--features", "emoji-features", "--ref", "emoji", "--batch", "100"]
     return [*own, "--class", "0,1,2,3,4,5,6,7,8", *baselines]

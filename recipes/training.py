@@ -222,7 +222,8 @@ class Trainer:
             torch._foreach_copy_(tensors, [p.view_as(tensor) for p, tensor in zip(parts, tensors, strict=True)])
 
     def agreed(self, value: float) -> float:
-        """What the first process says; the others' clocks and signals are their own."""
+        """What the first process says; the others' clocks and signals are their own. Asked at every step, where
+        `Group.once` would leave a key each time."""
         if self.group.world > 1:
             said = torch.tensor(value, dtype=torch.float64)
             dist.broadcast(said, 0)
@@ -404,8 +405,7 @@ class _Clock:
     def fit(self, minutes: float) -> int:
         """Settles the trainer on the images that `minutes` of this clock allow, less 3 %, the last 60 % of them cooling
         down; returns their number."""
-        left = max(60 * minutes - self.last[0], 0) * self.rate * 0.97
-        left = self.trainer.agreed(left)
+        left = self.trainer.agreed(max(60 * minutes - self.last[0], 0) * self.rate * 0.97)
         images = self.trainer.seen + int(left) // self.trainer.settings.batch * self.trainer.settings.batch
         self.trainer.settle(replace(self.trainer.settings, images=images, cooldown=max(1, int(0.6 * images))))
         return images

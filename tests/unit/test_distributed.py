@@ -254,8 +254,8 @@ def test_a_training_shared_by_two_processes_is_that_of_one(tmp_path):
 
 
 def trainer_alone():
-    settings = Settings(seed=3, images=24, batch=8, warmup=8, cooldown=8, p_mean=-0.8, p_std=1.3, sd=0.6)
-    subject = train_emoji_unet.SUBJECT
+    subject, settings = train_emoji_unet.SUBJECT, train_emoji_unet.SETTINGS
+    settings = replace(settings, seed=3, images=24, batch=8, warmup=8, cooldown=8)
     return Trainer(replace(subject, network=subject.network | {"model_channels": 8}), settings)
 
 
