@@ -33,6 +33,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,9 +109,12 @@ LINES = {
     "auto-unet": ("auto", "auto aim=accuracy"),
     "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
     "seeds-unet": ("seeds-3",),
-    "emoji": (
-        *("auto", "seeds-3", "dpmpp-2m-sde", "dpmpp-2m", "er-sde-3", "deis-tab3", "unipc"),
-        *("dpmpp-3m-sde", "edm-stochastic"),
+    **dict.fromkeys(
+        ("emoji", "icons"),
+        (
+            *("auto", "seeds-3", "dpmpp-2m-sde", "dpmpp-2m", "er-sde-3", "deis-tab3", "unipc"),
+            *("dpmpp-3m-sde", "edm-stochastic"),
+        ),
     ),
     "family-unet": (
         *(
@@ -142,9 +146,10 @@ NFE = {
     "best-unet": "6,10,20",
     "seeds-unet": "30,80",
     "emoji": "5,6,8,10,20,40",
+    "icons": "5,6,8,10,20,40",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
-IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet", "emoji"), 2_000)
+IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet", "emoji", "icons"), 2_000)
 IMAGES |= {"best-unet": 5_000, "seeds-unet": 5_000}
 
 
@@ -189,17 +194,36 @@ def unet(work: Path, count: int) -> list[str]:
 
 
 def emoji(work: Path, count: int) -> list[str]:
-    """Arguments of the study of the network that is held out; as many drawings of subjects it has not seen, and as many
-    of those it was trained on, are its baselines."""
-    from recipes.emoji_reference import in_turn
+    """Arguments of the study of emoji-unet; as many drawings of subjects it has not seen, and as many of those it was
+    trained on, are its baselines."""
+    from recipes import emoji
 
-    baselines = []
-    for split, what in (("held", "drawings held out"), ("train", "training drawings")):
-        images = work / f"emoji-{split}-{count}.npz"
-        keep(images, in_turn(split, count))
-        baselines += ["--baseline", f"{count:,} {what}={images}"]
     own = ["--model", "emoji-unet", "--features", "emoji-features", "--ref", "emoji", "--batch", "100"]
-    return [*own, "--class", "0,1,2,3,4,5,6,7,8", *baselines]
+    kinds = {"drawings held out": emoji.read("held"), "training drawings": emoji.read("train")}
+    return [*own, "--class", "0,1,2,3,4,5,6,7,8", *drawn(work, "emoji", count, kinds)]
+
+
+def icons(work: Path, count: int) -> list[str]:
+    """Arguments of the study of icon-unet; as many icons that its judge has not seen, and as many of those it has, are
+    its baselines."""
+    from recipes import icons, train_icon_features, train_icon_unet
+
+    own = ["--model", str(train_icon_unet.KEPT), "--features", str(train_icon_features.KEPT), "--batch", "100"]
+    own += ["--ref", str(icons.ROOT.with_name("icons.npz")), "--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
+    kinds = {"icons, a tenth": icons.read("test"), "icons": icons.read("train")}
+    return [*own, *drawn(work, "icons", count, kinds)]
+
+
+def drawn(work: Path, name: str, count: int, kinds: dict[str, Any]) -> list[str]:
+    """Baselines of a network of drawings: `count` of each kind, classes in turn."""
+    from recipes.references import in_turn
+
+    words = []
+    for number, (kind, data) in enumerate(kinds.items()):
+        images = work / f"{name}-{number}-{count}.npz"
+        keep(images, in_turn(data, count).squeeze())
+        words += ["--baseline", f"{count:,} {kind}={images}"]
+    return words
 
 
 def main() -> int:
@@ -212,7 +236,7 @@ def main() -> int:
     arguments, more = parser.parse_known_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     work, study = arguments.work, arguments.study
-    network = emoji if study == "emoji" else unet
+    network = {"emoji": emoji, "icons": icons}.get(study, unet)
     own = mixture(work) if "mixture" in study else network(work, IMAGES[study])
     lines = [word for line in LINES[study] for word in ("--line", line)]
     size = ["--seeds", f"0-{(arguments.images or IMAGES[study]) - 1}", "--nfe", arguments.nfe or NFE[study]]

@@ -2,8 +2,7 @@
 
     python -m benchmarks.emoji_unet --model FILE --num 2000 --solvers seeds-3
 
-The network is held out: nothing of a solver is chosen by it, and no two solvers are compared on it before the rule that
-chooses among them is committed. The reference weighs the classes alike, as they are drawn; so does the test set, the
+The reference weighs the classes alike, as they are drawn; so does the test set, the
 drawings of subjects not trained on.
 """
 
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.unets import Bench, Gaussian, command
 from recipes import emoji
-from recipes.emoji_reference import statistics
+from recipes.references import KNOWN, statistics
 
 
 def read(path: Path) -> Bench:
@@ -21,7 +20,7 @@ def read(path: Path) -> Bench:
 
 
 def _of(split: str) -> Gaussian:
-    found = statistics(split)
+    found = statistics(KNOWN["emoji"], split)
     return found.mu, found.sigma
 
 

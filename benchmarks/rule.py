@@ -166,9 +166,10 @@ def clothes() -> np.ndarray:
 
 def drawings() -> np.ndarray:
     """Training images of `emoji-unet`, uint8 (N, 3, H, W), as many of each class."""
-    from recipes.emoji_reference import in_turn
+    from recipes import emoji
+    from recipes.references import in_turn
 
-    return in_turn("train", 20_000).transpose(0, 3, 1, 2)
+    return in_turn(emoji.read("train"), 20_000).transpose(0, 3, 1, 2)
 
 
 def network(

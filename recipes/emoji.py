@@ -12,17 +12,14 @@ one side. It is never trained on, and stands for test images.
 
 import argparse
 import hashlib
-import io
-import json
 import re
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from recipes.packages import archive, framed, member, packages, render
 from recipes.training import Data
 
 ROOT = Path(__file__).parent / "data" / "emoji32.npz"
@@ -35,18 +32,8 @@ GROUPS = (
     "Symbols", "Flags",
 )  # fmt: skip
 UNFLIPPED = ("symbols", "flags")  # their mirror images are others, or none
-SIZE = 32
 SKIN = range(0x1F3FB, 0x1F400)  # the five tones' code points
 TONES = (0x1F3FC, 0x1F3FF)  # medium-light and dark
-
-
-class Package(NamedTuple):
-    """An npm package: version, SHA-256 of its archive, licence as the package itself states it, whose work it is."""
-
-    version: str
-    sha256: str
-    licence: str
-    owner: str
 
 
 _TABLE = """
@@ -57,7 +44,7 @@ _TABLE = """
 @iconify-json/flagpack          1.2.8  165ea189ef6ee00b8c10d66c0a2702a6afe1d89d7feafdc3a02a459d65580483 MIT        Yummygum
 unicode-emoji-json              0.9.0  ae7efacb55533385bf8767d613dbd36c71226669759d95919a6e9059f5e4c401 MIT        Chiou
 """  # noqa: E501
-MAKERS = {name: Package(*rest) for name, *rest in map(str.split, _TABLE.strip().splitlines())}
+MAKERS = packages(_TABLE)
 LIST = "unicode-emoji-json", MAKERS.pop("unicode-emoji-json")
 
 
@@ -69,30 +56,6 @@ class Drawing(NamedTuple):
     label: int
     subject: str
     svg: str
-
-
-def archive(name: str, package: Package, folder: Path) -> Path:
-    """The package's archive in `folder`, fetched if it is not there.
-
-    Raises: ValueError if its SHA-256 is another.
-    """
-    path = folder / f"{name.removeprefix('@').replace('/', '-')}-{package.version}.tgz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        pack = ["npm", "pack", "--silent", f"{name}@{package.version}"]
-        subprocess.run(pack, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
-        raise ValueError(
-            f"{path} is not the archive that the recipe was written for; delete it, and it is fetched again."
-        )
-    return path
-
-
-def member(path: Path, name: str) -> dict:
-    """The JSON file package/`name` of an archive; {} if there is none."""
-    with tarfile.open(path) as file:
-        found = [it for it in file.getnames() if it == f"package/{name}"]
-        return json.load(file.extractfile(found[0])) if found else {}  # type: ignore[arg-type]
 
 
 def code_of(emoji: str | tuple[int, ...]) -> tuple[int, ...]:
@@ -133,9 +96,7 @@ def drawings(folder: Path) -> Iterator[Drawing]:
     order, entries = {code: place for place, code in enumerate(listed)}, list(listed.values())
     for maker, (name, package) in enumerate(MAKERS.items()):
         path = archive(name, package, folder)
-        icons, chars, info = (member(path, it) for it in ("icons.json", "chars.json", "info.json"))
-        if info["license"]["spdx"] != package.licence:
-            raise ValueError(f"{name} states the licence {info['license']}, not {package.licence}.")
+        icons, chars = member(path, "icons.json"), member(path, "chars.json")
         kept = []
         for code, icon in icons_by_code(icons, chars, named).items():
             bare = tuple(c for c in code if c not in SKIN)
@@ -145,26 +106,6 @@ def drawings(folder: Path) -> Iterator[Drawing]:
         for place, _, icon in sorted(kept):
             entry = entries[place]
             yield Drawing(maker, GROUPS.index(entry["group"]), subject_of(entry["name"]), framed(icons, icon))
-
-
-def framed(icons: dict, icon: str) -> str:
-    """The icon as an SVG of 64 x 64 pixels, in the middle, cut at its own edges."""
-    drawing, side = icons["icons"][icon], 2 * SIZE
-    width, height = (drawing.get(it, icons.get(it, 16)) for it in ("width", "height"))
-    w, h = side * width / max(width, height), side * height / max(width, height)
-    place = f'x="{(side - w) / 2:g}" y="{(side - h) / 2:g}" width="{w:g}" height="{h:g}" viewBox="0 0 {width} {height}"'
-    outer = f'xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}"'
-    return f"<svg {outer}><svg {place}>{drawing['body']}</svg></svg>"
-
-
-def render(svg: str) -> np.ndarray:
-    """(3, 32, 32) uint8: the drawing on white, each pixel the mean of 2 x 2."""
-    import resvg_py
-    from PIL import Image
-
-    big = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=svg, background="#ffffff")))
-    pixels = np.asarray(big.convert("RGB"), np.uint16).reshape(SIZE, 2, SIZE, 2, 3).sum((1, 3))
-    return ((pixels + 2) // 4).astype(np.uint8).transpose(2, 0, 1)
 
 
 def held_out(subject: str) -> bool:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recipes import emoji
+from recipes import emoji, packages
+from recipes.references import weighted
 from recipes.training import Data, Settings, Trainer, batch_at
 from seeds import Point, checkpoints
 from seeds.checkpoints.files import data_folder
@@ -52,7 +53,7 @@ def test_icons_are_found_by_code_by_name_and_by_a_flags_letters():
 
 def test_a_wide_icon_is_framed_in_the_middle():
     icons = {"icons": {"flag": {"body": "<g/>", "width": 32, "height": 24}}}
-    assert 'x="0" y="8" width="64" height="48" viewBox="0 0 32 24"' in emoji.framed(icons, "flag")
+    assert 'x="0" y="8" width="64" height="48" viewBox="0 0 32 24"' in packages.framed(icons, "flag")
 
 
 def test_half_of_what_may_be_mirrored_is():
@@ -79,9 +80,7 @@ def test_the_classifier_tells_drawings_of_subjects_that_it_has_not_seen(splits):
 
 
 def test_the_bundled_statistics_weigh_classes_alike_and_count_mirrored_drawings_once():
-    from recipes.emoji_reference import weighted
-
-    images, weights = weighted("held")
+    images, weights = weighted(emoji.read("held"))
     stored = load_statistics(bundled_statistics()["emoji"])
     assert (stored.n, stored.recipe.name, stored.recipe.channels) == (5457, "emoji-features", "rgb")
     assert len(images) == 702 + (702 - 53 - 58) and weights.sum() == pytest.approx(1)
