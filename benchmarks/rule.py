@@ -66,11 +66,15 @@ def changes(chosen: Setting) -> dict[str, Setting]:
             if chosen.shape == (1, 1, 1)
             else {"equal steps": replace(chosen, shape=(1.0, 1.0, 1.0))}
         ),
-        "polynomials in lam": replace(chosen, variable="lam"),
+        **{
+            f"polynomials in {u}": replace(chosen, variable=u)
+            for u in ("lam", "nsr^0.1", "nsr^0.2", "nsr^0.3", "nsr^0.45")
+            if u != chosen.variable
+        },
         "no corrector": replace(chosen, corrector=0),
     }
     other = (
-        {"k": 2, "corrector": 2, "variable": "nsr^0.45"}
+        {"k": 2, "corrector": 2, "variable": "nsr^0.3"}
         if chosen.k == 3
         else {"k": 3, "corrector": 3, "variable": "nsr^0.3"}
     )
