@@ -30,6 +30,7 @@ classes weigh alike, and from which no solver and no rule has anything.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -206,10 +207,11 @@ def emoji(work: Path, count: int) -> list[str]:
 def icons(work: Path, count: int) -> list[str]:
     """Arguments of the study of icon-unet; as many icons that its judge has not seen, and as many of those it has, are
     its baselines."""
-    from recipes import icons, train_icon_features, train_icon_unet
+    from recipes import icons
 
-    own = ["--model", str(train_icon_unet.KEPT), "--features", str(train_icon_features.KEPT), "--batch", "100"]
-    own += ["--ref", str(icons.ROOT.with_name("icons.npz")), "--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
+    folder = os.path.relpath(icons.ROOT.parent)  # as a record of everybody's has it
+    own = ["--model", f"{folder}/icon_unet.safetensors", "--features", f"{folder}/icon_features.safetensors"]
+    own += ["--ref", f"{folder}/icons.npz", "--batch", "100", "--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
     kinds = {"icons, a tenth": icons.read("test"), "icons": icons.read("train")}
     return [*own, *drawn(work, "icons", count, kinds)]
 
