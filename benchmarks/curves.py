@@ -17,7 +17,9 @@
 | auto-unet: the default | 2,000 | 5 to 80 | 1/4 |
 | best-unet: the default and the two best | 5,000 | 6, 10, 20 | 1/4 |
 | seeds-unet: SEEDS-3 where the default's few calls are compared with it | 5,000 | 30, 80 | 1/5 |
-| emoji: the default, SEEDS-3 and seven rivals on the network that is held out | 2,000 | 5 to 40 | 3/4 |
+| emoji: the default, SEEDS-3 and seven rivals on emoji-unet | 2,000 | 5 to 40 | 3/4 |
+| best-emoji: the default and the four best at 40 | 5,000 | 10, 20, 40 | 3/4 |
+| icons: as emoji, on icon-unet, on which nothing is chosen | 2,000 | 5 to 40 | 1/2 |
 
 Each makes its baselines under --work and calls `seeds curves --resume`: a killed study goes on where it was, and
 torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.curves ...).
@@ -25,8 +27,8 @@ torchrun shares it among processes (torchrun --nproc_per_node=2 -m benchmarks.cu
 `mixture` measures the solver alone: the reference is 60,000 exact samples of the model, its denoiser is exact, and what
 10,000 other exact samples have is the floor. The classes of all of them are those of a row's seeds, so that their
 shares are no part of the distance. `unet` measures
-what a user sees: the reference is Fashion-MNIST's training set. `emoji` does so with emoji-unet and its drawings, whose
-classes weigh alike, and from which no solver and no rule has anything.
+what a user sees: the reference is Fashion-MNIST's training set. `emoji` and `icons` do so with drawings, whose classes
+weigh alike. The default's rule is chosen on fashion-unet and emoji-unet; icon-unet examines it.
 """
 
 import argparse
@@ -109,6 +111,7 @@ LINES = {
     "auto-mixture": ("auto", "auto aim=accuracy"),
     "auto-unet": ("auto", "auto aim=accuracy"),
     "best-unet": ("auto", "dpmpp-2m-sde", "seeds-3"),
+    "best-emoji": ("auto", "dpmpp-2m-sde", "dpmpp-3m-sde", "edm-stochastic", "seeds-3"),
     "seeds-unet": ("seeds-3",),
     **dict.fromkeys(
         ("emoji", "icons"),
@@ -145,13 +148,14 @@ NFE = {
     "auto-mixture": "5,6,8,10,15,20,30,50",
     "auto-unet": "5,6,8,10,20,40,80",
     "best-unet": "6,10,20",
+    "best-emoji": "10,20,40",
     "seeds-unet": "30,80",
     "emoji": "5,6,8,10,20,40",
     "icons": "5,6,8,10,20,40",
 }
 KEPT = Path("docs/curves/mixture/ref.npz")
 IMAGES = dict.fromkeys(NFE, 10_000) | dict.fromkeys(("unet", "family-unet", "auto-unet", "emoji", "icons"), 2_000)
-IMAGES |= {"best-unet": 5_000, "seeds-unet": 5_000}
+IMAGES |= dict.fromkeys(("best-unet", "best-emoji", "seeds-unet"), 5_000)
 
 
 def mixture(work: Path) -> list[str]:
@@ -238,7 +242,7 @@ def main() -> int:
     arguments, more = parser.parse_known_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     work, study = arguments.work, arguments.study
-    network = {"emoji": emoji, "icons": icons}.get(study, unet)
+    network = {"emoji": emoji, "best-emoji": emoji, "icons": icons}.get(study, unet)
     own = mixture(work) if "mixture" in study else network(work, IMAGES[study])
     lines = [word for line in LINES[study] for word in ("--line", line)]
     size = ["--seeds", f"0-{(arguments.images or IMAGES[study]) - 1}", "--nfe", arguments.nfe or NFE[study]]
