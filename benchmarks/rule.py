@@ -227,15 +227,18 @@ def difference(row: dict[str, Any], rule: dict[str, Any]) -> tuple[float, float]
     )
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def report(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of all changes."""
     names = [name for name in rows[0] if name not in ("nfe", "change", "without", "setting")]
-    print("| calls | change | " + " | ".join(names) + " | difference |\n|---|---|" + "---|" * (len(names) + 1))
+    titles = ["calls", "change", *names, *(["difference"] if "without" in rows[0] else [])]
+    lines = [titles, ["---"] * len(titles)]
     for row in rows:
         rule = next(r for r in rows if r["nfe"] == row["nfe"] and r["change"] == "the rule")
-        apart = "{:+.4f} +- {:.4f}".format(*difference(row, rule)) if "without" in row and row is not rule else ""
-        print(
-            f"| {row['nfe']} | {row['change']} | " + " | ".join(f"{row[name]:.4g}" for name in names) + f" | {apart} |"
-        )
+        line = [str(row["nfe"]), row["change"], *(f"{row[name]:.4g}" for name in names)]
+        if "without" in row:
+            line.append("" if row is rule else "{:+.4f} +- {:.4f}".format(*difference(row, rule)))
+        lines.append(line)
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def main() -> None:
@@ -257,7 +260,7 @@ def main() -> None:
             rows.append({"nfe": nfe, "change": change, "setting": vars(chosen), **measure(draw(plan(chosen, nfe)))})
             with replacing(given.out, shared=True) as part:
                 part.write_text(json.dumps({"images": given.images, "aim": aim, "rows": rows}, indent=1) + "\n")
-    show(rows)
+    print(report(rows))
 
 
 if __name__ == "__main__":

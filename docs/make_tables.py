@@ -1,10 +1,12 @@
-"""Writes the tables of docs/ that come from the code, between their markers.
+"""Writes the tables of docs/ that come from the code, or from docs/data, between their markers.
 
-    python docs/make_tables.py
+    python -m docs.make_tables
 
 The tests hold the pages to what this makes.
 """
 
+import functools
+import json
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import seeds
+from benchmarks.rule import report
 from seeds import auto
 from seeds.solvers import Solver
 
@@ -135,6 +138,44 @@ def _eta(eta: Any) -> str:
     return f"{below:g} below nsr {np.exp(-lam):g}" if above == 0 else str(eta)
 
 
+def measured(model: str) -> list[dict[str, Any]]:
+    """What `benchmarks.rule` has of a model: a row for each number of calls and change of the rule."""
+    return json.loads((HERE / "data" / f"rule-{model}.json").read_text())["rows"]
+
+
+def evidence(model: str) -> str:
+    """Every change of the rule, on one model."""
+    return report(sorted(measured(model), key=lambda row: row["nfe"]))
+
+
+def dimensions() -> str:
+    """Changes of the rule in few dimensions, by sliced W2."""
+    return table(
+        "model|calls|the rule|no noise|eta 1, eta 4 below 0.3|u = lam|start at zero|the best single change",
+        _dimensions(),
+    )
+
+
+def _dimensions() -> Iterator[tuple[str, ...]]:
+    models = {
+        "plane": "two dimensions, exact",
+        "plane-learned": "two dimensions, network",
+        "small": "32 dimensions, exact",
+        "small-learned": "32 dimensions, network",
+    }
+    for model, title in models.items():
+        for nfe in (4, 6, 10, 20):
+            found = {row["change"]: row["sliced W2"] for row in measured(model) if row["nfe"] == nfe}
+            best = min(found, key=found.__getitem__)
+
+            def of(change: str, found: dict[str, float] = found) -> str:
+                return f"{found.get(change, found['the rule']):.3f}"
+
+            noise = ", ".join(of(f"eta {eta} below 0.3") for eta in (1, 4))
+            others = of("polynomials in lam"), of("start at zero"), f"{best}: {found[best]:.3f}"
+            yield title, str(nfe), of("the rule"), of("no noise"), noise, *others
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "solvers": solvers,
     "rivals": rivals,
@@ -142,6 +183,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedules": schedules,
     "grids": grids,
     "rule": rule,
+    "evidence_mixture": functools.partial(evidence, "mixture"),
+    "evidence_unet": functools.partial(evidence, "unet"),
+    "evidence_emoji": functools.partial(evidence, "emoji"),
+    "dimensions": dimensions,
 }
 
 

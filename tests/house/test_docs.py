@@ -188,7 +188,7 @@ def test_tables_are_those_of_the_code():
     found = set()
     for page in PAGES:
         text = page.read_text()
-        assert tables["renewed"](text) == text, f"{page.name}: a table is out of date. Run python docs/make_tables.py."
+        assert tables["renewed"](text) == text, f"{page.name}: a table is out of date. Run python -m docs.make_tables."
         found |= {match[2] for match in tables["MARKED"].finditer(text)}
     assert found == set(tables["TABLES"])
 
