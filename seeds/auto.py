@@ -2,8 +2,8 @@
 schedule. NumPy only.
 
 A rule, no solver: what it chooses is a point of one family, exponential Adams methods (seeds.solvers.multistep, the
-solver "adams") with polynomials in a power of nsr, noise where it repairs the network, and a grid whose end depends on
-the number of calls. Its evidence: docs/family.md and benchmarks/rule.py.
+solver "adams") with polynomials in lam or a power of nsr, noise where it repairs the network, and a grid whose end
+depends on the number of calls. Its evidence: docs/family.md and benchmarks/rule.py.
 """
 
 import math
