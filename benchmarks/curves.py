@@ -35,12 +35,13 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.fashion_by_class import exact
+from recipes.training import Data
 from seeds.cli import main as seeds_command
 from seeds.noise import uniform_labels
 from seeds.storage import replacing
@@ -204,8 +205,8 @@ def emoji(work: Path, count: int) -> list[str]:
     from recipes import emoji
 
     own = ["--model", "emoji-unet", "--features", "emoji-features", "--ref", "emoji", "--batch", "100"]
-    kinds = {"drawings held out": emoji.read("held"), "training drawings": emoji.read("train")}
-    return [*own, "--class", "0,1,2,3,4,5,6,7,8", *drawn(work, "emoji", count, kinds)]
+    splits = {"held": "drawings held out", "train": "training drawings"}
+    return [*own, "--class", "0,1,2,3,4,5,6,7,8", *drawn(work, "emoji", count, emoji.read, splits)]
 
 
 def icons(work: Path, count: int) -> list[str]:
@@ -216,19 +217,19 @@ def icons(work: Path, count: int) -> list[str]:
     folder = os.path.relpath(icons.ROOT.parent)  # as a record of everybody's has it
     own = ["--model", f"{folder}/icon_unet.safetensors", "--features", f"{folder}/icon_features.safetensors"]
     own += ["--ref", f"{folder}/icons.npz", "--batch", "100", "--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
-    kinds = {"icons, a tenth": icons.read("test"), "icons": icons.read("train")}
-    return [*own, *drawn(work, "icons", count, kinds)]
+    splits = {"test": "icons, a tenth", "train": "icons"}
+    return [*own, *drawn(work, "icons", count, icons.read, splits)]
 
 
-def drawn(work: Path, name: str, count: int, kinds: dict[str, Any]) -> list[str]:
-    """Baselines of a network of drawings: `count` of each kind, classes in turn."""
+def drawn(work: Path, name: str, count: int, read: Callable[[str], Data], splits: dict[str, str]) -> list[str]:
+    """Baselines of a network of drawings: `count` of each split, whose names in words are given, classes in turn."""
     from recipes.references import in_turn
 
     words = []
-    for number, (kind, data) in enumerate(kinds.items()):
-        images = work / f"{name}-{number}-{count}.npz"
-        keep(images, in_turn(data, count).squeeze())
-        words += ["--baseline", f"{count:,} {kind}={images}"]
+    for split, title in splits.items():
+        images = work / f"{name}-{split}-{count}.npz"
+        keep(images, in_turn(read(split), count).squeeze())
+        words += ["--baseline", f"{count:,} {title}={images}"]
     return words
 
 
