@@ -7,8 +7,9 @@
 
 `mixture` is exact (aim "accuracy"), `unet` and `emoji` learned (aim "law"), `small` a law in 32 dimensions, `plane` one
 in two, `small-learned` and `plane-learned` networks trained on their samples: 1 to 20 minutes of one core each. Every
-run has the same seeds. `difference` is that of the squared Frechet distance in features to the rule's, with its jackknife
-error over pairs of units; all distances but it are of all images. A killed run goes on where it was. Prints a table.
+run has the same seeds. `difference` is that of the squared Frechet distance in features to the rule's, with its
+jackknife error over pairs of units; all distances but it are of all images. A killed run goes on where it was. Prints a
+table.
 """
 
 import argparse
