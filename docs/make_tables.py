@@ -131,11 +131,11 @@ def _rule() -> Iterator[tuple[str, ...]]:
 
 
 def _eta(eta: Any) -> str:
-    """A number, or a table that is 0 but below one level."""
+    """A number, or a table of one value below a level and another above."""
     if not np.ndim(eta):
         return f"{eta:g}"
     (_, above), (lam, below) = eta
-    return f"{below:g} below nsr {np.exp(-lam):g}" if above == 0 else str(eta)
+    return f"{below:g} below nsr {np.exp(-lam):g}" + (f", {above:g} above" if above else "")
 
 
 def measured(model: str) -> list[dict[str, Any]]:

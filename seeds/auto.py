@@ -94,9 +94,9 @@ class Setting:
         return dict(zip(("first", "middle", "last"), self.shape, strict=True))
 
 
-def below(nsr: float, eta: float) -> tuple[tuple[float, float], ...]:
-    """The table of eta that makes noise under this level only."""
-    return ((-math.inf, 0.0), (-math.log(nsr), eta))
+def below(nsr: float, eta: float, above: float = 0.0) -> tuple[tuple[float, float], ...]:
+    """The table of eta that has one value under this level and another `above` it."""
+    return ((-math.inf, above), (-math.log(nsr), eta))
 
 
 _LAW = Setting(k=2, corrector=2, variable="nsr^0.3", eta=below(0.3, 2.0), nsr_max=30.0, nsr_min=0.02)
@@ -112,6 +112,7 @@ RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
         (10, replace(_LAW, eta=below(0.3, 4.0))),
         (15, replace(_LAW, eta=below(0.3, 4.0), nsr_min=0.025)),
         (20, replace(_LAW, eta=below(0.3, 4.0), nsr_min=0.03)),
+        (40, replace(_LAW, eta=below(0.3, 4.0, above=1.0), nsr_min=0.03)),
     ),
     "accuracy": (
         (4, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.12, finish=0.01, shape=_GROWING)),
