@@ -99,20 +99,20 @@ def below(nsr: float, eta: float, above: float = 0.0) -> tuple[tuple[float, floa
     return ((-math.inf, above), (-math.log(nsr), eta))
 
 
-_LAW = Setting(k=2, corrector=2, variable="nsr^0.3", eta=below(0.3, 2.0), nsr_max=30.0, nsr_min=0.02)
+_LAW = Setting(k=2, corrector=2, variable="nsr^0.3", eta=below(0.3, 4.0), nsr_max=30.0, nsr_min=0.02)
+_FEW = replace(_LAW, variable="nsr^0.2", eta=below(0.3, 1.0))
 _ACCURACY = Setting(k=3, corrector=3, variable="nsr^0.3", eta=0.0, nsr_max=30.0, nsr_min=0.04)
 _GROWING = (0.8, 1.0, 1.2)
-_FEW = replace(_LAW, variable="lam", eta=below(0.3, 1.0), nsr_max=20.0, shape=_GROWING)
 RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
     "law": (
-        (4, replace(_FEW, nsr_min=0.08)),
-        (5, replace(_FEW, nsr_min=0.05)),
-        (6, replace(_LAW, variable="nsr^0.1", eta=below(0.3, 1.0), nsr_min=0.03)),
-        (7, replace(_LAW, variable="nsr^0.2")),
-        (10, replace(_LAW, eta=below(0.3, 4.0))),
-        (15, replace(_LAW, eta=below(0.3, 4.0), nsr_min=0.025)),
-        (20, replace(_LAW, eta=below(0.3, 4.0), nsr_min=0.03)),
-        (40, replace(_LAW, eta=below(0.3, 4.0, above=1.0), nsr_min=0.03)),
+        (4, replace(_FEW, variable="nsr^0.1", nsr_max=20.0, nsr_min=0.08, shape=_GROWING)),
+        (5, replace(_FEW, nsr_min=0.05, shape=_GROWING)),
+        (6, replace(_FEW, nsr_min=0.04)),
+        (8, replace(_FEW, eta=below(0.3, 2.0))),
+        (10, _LAW),
+        (15, replace(_LAW, nsr_min=0.025)),
+        (20, replace(_LAW, nsr_min=0.03)),
+        (40, replace(_LAW, nsr_min=0.03, eta=below(0.3, 4.0, above=1.0))),
     ),
     "accuracy": (
         (4, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.12, finish=0.01, shape=_GROWING)),
