@@ -76,8 +76,10 @@ def picture(found: dict[str, Any], path: Path) -> None:
         axis.legend(fontsize=8)
     error.plot(LEVELS, found["errors"], color="C1", marker="o")
     calls.set(
-        xscale="log", xlabel="model calls", ylabel="Frechet distance: with noise / without", title="noise below nsr 0.3"
+        xscale="log", xlabel="model calls", ylabel="Frechet distance: with noise / without", title="the rule's noise"
     )
+    calls.set_xticks(shown := CALLS["small"], map(str, shown))
+    calls.set_xticks([], minor=True)
     band.set(xscale="log", xlabel="nsr of the band", title="noise in one band of levels only")
     error.set(xscale="log", xlabel="nsr", title="small network: rms error of D / nsr")
     for axis in (calls, band, error):
