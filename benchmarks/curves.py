@@ -214,9 +214,10 @@ def icons(work: Path, count: int) -> list[str]:
     its baselines."""
     from recipes import icons
 
-    folder = os.path.relpath(icons.ROOT.parent)  # as a record of everybody's has it
-    own = ["--model", f"{folder}/icon_unet.safetensors", "--features", f"{folder}/icon_features.safetensors"]
-    own += ["--ref", f"{folder}/icons.npz", "--batch", "100", "--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
+    # as a record of everybody's has them
+    network, judge, known = (os.path.relpath(it) for it in (icons.NETWORK, icons.JUDGE, icons.STATISTICS))
+    own = ["--model", network, "--features", judge, "--ref", known, "--batch", "100"]
+    own += ["--title", "icon-unet", "--class", "0,1,2,3,4,5,6"]
     splits = {"test": "icons, a tenth", "train": "icons"}
     return [*own, *drawn(work, "icons", count, icons.read, splits)]
 

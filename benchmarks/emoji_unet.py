@@ -2,8 +2,8 @@
 
     python -m benchmarks.emoji_unet --model FILE --num 2000 --solvers seeds-3
 
-The reference weighs the classes alike, as they are drawn; so does the test set, the
-drawings of subjects not trained on.
+The reference weighs the classes alike, as they are drawn; so does the test set, the drawings of subjects not trained
+on.
 """
 
 from pathlib import Path

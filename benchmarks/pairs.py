@@ -16,17 +16,13 @@ from seeds.report.points import CurvePoint, curves
 from seeds.runs.measuring import read_study
 
 
-def point(study: Path, line: str, calls: int) -> CurvePoint:
-    """The last point of a line with at most so many calls. Raises: ValueError if there is none."""
+def point(study: Path, line: str, calls: int) -> tuple[CurvePoint, list[str]]:
+    """The last point of a line with at most so many calls, and the seeds. Raises: ValueError if there is none."""
     record = read_study(study)
     found = [point for point in curves(record, "frechet").get(line, []) if point.nfe <= calls]
     if not found:
         raise InputError(f"{study} has no line {line!r} with at most {calls} calls.")
-    return found[-1]
-
-
-def seeds_of(study: Path) -> object:
-    return read_study(study)["study"]["seeds"]
+    return found[-1], record["study"]["seeds"]
 
 
 def main() -> None:
@@ -36,10 +32,10 @@ def main() -> None:
         parser.add_argument(f"{side}_line")
         parser.add_argument(f"{side}_calls", type=int)
     given = parser.parse_args()
-    if seeds_of(given.one_study) != seeds_of(given.other_study):
+    one, seeds = point(given.one_study, given.one_line, given.one_calls)
+    other, others = point(given.other_study, given.other_line, given.other_calls)
+    if seeds != others:
         raise InputError(f"{given.one_study} and {given.other_study} drew other seeds, so they make no pairs.")
-    one = point(given.one_study, given.one_line, given.one_calls)
-    other = point(given.other_study, given.other_line, given.other_calls)
     for line, it in ((given.one_line, one), (given.other_line, other)):
         print(f"{line} at {it.nfe}: {it.estimate.value:.4f} [{it.estimate.low:.4f}, {it.estimate.high:.4f}]")
     apart = difference(one.estimate, other.estimate)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.rule mixture --out docs/data/rule-mixture.json --nfe 4 5 6 10 20 --images 2000
     python -m benchmarks.rule unet --out docs/data/rule-unet.json --nfe 4 5 6 10 20 --images 1000
-    python -m benchmarks.rule emoji --out docs/data/rule-emoji.json --nfe 5 10 20 --images 1000
+    python -m benchmarks.rule emoji --out docs/data/rule-emoji.json --nfe 5 10 --images 1000
     python -m benchmarks.rule small-learned --out docs/data/rule-small-learned.json --images 6000
 
 `mixture` is exact (aim "accuracy"), `unet` and `emoji` learned (aim "law"), `small` a law in 32 dimensions, `plane` one
@@ -74,12 +74,8 @@ def changes(chosen: Setting) -> dict[str, Setting]:
         },
         "no corrector": replace(chosen, corrector=0),
     }
-    other = (
-        {"k": 2, "corrector": 2, "variable": "nsr^0.3"}
-        if chosen.k == 3
-        else {"k": 3, "corrector": 3, "variable": "nsr^0.3"}
-    )
-    found[f"{other['k']} values, in {other['variable']}"] = replace(chosen, **other)
+    other = 2 if chosen.k == 3 else 3
+    found[f"{other} values, in nsr^0.3"] = replace(chosen, k=other, corrector=other, variable="nsr^0.3")
     if chosen.finish:
         found["denoise at the last call"] = replace(chosen, finish=0.0)
         found["denoise at a third of its level"] = replace(chosen, finish=0.0, nsr_min=chosen.nsr_min / 3)

@@ -164,8 +164,9 @@ def _dimensions() -> Iterator[tuple[str, ...]]:
         "small-learned": "32 dimensions, network",
     }
     for model, title in models.items():
+        rows = measured(model)
         for nfe in (4, 6, 10, 20):
-            found = {row["change"]: row["sliced W2"] for row in measured(model) if row["nfe"] == nfe}
+            found = {row["change"]: row["sliced W2"] for row in rows if row["nfe"] == nfe}
             best = min(found, key=found.__getitem__)
 
             def of(change: str, found: dict[str, float] = found) -> str:

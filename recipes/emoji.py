@@ -10,7 +10,6 @@ plain one and `TONES` stay, so that people are not most of the data. Licences: `
 one side. It is never trained on, and stands for test images.
 """
 
-import argparse
 import hashlib
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recipes.packages import archive, framed, member, packages, render
+from recipes.packages import archive, command, framed, kept, member, packages, render
 from recipes.training import Data
 
 ROOT = Path(__file__).parent / "data" / "emoji32.npz"
@@ -134,10 +133,7 @@ def load(split: str, path: Path = ROOT) -> tuple[np.ndarray, np.ndarray]:
 
     Raises: ValueError if the images are not those of the recipe.
     """
-    with np.load(path) as file:
-        data = dict(file)
-    if hashlib.sha256(data["images"].tobytes()).hexdigest() != SHA256:
-        raise ValueError(f"{path} does not hold the images of the recipe (SHA-256 {SHA256}).")
+    data = kept(path, SHA256)
     chosen = data["held"] if split == "held" else ~data["held"]
     return data["images"][chosen], data["labels"][chosen].astype(np.int64)
 
@@ -148,17 +144,9 @@ def read(split: str, path: Path = ROOT) -> Data:
     return Data(images, labels, ~np.isin(labels, [CLASSES.index(name) for name in UNFLIPPED]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packages", type=Path, required=True, help="folder of the archives; missing ones are fetched")
-    parser.add_argument("--out", type=Path, default=ROOT, help="the file to write")
-    args = parser.parse_args()
-    data = build(args.packages)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.out, **data)
-    digest = hashlib.sha256(data["images"].tobytes()).hexdigest()
-    print(f"{len(data['images']):,} images, {data['held'].sum():,} held out, SHA-256 {digest}")
+def told(data: dict[str, np.ndarray]) -> str:
+    return f"{len(data['images']):,} images, {data['held'].sum():,} held out"
 
 
 if __name__ == "__main__":
-    main()
+    command(build, told, ROOT, __doc__)

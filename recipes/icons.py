@@ -7,16 +7,16 @@ lines, thick lines, solid shapes. Icons that are not square, that their package 
 out. Licences: `recipes/data/icons32.md`.
 """
 
-import argparse
 import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from recipes.packages import SIZE, archive, member, packages, render
+from recipes.packages import SIZE, archive, command, kept, member, packages, render
 from recipes.training import Data
 
 ROOT = Path(__file__).parent / "data" / "icons32.npz"
+NETWORK, JUDGE, STATISTICS = map(ROOT.with_name, ("icon_unet.safetensors", "icon_features.safetensors", "icons.npz"))
 SHA256 = "67d951fcc2fcbfccbb41ed49d2a55d6daf770e545667475758f54fb4ec650fc9"  # of the bytes of `images`
 SOURCE = "icons of seven npm packages, MIT, Apache-2.0 and ISC: recipes/data/icons32.md"
 _TABLE = """
@@ -52,10 +52,7 @@ def load(path: Path = ROOT) -> tuple[np.ndarray, np.ndarray]:
 
     Raises: ValueError if the images are not those of the recipe.
     """
-    with np.load(path) as file:
-        data = dict(file)
-    if hashlib.sha256(data["images"].tobytes()).hexdigest() != SHA256:
-        raise ValueError(f"{path} does not hold the images of the recipe (SHA-256 {SHA256}).")
+    data = kept(path, SHA256)
     return data["images"], data["labels"].astype(np.int64)
 
 
@@ -68,17 +65,10 @@ def read(split: str, path: Path = ROOT) -> Data:
     return Data(images[chosen], labels[chosen])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packages", type=Path, required=True, help="folder of the archives; missing ones are fetched")
-    parser.add_argument("--out", type=Path, default=ROOT, help="the file to write")
-    args = parser.parse_args()
-    data = build(args.packages)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.out, **data)
+def told(data: dict[str, np.ndarray]) -> str:
     counts = dict(zip(CLASSES, np.bincount(data["labels"]).tolist(), strict=True))
-    print(f"{len(data['images']):,} icons, {counts}, SHA-256 {hashlib.sha256(data['images'].tobytes()).hexdigest()}")
+    return f"{len(data['images']):,} icons, {counts}"
 
 
 if __name__ == "__main__":
-    main()
+    command(build, told, ROOT, __doc__)

@@ -1,13 +1,16 @@
-"""Drawings from npm packages: the archives, whose SHA-256 and licence are checked, and their SVG as 32 x 32 images.
+"""Drawings from npm packages: the archives, whose SHA-256 and licence are checked, their SVG as 32 x 32 images, and the
+file that these are kept in.
 
 `render` needs `pip install resvg_py`; `archive` calls npm for what is not in its folder.
 """
 
+import argparse
 import hashlib
 import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,3 +78,35 @@ def render(svg: str) -> np.ndarray:
     big = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=svg, background="#ffffff")))
     pixels = np.asarray(big.convert("RGB"), np.uint16).reshape(SIZE, 2, SIZE, 2, 3).sum((1, 3))
     return ((pixels + 2) // 4).astype(np.uint8).transpose(2, 0, 1)
+
+
+def digest(data: dict[str, np.ndarray]) -> str:
+    """SHA-256 of the bytes of `images`."""
+    return hashlib.sha256(data["images"].tobytes()).hexdigest()
+
+
+def kept(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    """The arrays of a data file. Raises: ValueError if the images are not those of the recipe."""
+    with np.load(path) as file:
+        data = dict(file)
+    if digest(data) != sha256:
+        raise ValueError(f"{path} does not hold the images of the recipe (SHA-256 {sha256}).")
+    return data
+
+
+def command(
+    build: Callable[[Path], dict[str, np.ndarray]],
+    told: Callable[[dict[str, np.ndarray]], str],
+    root: Path,
+    doc: str | None,
+) -> None:
+    """A recipe's command line: builds the data from a folder of archives, writes them, and says what is `told` of
+    them."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=Path, required=True, help="folder of the archives; missing ones are fetched")
+    parser.add_argument("--out", type=Path, default=root, help="the file to write")
+    args = parser.parse_args()
+    data = build(args.packages)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(args.out, **data)
+    print(f"{told(data)}, SHA-256 {digest(data)}")

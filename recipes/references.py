@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recipes import emoji, icons, train_icon_features
+from recipes import emoji, icons
 from recipes.training import Data
 from seeds import checkpoints
 from seeds.metrics.features import from_module
@@ -23,18 +23,16 @@ from seeds.metrics.references import Statistics, save_statistics
 
 
 class Drawings(NamedTuple):
-    """Data by split, their classifier, its name, what of an image it takes, and the file that the data are in."""
+    """Data by split, the file that they are in, and their classifier: a bundled name, or a file."""
 
     read: Callable[[str], Data]
-    features: str | Path
-    name: str
-    channels: str
-    file: str
+    file: Path
+    judge: str | Path
 
 
 KNOWN = {
-    "emoji": Drawings(emoji.read, "emoji-features", "emoji-features", "rgb", "recipes/data/emoji32.npz"),
-    "icons": Drawings(icons.read, train_icon_features.KEPT, "icon-features", "grey", "recipes/data/icons32.npz"),
+    "emoji": Drawings(emoji.read, emoji.ROOT, "emoji-features"),
+    "icons": Drawings(icons.read, icons.ROOT, icons.JUDGE),
 }
 
 
@@ -66,10 +64,9 @@ def in_turn(data: Data, count: int) -> np.ndarray:
 
 def statistics(drawings: Drawings, split: str = "train") -> Statistics:
     """Of a split of the drawings, in the space of their classifier; `n` counts the drawings."""
-    extractor, data = (
-        from_module(checkpoints.load(drawings.features), drawings.name, channels=drawings.channels),
-        drawings.read(split),
-    )
+    data = drawings.read(split)
+    judge, name = checkpoints.load(drawings.judge), checkpoints.info(drawings.judge)["name"]
+    extractor = from_module(judge, name, channels="rgb" if judge.channels == 3 else "grey")
     images, weights = weighted(data)
     features = np.concatenate([extractor(images[at : at + 500]) for at in range(0, len(images), 500)]).astype(
         np.float64
@@ -77,7 +74,8 @@ def statistics(drawings: Drawings, split: str = "train") -> Statistics:
     mu = weights @ features
     spread = features - mu
     covariance = spread.T @ (weights[:, None] * spread)
-    return Statistics(mu, covariance, len(data.labels), extractor.recipe, "float32", f"{drawings.file}, {split}")
+    source = f"recipes/data/{drawings.file.name}, {split}"
+    return Statistics(mu, covariance, len(data.labels), extractor.recipe, "float32", source)
 
 
 def main() -> None:

@@ -6,13 +6,10 @@ how.
 Its test set is the tenth of the icons that `recipes.icons` calls "test".
 """
 
-from pathlib import Path
-
 from recipes import icons
 from recipes.features import Features, command
 from recipes.packages import SIZE
 
-KEPT = Path(__file__).parent / "data" / "icon_features.safetensors"
 SUBJECT = Features(
     name="icon-features",
     network={"width": 32, "classes": len(icons.CLASSES), "channels": 1, "size": SIZE},

@@ -14,7 +14,6 @@ from pathlib import Path
 from recipes import icons, train_fashion_unet
 from recipes.training import Data, Settings, command
 
-KEPT = Path(__file__).parent / "data" / "icon_unet.safetensors"
 SUBJECT = replace(
     train_fashion_unet.SUBJECT,
     name="icon-unet",

@@ -5,11 +5,12 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from denoising import error_of
 
 from recipes import emoji, packages
 from recipes.references import weighted
 from recipes.training import Data, Settings, Trainer, batch_at
-from seeds import Point, checkpoints
+from seeds import checkpoints
 from seeds.checkpoints.files import data_folder
 from seeds.metrics.references import bundled_statistics, load_statistics
 
@@ -108,19 +109,11 @@ def held():
 
 @pytest.mark.parametrize(("nsr", "most"), [(0.05, 0.5), (0.2, 0.33), (0.7, 0.22), (3.0, 0.11), (20.0, 0.028)])
 def test_the_bundled_network_removes_noise_from_drawings_it_has_not_seen(held, nsr, most):
-    """Root mean square error against that of the noisy image itself, with labels."""
-    clean, labels = held
-    noisy = clean + nsr * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    error = checkpoints.load("emoji-unet")(noisy, Point(nsr, 1.0, nsr), labels=labels) - clean
-    assert error.square().mean().sqrt() < most * nsr
+    assert error_of(checkpoints.load("emoji-unet"), *held, nsr) < most
 
 
 def test_labels_tell_the_bundled_network_something(held):
     clean, labels = held
     model = checkpoints.load("emoji-unet")
-    noisy = clean + 10 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    errors = [
-        (model(noisy, Point(10.0, 1.0, 10.0), labels=it) - clean).square().mean()
-        for it in (labels, None, (labels + 4) % 9)
-    ]
+    errors = [error_of(model, clean, it, 10.0) ** 2 for it in (labels, None, (labels + 4) % 9)]
     assert errors[0] < 0.95 * errors[1] < 0.95 * 0.95 * errors[2]

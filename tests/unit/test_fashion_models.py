@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from denoising import error_of
 from safetensors import safe_open
 
-from seeds import Point, checkpoints
+from seeds import checkpoints
 from seeds.networks.classifier import ConvClassifier
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion_test_200.npz"  # 20 test images of each class
@@ -57,24 +58,14 @@ def test_the_classifier_takes_bytes_and_floats_alike(sample):
 
 @pytest.mark.parametrize(("nsr", "most"), [(0.05, 0.8), (0.2, 0.5), (0.7, 0.27), (3.0, 0.13), (20.0, 0.03)])
 def test_the_denoiser_removes_noise(sample, nsr, most):
-    """Root mean square error against that of the noisy image itself, with labels."""
-    clean = sample[0].float() / 127.5 - 1
-    noisy = clean + nsr * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    error = (
-        (checkpoints.load("fashion-unet")(noisy, Point(nsr, 1.0, nsr), labels=sample[1]) - clean).square().mean().sqrt()
-    )
-    assert error < most * nsr
+    assert error_of(checkpoints.load("fashion-unet"), sample[0].float() / 127.5 - 1, sample[1], nsr) < most
 
 
 def test_labels_tell_the_denoiser_something(sample):
     """At high noise the class mean is better than the mean, and the wrong class's is worse than both."""
     clean = sample[0].float() / 127.5 - 1
     model = checkpoints.load("fashion-unet")
-    noisy = clean + 10 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    errors = [
-        (model(noisy, Point(10.0, 1.0, 10.0), labels=it) - clean).square().mean()
-        for it in (sample[1], None, (sample[1] + 5) % 10)
-    ]
+    errors = [error_of(model, clean, it, 10.0) ** 2 for it in (sample[1], None, (sample[1] + 5) % 10)]
     assert errors[0] < 0.9 * errors[1] < 0.9 * errors[2]
 
 
