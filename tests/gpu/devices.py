@@ -17,6 +17,8 @@ on_gpus = pytest.mark.parametrize("device", [CUDA, MPS])
 
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2", "item"}
 """Operations after which the host waits for what the device has found."""
+ATTENDS = "_scaled_dot_product"
+"""Attention answers with the state of its dropout as well, two numbers that the host made: nothing is copied."""
 
 
 class Watch(TorchDispatchMode):
@@ -52,7 +54,7 @@ class Watch(TorchDispatchMode):
         )
         for made in tree_leaves(out):
             if isinstance(made, torch.Tensor):
-                if ours and made.device.type != self.device.type:
+                if ours and made.device.type != self.device.type and not name.startswith(ATTENDS):
                     raise AssertionError(f"{name} copies from {self.device} to {made.device}, for which the host waits")
                 assert not (waited and made.device.type == self.device.type), (
                     f"{name} copies to {self.device}, for which the host waits"
