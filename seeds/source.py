@@ -2,7 +2,7 @@
 caller's."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +23,38 @@ class Unit(NamedTuple):
     rows: slice | list[int]
     seeds: list[int]
     parts: list[int]
+
+
+def keyed(
+    plan: Plan,
+    order: Iterable[int],
+    seeds: Sequence[int],
+    parts: noises.Seeds,
+    shape: Sequence[int],
+    maker: torch.device | None,
+    kind: noises.NamedNoise = noises.gaussian,
+) -> Callable[[int], Tensor]:
+    """The draws of a plan by their index, each a function of (seed, draw, part): -1 the initial one, from 0 on the
+    plan's own, -2 - k a projection's after call k.
+
+    Args:
+        order: in which they will be needed.
+        maker: the device that makes them, see `noise.maker`; None: the CPU.
+    """
+
+    def place(j: int) -> noises.Place:
+        if j < -1:  # noise of the forward process, gaussian whatever the solver's is
+            return noises.Place(noises.gaussian, -1 - j + plan.before.calls, noises.INITIAL)
+        if j == -1:
+            return noises.Place(kind, -1, noises.INITIAL)
+        stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
+        return noises.Place(kind, j + plan.before.draws, stream)
+
+    def own(j: int) -> Tensor:
+        named, draw, stream = place(j)
+        return named(seeds, draw, shape, stream, parts)
+
+    return noises.Together(place, order, seeds, parts, shape, maker) if maker else own
 
 
 class Source:
@@ -67,19 +99,12 @@ class Source:
         needed, in the caller's thread."""
         plan, _, seeds, parts = unit
 
-        def own(j: int) -> Tensor:
-            if j < -1:  # a projection's own: noise of the forward process, gaussian whatever the solver's is
-                return noises.gaussian(
-                    seeds, -1 - j + plan.before.calls, self.shape, noises.INITIAL, parts, device=self.maker
-                )
-            if j == -1:
-                return self.noise(seeds, -1, self.shape, part=parts, device=self.maker)
-            stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
-            return self.noise(seeds, j + plan.before.draws, self.shape, stream, parts, device=self.maker)
-
-        order = [] if self.given_noise or self.maker else self._order(plan)
-        make = partial(self._given, unit) if self.given_noise else own
-        return noises.Ahead(make, order, device=self.device, dtype=self.dtype)
+        order = [] if self.given_noise else self._order(plan)
+        if self.given_noise:
+            make: Callable[[int], Tensor] = partial(self._given, unit)
+        else:
+            make = keyed(plan, order, seeds, parts, self.shape, self.maker, self.noise)
+        return noises.Ahead(make, [] if self.maker else order, device=self.device, dtype=self.dtype)
 
     def _given(self, unit: Unit, j: int) -> Tensor:
         """Draw j of the caller's own function."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from seeds import noise as noises
+from seeds import source
 from seeds.errors import InputError
 from seeds.planning import plan
 from seeds.plans import Plan, Point
@@ -78,12 +79,8 @@ def keyed(plan: Plan, seeds: Sequence[int], like: Tensor, part: int | Sequence[i
     """The plan's draws as functions of (seed, draw, part): image b has the noise of seeds[b] in any batch, on any
     machine."""
     maker = noises.maker("auto", like.device)
-
-    def draw(j: int) -> Tensor:
-        stream = noises.CHURN if plan.draws[j].stream == "churn" else noises.PATH
-        return noises.gaussian(seeds, j + plan.before.draws, like.shape[1:], stream, part, device=maker).to(like)
-
-    return draw
+    draw = source.keyed(plan, range(len(plan.draws)), seeds, part, like.shape[1:], maker)
+    return lambda j: draw(j).to(like)
 
 
 def drawn(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None, s: float = 1.0) -> Tensor:

@@ -9,6 +9,8 @@ from seeds.noise.draws import (
     LABELS,
     NOISES,
     PATH,
+    NamedNoise,
+    Seeds,
     between,
     gaussian,
     noise,
@@ -19,6 +21,7 @@ from seeds.noise.draws import (
     seed_of,
     uniform_labels,
 )
+from seeds.noise.together import Place, Together
 
 __all__ = [
     "CHURN",
@@ -27,6 +30,10 @@ __all__ = [
     "NOISES",
     "PATH",
     "Ahead",
+    "NamedNoise",
+    "Place",
+    "Seeds",
+    "Together",
     "between",
     "gaussian",
     "maker",

@@ -11,7 +11,8 @@ integer operations and those that IEEE 754 rounds exactly are used, each a kerne
 would contract a product and a sum into one rounding, and is kept out.
 
 Needs int64 and float64 on the device. Scratch: at most `CHUNK` values at a time, below 64 MiB whatever the size of the
-draw, and 128 KiB for the table, once a device. Some 250 kernels a chunk, none of which waits for the host.
+draw, and 128 KiB for the table, once a device. Some 250 kernels a chunk, full or not, none of which waits for the host:
+`seeds.noise.together` fills it.
 """
 
 import functools

@@ -34,25 +34,27 @@ DRAWS = 1 << 30
 PARTS = 1 << 32
 
 Seeds = int | Iterable[int]
-NamedNoise = Callable[[Seeds, int, Sequence[int]], torch.Tensor]  # (seed, draw, shape) -> (len(seed), *shape)
+NamedNoise = Callable[..., torch.Tensor]  # (seed, draw, shape, stream, part, *, device) -> (len(seed), *shape)
+Each = int | Sequence[int]
 
 
 def gaussian(
     seed: Seeds,
-    draw: int,
+    draw: Each,
     shape: Sequence[int],
-    stream: int = PATH,
+    stream: Each = PATH,
     part: Seeds = 0,
     *,
     device: torch.device | None = None,
 ) -> torch.Tensor:
     """Standard normals (len(seed), *shape), float32, on the CPU.
 
-    `draw` counts from 0; -1 is the initial one, whatever the stream. A state of another dtype takes these values
-    widened or rounded, so that it sees the same noise. Each value is the inverse normal of 32 bits, see
-    `seeds.noise.inverse`.
+    A state of another dtype takes these values widened or rounded, so that it sees the same noise. Each value is the
+    inverse normal of 32 bits, see `seeds.noise.inverse`.
     Args:
         seed: one or several integers in [0, 2^64).
+        draw, stream: one for all seeds, or one for each. Draws count from 0; -1 is the initial one, whatever the
+            stream.
         part: one integer in [0, 2^32) for all seeds, or one for each.
         device: where to make the same values, and leave them; see `seeds.noise.device` for what it must know. None: on
             the CPU, by NumPy.
@@ -63,16 +65,19 @@ def gaussian(
 
 def rademacher(
     seed: Seeds,
-    draw: int,
+    draw: Each,
     shape: Sequence[int],
-    stream: int = PATH,
+    stream: Each = PATH,
     part: Seeds = 0,
     *,
     device: torch.device | None = None,
 ) -> torch.Tensor:
     """Two-point noise, +1 or -1 with equal odds: the signs of `gaussian`. Draw -1 stays gaussian: it is a state, not a
-    step."""
-    return _fill(seed, draw, shape, stream, part, device, signs=draw != -1)
+    step. Of draws that are one for each seed all are signs, or none."""
+    draws = list(draw) if isinstance(draw, Sequence) else [draw]
+    if -1 in draws and set(draws) != {-1}:
+        raise InputError(f"`draw` = {draws} has -1, which is gaussian, beside signs: ask for it by itself.")
+    return _fill(seed, draw, shape, stream, part, device, signs=-1 not in draws)
 
 
 def uniform_labels(seed: Seeds, classes: int) -> torch.Tensor:
@@ -154,20 +159,34 @@ def part_list(part: Seeds, count: int) -> list[int]:
     Raises: ValueError if one is out of range or there are not as many as seeds, TypeError if one is not an integer.
     """
     parts = _whole_numbers("part", part, PARTS, "2^32")
-    if not isinstance(part, Iterable) or getattr(part, "ndim", 1) == 0:
-        return parts * count
-    if len(parts) != count:
+    single = not isinstance(part, Iterable) or getattr(part, "ndim", 1) == 0
+    return _each("part", parts[0] if single else parts, count)
+
+
+def _each(name: str, given: Each, count: int) -> list[int]:
+    """One number for each of `count` seeds."""
+    if not isinstance(given, Sequence):
+        return [given] * count
+    if len(given) != count:
         raise InputError(
-            f"`part` has {len(parts)} numbers for {count} seeds: give one for each, or a single one for all."
+            f"`{name}` has {len(given)} numbers for {count} seeds: give one for each, or a single one for all."
         )
-    return parts
+    return list(given)
 
 
 def _fill(
-    seed: Seeds, draw: int, shape: Sequence[int], stream: int, part: Seeds, device: torch.device | None, *, signs: bool
+    seed: Seeds,
+    draw: Each,
+    shape: Sequence[int],
+    stream: Each,
+    part: Seeds,
+    device: torch.device | None,
+    *,
+    signs: bool,
 ) -> torch.Tensor:
     seeds, count = seed_list(seed), math.prod(shape)
-    keys = [_key(draw, stream, number) for number in part_list(part, len(seeds))] if seeds else []
+    each = _each("draw", draw, len(seeds)), _each("stream", stream, len(seeds)), part_list(part, len(seeds))
+    keys = [_key(*key) for key in zip(*each, strict=True)]
     if device is not None:
         words = np.array(list(zip(seeds, keys, strict=True)), np.uint64).reshape(-1, 2)
         return fill(words, count, device, signs=signs).reshape(len(seeds), *shape)

@@ -156,3 +156,31 @@ def test_where_noise_is_made():
 @on_gpus
 def test_auto_is_the_device_where_it_can_be(device):
     assert maker("auto", torch.device(device)) == (torch.device("cuda") if device == "cuda" else None)
+
+
+def test_a_run_makes_its_draws_together(monkeypatch):
+    """As many as fit into a chunk cost a device as much as one. None is made that a run does not ask for, and none
+    twice."""
+    monkeypatch.setattr(drawing, "ABLE", ("cpu",))
+    made, fill = [], draws.fill
+    monkeypatch.setattr(draws, "fill", lambda keys, *rest, **how: made.append(len(keys)) or fill(keys, *rest, **how))
+    plan = seeds.plan("seeds-3", steps=4, schedule="vp")
+    count = len(plan.draws)
+    for chunk, most in ((drawing.CHUNK, count), (3 * 8 * len(SEEDS), 3), (8, 1)):
+        monkeypatch.setattr(drawing, "CHUNK", chunk)
+        made.clear()
+        seeds.sample(half, (8,), seed=SEEDS, plan=plan)
+        whole, rest = divmod(count, most)
+        assert made == [len(SEEDS) * n for n in (1, *[most] * whole, *[rest] * (rest > 0))]
+
+
+def test_draws_of_one_call_are_those_of_many():
+    numbers, streams = [0, 3, 3, 2**30 - 1], [PATH, PATH, CHURN, INITIAL]
+    for make in NOISES.values():
+        for where in (None, torch.device("cpu")):
+            alone = [make(s, d, (9,), stream) for s, d, stream in zip(SEEDS, numbers, streams, strict=True)]
+            assert torch.equal(make(SEEDS, numbers, (9,), streams, device=where), torch.cat(alone))
+    with pytest.raises(ValueError, match="`draw` has 2 numbers for 4 seeds: give one for each, or a single one"):
+        gaussian(SEEDS, [1, 2], (9,))
+    with pytest.raises(ValueError, match=r"`draw` = \[-1, 2\] has -1, which is gaussian, beside signs: ask for it by"):
+        rademacher([1, 2], [-1, 2], (9,))
