@@ -99,20 +99,21 @@ def below(nsr: float, eta: float, above: float = 0.0) -> tuple[tuple[float, floa
     return ((-math.inf, above), (-math.log(nsr), eta))
 
 
+_GROWING = (0.8, 1.0, 1.2)
 _LAW = Setting(k=2, corrector=2, variable="nsr^0.3", eta=below(0.3, 4.0), nsr_max=30.0, nsr_min=0.02)
 _FEW = replace(_LAW, variable="nsr^0.2", eta=below(0.3, 1.0))
+_MANY = replace(_LAW, variable="lam", nsr_max=80.0, nsr_min=0.04, shape=_GROWING)
 _ACCURACY = Setting(k=3, corrector=3, variable="nsr^0.3", eta=0.0, nsr_max=30.0, nsr_min=0.04)
-_GROWING = (0.8, 1.0, 1.2)
 RULE: dict[str, tuple[tuple[int, Setting], ...]] = {
     "law": (
         (4, replace(_FEW, variable="nsr^0.1", nsr_max=20.0, nsr_min=0.08, shape=_GROWING)),
         (5, replace(_FEW, nsr_min=0.05, shape=_GROWING)),
         (6, replace(_FEW, nsr_min=0.04)),
-        (8, replace(_FEW, eta=below(0.3, 2.0))),
-        (10, _LAW),
-        (15, replace(_LAW, nsr_min=0.025)),
-        (20, replace(_LAW, nsr_min=0.03)),
-        (40, replace(_LAW, nsr_min=0.03, eta=below(0.3, 4.0, above=1.0))),
+        (8, replace(_FEW, eta=below(0.3, 2.0, above=0.25))),
+        (10, replace(_LAW, eta=below(0.3, 4.0, above=0.25))),
+        (15, replace(_LAW, variable="nsr^0.2", eta=below(0.3, 4.0, above=0.5), nsr_max=45.0, nsr_min=0.025)),
+        (20, replace(_MANY, eta=below(0.3, 4.0, above=1.0))),
+        (40, replace(_MANY, eta=below(0.3, 8.0, above=1.0))),
     ),
     "accuracy": (
         (4, replace(_ACCURACY, nsr_max=20.0, nsr_min=0.12, finish=0.01, shape=_GROWING)),
