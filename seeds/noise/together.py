@@ -44,7 +44,8 @@ class Together:
     ) -> None:
         self.place, self.order, self.shape, self.where = place, list(order), shape, where
         self.seeds, self.parts = list(seeds), part_list(parts, len(seeds))
-        self.most = max(1, device.CHUNK // max(1, len(seeds) * math.prod(shape)))
+        blocks = -(-math.prod(shape) // 8)  # of eight values, each of one image
+        self.most = max(1, device.CHUNK // 8 // max(1, len(seeds) * blocks))
         self.made: dict[int, torch.Tensor] = {}
 
     def __call__(self, j: int) -> torch.Tensor:
@@ -57,7 +58,7 @@ class Together:
         kind, first, _ = self.place(j)
         after = self.order[self.order.index(j) :][: self.most] if j in self.order else [j]
         alike = list(takewhile(lambda i: self.place(i).kind is kind and (self.place(i).draw < 0) == (first < 0), after))
-        places = [self.place(i) for i in alike for _ in self.seeds]
+        places = [place for place in map(self.place, alike) for _ in self.seeds]
         made = kind(
             self.seeds * len(alike),
             [it.draw for it in places],
@@ -66,4 +67,4 @@ class Together:
             self.parts * len(alike),
             device=self.where,
         )
-        self.made = dict(zip(alike, made.split(len(self.seeds)), strict=True))
+        self.made = dict(zip(alike, made.view(len(alike), len(self.seeds), *self.shape), strict=True))

@@ -8,7 +8,7 @@ import torch
 from devices import CUDA, Watch, everywhere, on_gpus, unwaited
 
 import seeds
-from seeds.noise import CHURN, INITIAL, NOISES, PATH, draws, gaussian, maker, rademacher
+from seeds.noise import CHURN, INITIAL, NOISES, PATH, Place, Together, draws, gaussian, maker, rademacher
 from seeds.noise import device as drawing
 
 with_float64 = pytest.mark.parametrize("device", ["cpu", CUDA])
@@ -172,6 +172,18 @@ def test_a_run_makes_its_draws_together(monkeypatch):
         seeds.sample(half, (8,), seed=SEEDS, plan=plan)
         whole, rest = divmod(count, most)
         assert made == [len(SEEDS) * n for n in (1, *[most] * whole, *[rest] * (rest > 0))]
+
+
+def test_draws_of_few_values_are_made_together_as_long_as_their_blocks_fit(monkeypatch):
+    """A row takes blocks of eight values, whatever it keeps of them."""
+    made = []
+    monkeypatch.setattr(
+        draws, "fill", lambda keys, count, *_, **__: made.append(len(keys)) or torch.zeros(len(keys), count)
+    )
+    monkeypatch.setattr(drawing, "CHUNK", 800)
+    together = Together(lambda j: Place(gaussian, j, PATH), range(9), range(30), 0, (2,), torch.device("cpu"))
+    assert [together(j).shape for j in range(9)] == [(30, 2)] * 9 and made == [90] * 3
+    assert Together(lambda j: Place(gaussian, j, PATH), range(9), [], 0, (2,), torch.device("cpu"))(3).shape == (0, 2)
 
 
 def test_draws_of_one_call_are_those_of_many():
