@@ -35,6 +35,13 @@ GRID = "curve"
 """The grid of `seeds.GRIDS` that the rule shapes."""
 REACH = 2.5
 """How many times the rule's last level the last level of a run may be for the rule's finish to be taken."""
+UNEVEN = 1.75
+"""How many times the mean step the longest step of a run may be for its steps to count as even as the rule's, which a
+table of 1,000 levels, 40 calls, rounds to 1.6."""
+FRESH = 1.5
+"""The most eta h of a step of an uneven run."""
+POWERS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
+"""Of nsr, for the polynomials of an uneven run."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,31 @@ class Setting:
         """The setting for a run whose last level is not the rule's, as a host's own, but this one: without the finish
         if it is far above the rule's, as the step from there to the finish overshoots, and a denoise does not."""
         return replace(self, finish=0.0) if nsr > REACH * self.nsr_min else self
+
+    def on(self, nsr: Sequence[float] | np.ndarray) -> "Setting":
+        """The setting on levels that may be uneven, a caller's, a host's or a network's few, noisiest first.
+
+        A step after a shorter one extrapolates by more than the change before it, and eta that renews a part of the
+        image in a short step renews all of it in a long one: on even steps in t of a table, 20 and 40 calls, variances
+        would be 2 to 11 times the data's. So on uneven levels the polynomials are in the least power of nsr, the rule's
+        own or above, in which no step goes on by more than the last change, (1 - exp(-p h_2)) / (exp(p h_1) - 1) <= 1,
+        or in the greatest of `POWERS`; and eta h is at most `FRESH`.
+        """
+        nsr = np.asarray(nsr, np.float64)
+        lam = -np.log(nsr[(nsr > 0) & np.isfinite(nsr)])
+        h = np.diff(lam)
+        if not isinstance(self.eta, tuple) or not len(h) or h.min() <= 0 or h.max() <= UNEVEN * h.mean():
+            return self
+        table: list[tuple[float, float]] = []
+        for at in sorted({*lam[1:-1].tolist(), *(low for low, _ in self.eta)}):
+            step = max(0, int(np.searchsorted(lam[:-1], at, side="right")) - 1)
+            here = min(max(row for row in self.eta if row[0] <= at)[1], FRESH / float(h[step]))
+            if not table or table[-1][1] != here:
+                table.append((at, here))
+        own = float(self.variable.removeprefix("nsr^")) if self.variable != "lam" else 0.0
+        powers = [p for p in POWERS if p >= own]
+        power = next((p for p in powers if (-np.expm1(-p * h[1:]) <= np.expm1(p * h[:-1])).all()), powers[-1])
+        return replace(self, variable=f"nsr^{power:g}", eta=tuple(table))
 
     def grid(
         self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None

@@ -489,12 +489,11 @@ class _Choice:
         """As the solver is asked."""
         return self._made[0]
 
-    @cached_property
-    def _made(self) -> tuple[Request, Plan]:
-        wish, rule = self.wish, self.rule.ending(self._last)
-        shaping = wish.shaping
-        own = {name: value for name, value in wish.options.items() if name not in shaping}
-        method = replace(
+    def _method(self, rule: auto.Setting) -> Request:
+        """The request of the solver, with what the rule chooses."""
+        wish = self.wish
+        own = {name: value for name, value in wish.options.items() if name not in wish.shaping}
+        return replace(
             wish,
             solver=auto.METHOD,
             aim=None,
@@ -502,18 +501,28 @@ class _Choice:
             start_at=rule.start_at if wish.start_at is None else wish.start_at,
             options=rule.options(_given(own)),
         )
+
+    @cached_property
+    def _made(self) -> tuple[Request, Plan]:
+        wish, rule = self.wish, self.rule.ending(self._last)
         if wish.lists_levels:
+            method = self._method(rule.on([point.nsr for point in self._listed]))
             return method, method.plan()
-        method = replace(
-            method, nfe=None, nsr_min=None, nsr_max=None, stop=None, final="denoise" if wish.denoises else "none"
-        )
-        method = method if wish.start is None else replace(method, start=None, start_at="zero")
         least = 1 if wish.denoises else 2
         count = self.nfe + least - 1
         while True:
             points = tuple(self._levels(count))
+            method = self._method(rule.on([point.nsr for point in points]))
             request = replace(
-                method, rule_levels=Levels(wish.path, points, wish.round_nsr, len(points), wish.stages == "free")
+                method,
+                nfe=None,
+                nsr_min=None,
+                nsr_max=None,
+                start=None,
+                start_at=method.start_at if wish.start is None else "zero",
+                stop=None,
+                final="denoise" if wish.denoises else "none",
+                rule_levels=Levels(wish.path, points, wish.round_nsr, len(points), wish.stages == "free"),
             )
             draft = request.plan()
             if draft.nfe <= self.nfe or count == least:
@@ -525,10 +534,14 @@ class _Choice:
         return request, draft
 
     @property
+    def _listed(self) -> Sequence[Point]:
+        """The levels given, as the network knows them, whatever part of them is run."""
+        return lay_out(self.wish.path, self.wish.times[0], round_nsr=self.wish.round_nsr).points
+
+    @property
     def _last(self) -> float:
         """nsr of the last level; 0 of a grid that has ends of its own, none said."""
-        wish = self.wish
-        return float(wish.path.nsr(wish.times[0][-1])) if wish.lists_levels else self._ends().get("nsr_min", 0.0)
+        return self._listed[-1].nsr if self.wish.lists_levels else self._ends().get("nsr_min", 0.0)
 
     @property
     def _shape(self) -> dict[str, Any]:

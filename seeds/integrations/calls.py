@@ -92,6 +92,12 @@ class HostRun:
             )
         return whole
 
+    @property
+    def starts(self) -> Times:
+        """The times at which steps begin, and the last call."""
+        at = accumulate((step.calls for step in self.steps), initial=0)
+        return self.t[[call for call in at if call < len(self.t)]]
+
     def _steps_from(self, begin: int) -> list[Step]:
         """The steps from a call on; of the one that it lies in, the calls that are left."""
         steps, at = [], 0

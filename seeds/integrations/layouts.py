@@ -1,7 +1,7 @@
 r"""What a host's configuration asks of a run: how many model calls, at which levels, where it ends. NumPy, float64."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,12 @@ class Layout:
         """What the default's rule has for so many model calls; None of a named solver."""
         return None if self.aim is None else auto.setting(calls, self.aim)
 
-    def settled(self, calls: int, last: float = 0.0) -> Mapping[str, Any]:
-        """The options of a run of so many model calls, the last at nsr `last`."""
+    def settled(self, calls: int, nsr: Sequence[float] | Times = ()) -> Mapping[str, Any]:
+        """The options of a run of so many model calls, whose steps begin at these levels, the last where they end."""
         rule = self.rule(calls)
         if rule is None:
             return self.options
-        rule = rule.ending(last)
+        rule = rule.ending(float(nsr[-1])).on(nsr) if len(nsr) else rule
         options = {name: self.options.get(name) for name in COMMON}
         if options["eta"] is None and options["fraction"] is None:
             options["eta"] = rule.eta
@@ -63,13 +63,13 @@ class Layout:
             return rule.grid
         return lambda path, steps, *, nsr_max, nsr_min: rule.grid(path, steps, nsr_max=nsr_max)
 
-    def at_mean(self, first: float, start_at: str | None) -> bool:
-        """Whether a run whose first state is noise alone, at this time, starts at the mean: as it is said, else as the
-        rule has it, high enough."""
-        if start_at is not None or self.aim is None:
+    def at_mean(self, run: HostRun, start_at: str | None) -> bool:
+        """Whether a run whose first state is noise alone starts at the mean: as it is said, else as the rule has it,
+        high enough."""
+        rule, path = self.rule(len(run.t)), self.host.schedule
+        if start_at is not None or rule is None:
             return start_at == "mean"
-        rule, path = auto.setting(auto.CALLS, self.aim), self.host.schedule
-        return rule.start_at == "mean" and float(path.nsr(first)) >= HIGH * min(
+        return rule.start_at == "mean" and float(path.nsr(run.t[0])) >= HIGH * min(
             rule.nsr_max, float(path.nsr(path.t_max))
         )
 
@@ -137,16 +137,16 @@ class Layout:
             row = levels(n - 1) if n > 2 else levels(n)
             return row if n <= 2 else np.concatenate([row[:1], self.host.known(row[:2].mean(keepdims=True)), row[1:]])
 
-        options = self.settled(calls, float(path.nsr(levels(count)[-1])))
+        options = self.settled(calls)
         end = self._end(levels(count)[-1]) if self.config["final_sigmas_type"] == "sigma_min" else None
         stages = self.order > 1
         if t is not None and not stages:
-            return run_at(method, path, t, options, end=end)
-        first = levels(2)[0] if t is None else t[0]
-        snr_0 = stages and count > 1 and bool(path.alpha(first) == 0)
-        return run_of(
-            method, path, calls, split if snr_0 else levels, self.host.known, options, end=end, rest_first=snr_0
-        )
+            run = run_at(method, path, t, options, end=end)
+        else:
+            snr_0 = stages and count > 1 and bool(path.alpha(levels(2)[0] if t is None else t[0]) == 0)
+            row = split if snr_0 else levels
+            run = run_of(method, path, calls, row, self.host.known, options, end=end, rest_first=snr_0)
+        return replace(run, options=self.settled(calls, path.nsr(run.starts)))
 
     def _end(self, last: float) -> float | None:
         """The cleanest level, where a run that returns its last state ends; None if its last call is there."""

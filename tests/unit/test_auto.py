@@ -12,10 +12,12 @@ import torch
 
 import seeds
 from seeds import auto
+from seeds.exact import Gaussian
 from seeds.laws import LAWS, Subject, constant_error, path_error
 from seeds.laws.responses import Gaussians, mixture_denoiser, states
 from seeds.planning import request_for
 from seeds.plans import Before, Plan
+from seeds.stepper import run
 
 SHAPE = (2,)
 FEW = (1, 2, 3, 4, 5, 6, 10, 20, 50)
@@ -190,6 +192,66 @@ def test_levels_that_are_given_are_used_with_the_rules_method_and_noise():
     part = seeds.plan(schedule="edm", sigmas=sigmas, start=2)
     assert part.before == Before(len(made.draws) - len(part.draws), 2) and part.start_at == "zero"
     assert seeds.plan(schedule="edm", sigmas=[3.0, 0.0]).nfe == 1
+
+
+UNEVEN = {
+    "even steps in t of a table": TABLE.nsr(np.linspace(999, 0, 40)),
+    "karras": np.array([row.at.nsr for row in seeds.plan("erk-1", schedule="edm", grid="karras", steps=20).rows]),
+    "from SNR 0 to the clean end": np.array([np.inf, 9.0, 5.0, 3.0, 2.0, 0.4, 0.05, 0.0]),
+}
+
+
+def variance(plan, std=0.5):
+    """Of the result, over that of Gaussian data."""
+    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
+    data = Gaussian(0.0, std, shape=(1,), schedule=seeds.EDM())
+    result = run(plan, data, plan.start.sigma * unit[:, :1], lambda j: unit[:, 1 + j : 2 + j])
+    return float(result.square().sum()) / std**2
+
+
+@pytest.mark.parametrize("levels", UNEVEN.values(), ids=UNEVEN)
+def test_a_step_of_uneven_levels_renews_no_more_than_is_good(levels):
+    """eta h is at most FRESH, eta no more than the rule's, and no extrapolation more than the change before it, unless
+    no power of nsr helps."""
+    rule = auto.setting(len(levels))
+    found = rule.on(levels)
+    assert replace(found, variable=rule.variable, eta=rule.eta) == rule
+    lam = -np.log(levels[(levels > 0) & np.isfinite(levels)])
+    own = 0.0 if rule.variable == "lam" else float(rule.variable.removeprefix("nsr^"))
+    changes = {p: np.diff(np.exp(-p * lam)) for p in auto.POWERS if p >= own}
+    good = [p for p, change in changes.items() if (change[1:] >= change[:-1]).all()]
+    assert float(found.variable.removeprefix("nsr^")) == min(good, default=max(changes))
+    own, here = seeds.Eta(rule.eta), seeds.Eta(found.eta)
+    for a, b in itertools.pairwise(lam):
+        at = np.linspace(a, b, 200)[1:-1]
+        assert here(at).mean() * (b - a) < auto.FRESH * 1.02
+        np.testing.assert_allclose(here(at), np.minimum(own(at), auto.FRESH / (b - a)))
+    assert auto.setting(len(levels), "accuracy").on(levels) == auto.setting(len(levels), "accuracy")
+
+
+def test_levels_as_even_as_the_rules_have_its_setting():
+    path = seeds.EDM()
+    for nfe in (1, 2, *FEW, 100):
+        rule = auto.setting(nfe)
+        assert rule.on(path.nsr(auto.times(rule, path, nfe))) is rule
+        made = about(nfe=nfe, grid="uniform_lam")
+        assert made["options"] == rule.options({}) == about(nfe=nfe)["options"] and made["eta"] == about(nfe=nfe)["eta"]
+
+
+def test_the_variance_on_uneven_levels_is_what_it_is_on_the_rules():
+    """Of Gaussian data, within a fifth; with the rule's own eta and variable it is several times that."""
+    given = {"schedule": "edm", "start_at": "zero"}
+    for levels in (UNEVEN["even steps in t of a table"], UNEVEN["karras"], UNEVEN["karras"][::2]):
+        rule = auto.setting(len(levels))
+        own, found = variance(seeds.plan(nfe=len(levels), **given)), variance(seeds.plan(sigmas=levels, **given))
+        assert abs(found - own) < 0.2 * own
+        if len(levels) > 15:
+            without = variance(seeds.plan("adams", sigmas=levels, eta=rule.eta, **rule.options({}), **given))
+            assert own < 0.5 * without
+    few = TABLE.nsr(np.linspace(999, 0, 25))
+    for levels in ({"nfe": 20}, {"sigmas": np.geomspace(few[0], few[-1], 40)}):
+        made = seeds.plan(round_nsr=lambda nsr: few[np.abs(np.log(few[:, None] / nsr)).argmin(0)], **levels, **given)
+        assert variance(made) < 1.8, "nor on the few that a network knows"
 
 
 def test_a_plan_can_be_read_and_saved(tmp_path):

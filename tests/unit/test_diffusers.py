@@ -457,6 +457,30 @@ def test_the_default_has_the_rules_method_noise_and_grid_for_the_calls_asked_for
         SEEDSScheduler(solver="seeds-2", aim="law")
 
 
+def test_the_default_on_uneven_steps_is_the_rules_for_such_levels():
+    """Of a method of two calls a step, for those at which steps begin."""
+    for options in ({}, {"evaluate": True}):
+        scheduler = SEEDSScheduler(**SD, timestep_spacing="linspace", solver_options=options)
+        scheduler.set_timesteps(21)
+        starts = [row.at.t for row in scheduler.plan.rows][:: 2 if options else 1]
+        path, rule = scheduler.host.schedule, auto.setting(21)
+        uneven = rule.on(path.nsr(np.array(starts)))
+        named = seeds.plan(
+            "adams", schedule=path, grid=starts, eta=uneven.eta, start_at="mean", **uneven.options(options)
+        )
+        assert scheduler.plan.rows == named.rows and uneven.variable == "nsr^1" != rule.variable
+    with pytest.raises(ValueError, match="must fall strictly"):
+        SEEDSScheduler(**SD).set_timesteps(timesteps=[999, 500, 100, 3, 3])
+
+
+def test_the_default_starts_at_the_mean_at_any_number_of_calls():
+    for config in ({"kind": "edm"}, {}):
+        scheduler = SEEDSScheduler(**config)
+        for count in (2, 4, 5, 8, 10, 15, 20, 40):
+            scheduler.set_timesteps(count)
+            assert scheduler.plan.start_at == "mean"
+
+
 def test_the_default_starts_at_the_mean_where_the_first_state_is_noise_alone():
     scheduler, x = SEEDSScheduler(**SD, prediction_type="sample"), noise.gaussian(range(2), -1, SHAPE)
 

@@ -309,7 +309,7 @@ class SEEDSScheduler(SchedulerMixin, ConfigMixin):
             plan = replace(plan, solver=AUTO) if is_auto(self.config.solver) else plan
             alone = begin == 0 and not self._holds_data
             self._plans[begin] = (
-                plan.at_mean() if alone and self._layout.at_mean(self._calls.t[0], self.config.start_at) else plan
+                plan.at_mean() if alone and self._layout.at_mean(self._calls, self.config.start_at) else plan
             )
         return self._plans[begin]
 
