@@ -2,7 +2,7 @@
 
     python -m benchmarks.rule mixture --out docs/data/rule-mixture.json --nfe 4 5 6 10 20 --images 2000
     python -m benchmarks.rule unet --out docs/data/rule-unet.json --nfe 4 5 6 10 20 --images 1000
-    python -m benchmarks.rule emoji --out docs/data/rule-emoji.json --nfe 5 10 --images 1000
+    python -m benchmarks.rule emoji --out docs/data/rule-emoji.json --nfe 5 10 20 --images 1000
     python -m benchmarks.rule small-learned --out docs/data/rule-small-learned.json --images 6000
 
 `mixture` is exact (aim "accuracy"), `unet` and `emoji` learned (aim "law"), `small` a law in 32 dimensions, `plane` one
@@ -81,10 +81,16 @@ def changes(chosen: Setting) -> dict[str, Setting]:
         found["denoise at a third of its level"] = replace(chosen, finish=0.0, nsr_min=chosen.nsr_min / 3)
     else:
         found["finish at 0.008"] = replace(chosen, finish=0.008)
-    noises = {"no noise": 0.0, "eta 2 below 1": below(1.0, 2.0), "eta 1 at all levels": 1.0}
-    for name, eta in (noises | {f"eta {eta} below 0.3": below(0.3, float(eta)) for eta in (1, 2, 4)}).items():
-        if eta != chosen.eta:
-            found[name] = replace(chosen, eta=eta)
+    return found | {name: replace(chosen, eta=eta) for name, eta in noises(chosen).items() if eta != chosen.eta}
+
+
+def noises(chosen: Setting) -> dict[str, float | tuple[tuple[float, float], ...]]:
+    """Other eta: none, of other tables, and other values below nsr 0.3, or above, beside the setting's own."""
+    above, low = [eta for _, eta in chosen.eta] if isinstance(chosen.eta, tuple) else (0.0, 0.0)
+    found = {"no noise": 0.0, "eta 2 below 1": below(1.0, 2.0), "eta 1 at all levels": 1.0}
+    found |= {f"eta {eta} below 0.3": below(0.3, float(eta), above) for eta in (1, 2, 4)}
+    if above:
+        found |= {"no noise above 0.3": below(0.3, low), "twice the noise above 0.3": below(0.3, low, 2 * above)}
     return found
 
 
