@@ -468,7 +468,8 @@ class _Choice:
             request = replace(request, nfe=auto.CALLS if request.nfe is None else request.nfe)
             request.check_calls()
             self.nfe = int(request.nfe)  # type: ignore[arg-type]
-        self.rule = auto.setting(self.nfe, "law" if request.aim is None else request.aim)
+        prediction = resolve("prediction", request.prediction, PREDICTIONS)
+        self.rule = auto.setting(self.nfe, "law" if request.aim is None else request.aim, prediction)
 
     def plan(self) -> Plan:
         """The plan; warns where it makes fewer calls than are asked for."""

@@ -11,7 +11,8 @@ from seeds.errors import InputError
 from seeds.grids import GRIDS, Times
 from seeds.integrations.calls import COMMON, HostRun, run_at, run_of
 from seeds.integrations.configs import EVEN, Grid, HostSchedule, between_flow, shift, spaced
-from seeds.names import lookup
+from seeds.names import lookup, resolve
+from seeds.predictions import PREDICTIONS
 from seeds.solvers import Solver
 
 HIGH = 0.5
@@ -40,7 +41,9 @@ class Layout:
 
     def rule(self, calls: int) -> auto.Setting | None:
         """What the default's rule has for so many model calls; None of a named solver."""
-        return None if self.aim is None else auto.setting(calls, self.aim)
+        if self.aim is None:
+            return None
+        return auto.setting(calls, self.aim, resolve("prediction", self.options["prediction"] or "data", PREDICTIONS))
 
     def settled(self, calls: int, nsr: Sequence[float] | Times = ()) -> Mapping[str, Any]:
         """The options of a run of so many model calls, whose steps begin at these levels, the last where they end."""

@@ -17,6 +17,7 @@ from seeds.laws import LAWS, Subject, constant_error, path_error
 from seeds.laws.responses import Gaussians, mixture_denoiser, states
 from seeds.planning import request_for
 from seeds.plans import Before, Plan
+from seeds.predictions import PREDICTIONS
 from seeds.stepper import run
 
 SHAPE = (2,)
@@ -143,7 +144,7 @@ def about(**asked):
 
 def test_what_is_said_goes_before_the_rule_word_by_word():
     plain = about()
-    for asked in ({"eta": 0.7}, {"fraction": 0.4}, {"prediction": "v"}, {"s_noise": 1.1}, {"start_at": "zero"}):
+    for asked in ({"eta": 0.7}, {"fraction": 0.4}, {"s_noise": 1.1}, {"start_at": "zero"}):
         other = about(**asked)
         (name,) = asked
         assert other.get(name) == (None if asked == {"start_at": "zero"} else asked[name])
@@ -252,6 +253,17 @@ def test_the_variance_on_uneven_levels_is_what_it_is_on_the_rules():
     for levels in ({"nfe": 20}, {"sigmas": np.geomspace(few[0], few[-1], 40)}):
         made = seeds.plan(round_nsr=lambda nsr: few[np.abs(np.log(few[:, None] / nsr)).argmin(0)], **levels, **given)
         assert variance(made) < 1.8, "nor on the few that a network knows"
+
+
+@pytest.mark.parametrize("prediction", [name for name in PREDICTIONS if name != "data"])
+def test_no_prediction_makes_too_much_of_the_noise(prediction):
+    """With the rule's noise, which is for data prediction, the variance is up to 500 times the data's."""
+    for nfe in (5, 8, 10, 15, 20, 40):
+        made = seeds.plan(nfe=nfe, schedule="edm", start_at="zero", prediction=prediction)
+        assert 0.7 < variance(made) < 2.0 and made.about["prediction"] == prediction
+    assert about(nfe=20, prediction=prediction)["eta"] == [["-inf", 0.0], [pytest.approx(-math.log(0.3)), 1.0]]
+    assert about(nfe=8, prediction=prediction, eta=0.7)["eta"] == 0.7
+    assert auto.setting(20, "accuracy", prediction) == auto.setting(20, "accuracy")
 
 
 def test_a_plan_can_be_read_and_saved(tmp_path):
