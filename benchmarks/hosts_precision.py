@@ -22,12 +22,12 @@ from typing import Any
 from unittest import mock
 
 import diffusers
+import numpy as np
 import torch
 
 from seeds import noise
-from seeds.exact import Gaussian
 from seeds.integrations.diffusers import SEEDSScheduler
-from seeds.stepper import run
+from seeds.laws.responses import Gaussians
 from trials.hosts_equality import SD, network
 
 CALLS, STD = 50, 0.7
@@ -81,9 +81,7 @@ def ours(config: dict[str, Any]) -> float:
     """The variance of our result over that of the data: of the plan that the scheduler runs."""
     scheduler = SEEDSScheduler(**config)
     scheduler.set_timesteps(CALLS)
-    plan, model = scheduler.plan, Gaussian(0.0, STD, shape=(1,), schedule=scheduler.host.schedule)
-    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
-    return float(run(plan, model, unit[:, :1], lambda j: unit[:, 1 + j : 2 + j]).square().sum()) / STD**2
+    return float(Gaussians(np.array([STD])).share(scheduler.plan)[0])
 
 
 def exact(alpha: float, sigma: float, output: str) -> float:

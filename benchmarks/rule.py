@@ -87,7 +87,8 @@ def changes(chosen: Setting) -> dict[str, Setting]:
 def noises(chosen: Setting) -> dict[str, float | tuple[tuple[float, float], ...]]:
     """Other eta: none, of other tables, and other values below nsr 0.3, or above, beside the setting's own."""
     above, low = [eta for _, eta in chosen.eta] if isinstance(chosen.eta, tuple) else (0.0, 0.0)
-    found = {"no noise": 0.0, "eta 2 below 1": below(1.0, 2.0), "eta 1 at all levels": 1.0}
+    found = {"no noise": 0.0, "eta 2 below 1": below(1.0, 2.0)}
+    found |= {} if above == 1 else {"eta 1 at all levels": 1.0}  # that is eta 1 below 0.3, then
     found |= {f"eta {eta} below 0.3": below(0.3, float(eta), above) for eta in (1, 2, 4)}
     if above:
         found |= {"no noise above 0.3": below(0.3, low), "twice the noise above 0.3": below(0.3, low, 2 * above)}

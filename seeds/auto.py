@@ -15,10 +15,12 @@ import numpy as np
 
 from seeds.errors import InputError
 from seeds.grids import end_at, grid
+from seeds.integrals import Eta
 from seeds.names import lookup
 from seeds.plans import Point
 from seeds.schedules import Schedule
 from seeds.solvers.measures import PUBLISHED
+from seeds.variables import power_of
 
 AUTO = "auto"
 """What stands in the place of a solver's name."""
@@ -104,16 +106,14 @@ class Setting:
         h = np.diff(lam)
         if not isinstance(self.eta, tuple) or not len(h) or h.min() <= 0 or h.max() <= UNEVEN * h.mean():
             return self
-        table: list[tuple[float, float]] = []
-        for at in sorted({*lam[1:-1].tolist(), *(low for low, _ in self.eta)}):
-            step = max(0, int(np.searchsorted(lam[:-1], at, side="right")) - 1)
-            here = min(max(row for row in self.eta if row[0] <= at)[1], FRESH / float(h[step]))
-            if not table or table[-1][1] != here:
-                table.append((at, here))
-        own = float(self.variable.removeprefix("nsr^")) if self.variable != "lam" else 0.0
-        powers = [p for p in POWERS if p >= own]
+        at = np.unique([*lam[1:-1], *(low for low, _ in self.eta)])
+        step = np.maximum(np.searchsorted(lam[:-1], at, side="right") - 1, 0)
+        eta = np.minimum(Eta(self.eta)(at), FRESH / h[step])
+        jumps = np.diff(eta, prepend=-1.0) != 0
+        powers = [p for p in POWERS if p >= (power_of(self.variable) or 0.0)]
         power = next((p for p in powers if (-np.expm1(-p * h[1:]) <= np.expm1(p * h[:-1])).all()), powers[-1])
-        return replace(self, variable=f"nsr^{power:g}", eta=tuple(table))
+        table = tuple(zip(at[jumps].tolist(), eta[jumps].tolist(), strict=True))
+        return replace(self, variable=f"nsr^{power:g}", eta=table)
 
     def grid(
         self, schedule: Schedule, steps: int, *, nsr_min: float | None = None, nsr_max: float | None = None

@@ -534,7 +534,7 @@ class _Choice:
             raise TooFewCalls(f"`nfe` = {self.nfe} is too few: one step takes {draft.nfe} calls here.")
         return request, draft
 
-    @property
+    @cached_property
     def _listed(self) -> Sequence[Point]:
         """The levels given, as the network knows them, whatever part of them is run."""
         return lay_out(self.wish.path, self.wish.times[0], round_nsr=self.wish.round_nsr).points

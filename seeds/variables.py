@@ -50,7 +50,7 @@ def variable(name: str, schedule: HasTimes, lam: np.ndarray) -> Variable | None:
         return _vp_t
     if name == "index":
         return lambda at: np.interp(at, lam, np.arange(len(lam), dtype=np.float64))
-    power = _power(name)
+    power = power_of(name)
     if power is None:
         raise InputError(
             f"`variable` must be one of {', '.join(NAMES)}, with a number for p, but is {name!r}. As in 'nsr^0.45'."
@@ -67,7 +67,7 @@ def inverse(name: str, schedule: HasTimes) -> Variable | None:
         return schedule.lam
     if name == "vp_t":
         return _vp_lam
-    power = _power(name)
+    power = power_of(name)
     assert power is not None, f"`variable` knows {name!r}"
     return lambda u: -np.log(u) / power
 
@@ -82,7 +82,7 @@ def _vp_lam(t: np.ndarray) -> np.ndarray:
     return -(b + np.log(-np.expm1(-b))) / 2
 
 
-def _power(name: str) -> float | None:
+def power_of(name: str) -> float | None:
     """p of "nsr^p"; None if the name is no such power."""
     base, _, power = str(name).partition("^")
     try:

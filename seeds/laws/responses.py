@@ -59,15 +59,20 @@ class Gaussians:
         Tweedie's formula."""
         return at.nsr**2 / (2 * (self.stds**2 + at.nsr**2) ** 2)
 
-    def responses(self, plan: Plan) -> list[Tensor]:
-        """(S, 1 + draws) for each state, from the exact marginal at the start."""
+    def responses(self, plan: Plan, *, from_noise: bool = False) -> list[Tensor]:
+        """(S, 1 + draws) for each state, from the exact marginal at the start, or from noise alone."""
         unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
-        start = torch.from_numpy(np.sqrt(self.variance(plan.start)))[:, None] * unit[0]
+        size = np.full(len(self.stds), plan.start.sigma) if from_noise else np.sqrt(self.variance(plan.start))
+        start = torch.from_numpy(size)[:, None] * unit[0]
 
         def denoise(x: Tensor, at: Point) -> Tensor:
             return torch.from_numpy(self.gain(at))[:, None] * x
 
         return states(plan, denoise, start, lambda j: unit[1 + j].expand(len(self.stds), -1))
+
+    def share(self, plan: Plan) -> np.ndarray:
+        """(S,) the variance of the result over that of the data, of a run that begins with noise alone."""
+        return self.responses(plan, from_noise=True)[-1].square().sum(1).numpy() / self.stds**2
 
 
 MIXTURE = (np.array([-0.9, 0.1, 0.6]), np.array([0.25, 0.4, 0.15]), np.array([0.3, 0.5, 0.2]))

@@ -12,13 +12,12 @@ import torch
 
 import seeds
 from seeds import auto
-from seeds.exact import Gaussian
 from seeds.laws import LAWS, Subject, constant_error, path_error
 from seeds.laws.responses import Gaussians, mixture_denoiser, states
 from seeds.planning import request_for
 from seeds.plans import Before, Plan
 from seeds.predictions import PREDICTIONS
-from seeds.stepper import run
+from seeds.variables import power_of
 
 SHAPE = (2,)
 FEW = (1, 2, 3, 4, 5, 6, 10, 20, 50)
@@ -202,12 +201,9 @@ UNEVEN = {
 }
 
 
-def variance(plan, std=0.5):
+def variance(plan):
     """Of the result, over that of Gaussian data."""
-    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
-    data = Gaussian(0.0, std, shape=(1,), schedule=seeds.EDM())
-    result = run(plan, data, plan.start.sigma * unit[:, :1], lambda j: unit[:, 1 + j : 2 + j])
-    return float(result.square().sum()) / std**2
+    return Gaussians(np.array([0.5])).share(plan)[0]
 
 
 @pytest.mark.parametrize("levels", UNEVEN.values(), ids=UNEVEN)
@@ -218,10 +214,9 @@ def test_a_step_of_uneven_levels_renews_no_more_than_is_good(levels):
     found = rule.on(levels)
     assert replace(found, variable=rule.variable, eta=rule.eta) == rule
     lam = -np.log(levels[(levels > 0) & np.isfinite(levels)])
-    own = 0.0 if rule.variable == "lam" else float(rule.variable.removeprefix("nsr^"))
-    changes = {p: np.diff(np.exp(-p * lam)) for p in auto.POWERS if p >= own}
+    changes = {p: np.diff(np.exp(-p * lam)) for p in auto.POWERS if p >= (power_of(rule.variable) or 0.0)}
     good = [p for p, change in changes.items() if (change[1:] >= change[:-1]).all()]
-    assert float(found.variable.removeprefix("nsr^")) == min(good, default=max(changes))
+    assert power_of(found.variable) == min(good, default=max(changes))
     own, here = seeds.Eta(rule.eta), seeds.Eta(found.eta)
     for a, b in itertools.pairwise(lam):
         at = np.linspace(a, b, 200)[1:-1]
@@ -430,14 +425,6 @@ def test_nothing_explodes_from_1_call_to_60(aim):
     noise = torch.randn(61, 400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for nfe in (*range(1, 21), 25, 30, 37, 45, 60):
         made = seeds.plan(schedule="edm", nfe=nfe, aim=aim)
-        unit = torch.eye(1 + len(made.draws), dtype=torch.float64)
-        gain = {row.at: torch.from_numpy(data.gain(row.at))[:, None] for row in made.rows}
-        last = states(
-            made,
-            lambda x, at, gain=gain: gain[at] * x,
-            made.start.sigma * unit[0].expand(5, -1),
-            lambda j, unit=unit: unit[1 + j].expand(5, -1),
-        )[-1]
-        share = last.square().sum(1).numpy() / data.stds**2
+        share = data.share(made)
         assert share.max() < 2.5 and (share.min() > 0.5 or nfe < 10)
         assert states(made, mixture_denoiser, made.start.sigma * noise[-1], noise.__getitem__)[-1].abs().max() < 4

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seeds
 from seeds import auto, noise
-from seeds.exact import Gaussian
 from seeds.integrations.configs import OUTPUTS, SPACINGS
 from seeds.integrations.diffusers import SEEDSScheduler, denoiser
+from seeds.laws.responses import Gaussians
 from seeds.stepper import run
 from trials import hosts_equality
 
@@ -369,11 +369,9 @@ def test_from_snr_0_the_variance_is_exact(config):
     """On data N(0, s^2) with 50 calls: what the plan makes of the start and of each draw, alone, squared and summed."""
     scheduler = SEEDSScheduler(**config, solver="seeds-3", timestep_spacing="auto")
     scheduler.set_timesteps(50)
-    plan, model = scheduler.plan, Gaussian(0.0, 0.7, shape=(1,), schedule=scheduler.host.schedule)
+    plan = scheduler.plan
     assert scheduler.init_noise_sigma == 1 and plan.start.alpha == 0 and plan.nfe == 50
-    unit = torch.eye(1 + len(plan.draws), dtype=torch.float64)
-    made = run(plan, model, unit[:, :1], lambda j: unit[:, 1 + j : 2 + j])
-    assert made.square().sum().item() == pytest.approx(0.49, rel=0.01)
+    assert 0.49 * Gaussians(np.array([0.7])).share(plan)[0] == pytest.approx(0.49, rel=0.01)
 
 
 def test_every_solver_lays_a_run_that_may_begin_anywhere_or_says_why_it_cannot():
